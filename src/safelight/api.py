@@ -1,0 +1,362 @@
+"""safelight from Python: `train`, `resume`, and a `Run` to read, clean and write images with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import safelight
+from safelight import evaluation, sampling, sources
+from safelight.config import (
+    CUSTOM_NETWORK,
+    DataConfig,
+    ImageConfig,
+    RunConfig,
+    TrainingConfig,
+    did_you_mean,
+    from_dict,
+)
+from safelight.errors import ConfigError, DataError, RunError
+from safelight.images import Batches, ImageSet, Splits
+from safelight.networks import NETWORKS, Autoencoder, build
+from safelight.objective import NegativeELBO, objective
+from safelight.recording import Progress, fit_in_folder
+from safelight.run_folder import BEST, LAST, RunFolder, write_atomically
+from safelight.training import derive_seed, pick_device
+
+__all__ = ["Progress", "Run", "resume", "train"]
+
+Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
+CHUNK = 500
+
+
+class Run:
+    """A run folder, opened lazily.
+
+    Args:
+        path: the folder.
+        network: for a run of a network of your own, its class (called without arguments) or an instance.
+
+    Raises:
+        RunError: it is not a run folder, or its weights do not fit.
+
+    Example:
+        >>> import safelight
+        >>> run = safelight.train("digits", latent=4, epochs=1, threads=1)
+        >>> run.encode(safelight.load("digits", split="test")).shape
+        (180, 4)
+        >>> run.sample(3).shape
+        (3, 1, 8, 8)
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], network: type[Autoencoder] | Autoencoder | None = None
+    ) -> None:
+        self.folder = RunFolder(path)
+        self.config = self.folder.read_config()
+        self._given = network
+        self._loaded: tuple[Autoencoder, NegativeELBO] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.config.network['name']})"
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record an epoch, as in history.jsonl."""
+        return self.folder.read_history()
+
+    @property
+    def network(self) -> Autoencoder:
+        """The network with its best weights on validation, or its last where there was none."""
+        return self._load()[0]
+
+    def encode(self, images: Images) -> NDArray[np.float32]:
+        """Images to their mean codes, (N, D)."""
+        return self._map(images, lambda network, x: network.encode(x).mu)
+
+    def reconstruct(self, images: Images) -> NDArray[np.float32]:
+        """Images to images through the mean code, (N, C, H, W) in [0, 1]."""
+        return self._map(images, lambda network, x: network.reconstruct(x))
+
+    def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
+        """New images, (count, C, H, W) in [0, 1].
+
+        A variational network decodes draws from its prior; a deterministic one decodes draws from a normal
+        distribution fitted to its training codes.
+        """
+        network, _ = self._load()
+        points = sampling.latent_points(network, count, self.images("train"), seed)
+        return np.asarray(sampling.sample(network, points).cpu().numpy(), np.float32)
+
+    def evaluate(self, split: str = "test", samples: int = 50) -> dict[str, Any]:
+        """Measure the run on one split of its data, and keep the result in evaluation.json.
+
+        Args:
+            split: test, validation or train.
+            samples: k of the importance-weighted bound; 0 leaves it out.
+
+        Returns:
+            What `safelight.evaluation.evaluate` gives, and "split".
+
+        Raises:
+            DataError: the run's data is gone or changed, or has no such split.
+        """
+        network, loss = self._load()
+        measures = evaluation.evaluate(network, loss.likelihood, self.images(split), samples)
+        measures["split"] = split
+        path = self.path / "evaluation.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        write_atomically(path, json.dumps(known | {split: measures}, indent=2) + "\n")
+        return measures
+
+    def images(self, split: str) -> ImageSet:
+        """One split of the images that the run was made with.
+
+        Raises:
+            DataError: they are gone or changed, or there is no such split.
+        """
+        splits = _splits(self.config.data)
+        if split not in ("train", "validation", "test"):
+            raise DataError(f"expected a split of train, validation or test, got {split!r}")
+        part: ImageSet | None = getattr(splits, split)
+        if part is None and split == "test":
+            part = sources.load(str(self.config.data.source), split="test")
+        if part is None:
+            raise DataError(f"{self.path} was trained without validation images; use --split train or test")
+        return part
+
+    def _load(self) -> tuple[Autoencoder, NegativeELBO]:
+        if self._loaded is None:
+            network = _network(self.config, self._given)
+            loss = objective(self.config.likelihood, self.config.training)
+            name = BEST if (self.path / BEST).exists() else LAST
+            self.folder.read_weights(name, network, loss)
+            self._loaded = network.eval(), loss.eval()
+        return self._loaded
+
+    @torch.no_grad()
+    def _map(
+        self, images: Images, function: Callable[[Autoencoder, torch.Tensor], torch.Tensor]
+    ) -> NDArray[np.float32]:
+        network, _ = self._load()
+        image_set = _image_set(images)
+        expected = self.config.image.shape
+        if image_set.shape != expected:
+            raise DataError(
+                f"expected images of {expected} (C, H, W), as {self.path} was trained on, "
+                f"got {image_set.shape}; scale or crop them first"
+            )
+        parts = [
+            function(network, image_set.floats(slice(first, first + CHUNK))).numpy()
+            for first in range(0, len(image_set), CHUNK)
+        ]
+        return np.concatenate(parts)
+
+
+def train(
+    images: Images,
+    network: str | Autoencoder = "deep-conv-vae",
+    out: str | os.PathLike[str] | None = None,
+    *,
+    likelihood: str = "bernoulli",
+    validation: int | None = None,
+    limit: int | None = None,
+    init_from: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    command: str = "safelight.train",
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
+    on_step: Callable[[Progress], object] | None = None,
+    **settings: Any,
+) -> Run:
+    """Train an autoencoder.
+
+    Args:
+        images: an `ImageSet`, an array, or what `safelight.load` takes.
+        network: a name of `safelight.networks.NETWORKS`, or an `Autoencoder` of your own.
+        out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
+        likelihood: bernoulli or gaussian.
+        validation: number of validation images; 0 trains on everything but the test images.
+        limit: number of training images to keep.
+        init_from: a run of the same network whose weights to start from.
+        overwrite: replace a run that is in `out`.
+        command: kept in config.json.
+        on_epoch: called with each epoch's record; a true answer ends the training.
+        on_step: called after each batch; a true answer saves the run and raises `Interrupted`.
+        settings: fields of `TrainingConfig` and of the network's config.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigError, DataError, RunError: nothing was written.
+        TrainingError: the loss is no longer finite; the run folder holds the last good epoch.
+        Interrupted: `on_step` asked for it; `resume` continues.
+
+    Example:
+        >>> import safelight
+        >>> run = safelight.train("digits", epochs=2, lr=0.004, channels=(16,), threads=1)
+        >>> [record["epoch"] for record in run.history]
+        [1, 2]
+    """
+    image_set = _image_set(images)
+    splits = image_set.split(validation, limit)
+    fields, training = _sort_settings(network, settings)
+    training = _resolve(training)
+    channels, height, width = image_set.shape
+    described: dict[str, Any] = {"name": network, "fields": fields}
+    if not isinstance(network, str):
+        described = {"name": CUSTOM_NETWORK, "class": type(network).__name__}
+    if likelihood not in ("bernoulli", "gaussian"):
+        raise ConfigError(f"likelihood: expected bernoulli or gaussian, got {likelihood!r}")
+    config = RunConfig(
+        network=described,
+        image=ImageConfig(height, width, channels, image_set.value_range),
+        data=DataConfig(image_set.source, image_set.fingerprint(), validation, limit),
+        training=training,
+        likelihood=likelihood,  # type: ignore[arg-type]
+        versions={
+            "safelight": safelight.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        command=command,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(training.seed, "weights"))
+        built = _network(config, None if isinstance(network, str) else network)
+    loss = objective(likelihood, training)
+    if init_from is not None:
+        start = Run(init_from, None if isinstance(network, str) else network)
+        start.folder.read_weights(BEST if (start.path / BEST).exists() else LAST, built, loss)
+    batches = Batches(splits.train, training.batch_size, training.seed, training.device)
+    temporary = Path(tempfile.mkdtemp(prefix="safelight-")) if out is None else None
+    folder = RunFolder(temporary or Path(str(out)))
+    folder.create(config, overwrite)
+    fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step)
+    run = Run(folder.path, None if isinstance(network, str) else network)
+    if temporary:
+        weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
+    return run
+
+
+def resume(
+    path: str | os.PathLike[str],
+    epochs: int | None = None,
+    network: type[Autoencoder] | Autoencoder | None = None,
+    images: Images | None = None,
+    on_epoch: Callable[[dict[str, Any]], object] | None = None,
+    on_step: Callable[[Progress], object] | None = None,
+) -> Run:
+    """Continue a run where it stopped, to the same bits as if it had not.
+
+    Args:
+        path: the run folder.
+        epochs: train to this many epochs instead; the rate then follows the schedule of the longer run.
+        network: for a network of your own, its class or an instance.
+        images: for a run on images handed over in Python, the same images.
+        on_epoch: as in `train`.
+        on_step: as in `train`.
+
+    Raises:
+        RunError: the folder cannot be continued, or has more epochs already.
+        DataError: the data is gone or changed.
+    """
+    run = Run(path, network)
+    folder, config = run.folder, run.config
+    if epochs is not None:
+        training = dataclasses.replace(config.training, epochs=epochs)
+        config = dataclasses.replace(config, training=training)
+    packed = folder.read_state()
+    done = packed[1]["epoch"] if packed else 0
+    if config.training.epochs < done:
+        raise RunError(
+            f"{folder.path} has {done} epochs already; ask for at least as many, got {config.training.epochs}"
+        )
+    splits = _splits(config.data, images)
+    training = config.training
+    pick_device(training.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(training.seed, "weights"))
+        built = _network(config, network)
+    loss = objective(config.likelihood, training)
+    batches = Batches(splits.train, training.batch_size, training.seed, training.device)
+    if epochs is not None:
+        folder.write_config(config)
+    fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step, packed)
+    return Run(path, network)
+
+
+def _image_set(images: Images) -> ImageSet:
+    return images if isinstance(images, ImageSet) else sources.load(images)
+
+
+def _splits(data: DataConfig, images: Images | None = None) -> Splits:
+    """A run's images, divided as they were when it was made."""
+    if images is None and data.source is None:
+        raise DataError("this run was trained on images handed over in Python; hand over the same ones")
+    image_set = _image_set(images if images is not None else str(data.source))
+    if image_set.fingerprint() != data.fingerprint:
+        raise DataError(
+            "expected the images that the run was trained on, but "
+            f"{data.source or 'these'} differ from them; restore them, or train a new run"
+        )
+    return image_set.split(data.validation, data.limit)
+
+
+def _network(config: RunConfig, given: type[Autoencoder] | Autoencoder | None) -> Autoencoder:
+    if given is not None:
+        return given if isinstance(given, Autoencoder) else given()
+    if config.network.get("name") == CUSTOM_NETWORK:
+        raise RunError(
+            f"the run holds a network of your own, {config.network.get('class')!r}; open it from Python with "
+            "safelight.Run(path, network=its class)"
+        )
+    return build(config)
+
+
+def _sort_settings(
+    network: str | Autoencoder, settings: dict[str, Any]
+) -> tuple[dict[str, Any], TrainingConfig]:
+    """Divide keyword arguments into the network's fields, all resolved, and the training's."""
+    of_training = {f.name for f in dataclasses.fields(TrainingConfig)}
+    of_network: Sequence[str] = ()
+    if isinstance(network, str):
+        if network not in NETWORKS:
+            raise ConfigError(f"unknown network {network!r}; {did_you_mean(network, NETWORKS)}")
+        of_network = [f.name for f in dataclasses.fields(NETWORKS[network].config_class)]
+    for name in settings:
+        if name not in of_training and name not in of_network:
+            raise ConfigError(f"unknown setting {name!r}; {did_you_mean(name, [*of_network, *of_training])}")
+    training = from_dict(TrainingConfig, {k: v for k, v in settings.items() if k in of_training}, "training")
+    if not isinstance(network, str):
+        return {}, training
+    given = {k: v for k, v in settings.items() if k in of_network}
+    config: Any = from_dict(NETWORKS[network].config_class, given, "network")
+    return dataclasses.asdict(config), training
+
+
+def _resolve(training: TrainingConfig) -> TrainingConfig:
+    """Put the machine's own numbers where the settings left them open, so that the run can be repeated."""
+    return dataclasses.replace(
+        training,
+        device=pick_device(training.device),
+        threads=training.threads or torch.get_num_threads(),
+    )

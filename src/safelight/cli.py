@@ -1,0 +1,259 @@
+"""The `safelight` command: one function a verb, and the only file that parses arguments or prints.
+
+Everything heavy is imported inside the verbs, so that `--help` comes at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from safelight.config import TrainingConfig
+from safelight.errors import ConfigError, Interrupted, SafelightError
+from safelight.options import Start, build_parser, parse, refuse_changes
+
+if TYPE_CHECKING:
+    from safelight.api import Progress
+
+__all__ = ["main"]
+
+USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code: 0, 2 for a user's mistake, 1 for ours, 130 when interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        _dispatch(arguments)
+        sys.stdout.flush()
+    except SystemExit as error:  # --help and --version
+        return int(error.code or 0)
+    except (KeyboardInterrupt, Interrupted) as error:
+        _complain(str(error) or "interrupted", debug)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SafelightError as error:
+        _complain(str(error), debug)
+        return USER_MISTAKE
+    except Exception as error:
+        _complain(f"unexpected {type(error).__name__}: {error} (our mistake; --debug shows where)", debug)
+        return OUR_MISTAKE
+    return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    start = Start.read(arguments[1:]) if arguments[:1] == ["train"] else Start()
+    options = parse(build_parser(start), arguments)
+    verb = options.verb
+    if verb == "train":
+        _train(options.train, start, shlex.join(["safelight", *arguments]))
+    elif verb == "data":
+        _data(options.data)
+    else:
+        {"evaluate": _evaluate, "report": _report, "compare": _compare}[verb](options[verb])
+
+
+def _complain(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"safelight: {' '.join(message.split())}", file=sys.stderr)
+
+
+# The verbs
+
+
+def _train(options: Namespace, start: Start, command: str) -> None:
+    from safelight import api
+    from safelight.training import keep_freed_memory
+
+    keep_freed_memory()
+    if options.resume:
+        refuse_changes(options, start)
+    elif not options.data:
+        raise ConfigError(
+            "train: expected data, such as mnist or a folder; safelight data list shows the named sets"
+        )
+    elif not options.out:
+        raise ConfigError("train: expected --out, the run folder to make, such as --out runs/first")
+    settings = {f.name: options[f.name] for f in dataclasses.fields(TrainingConfig)}
+    with _stop_on_signals() as is_stopped, _progress() as (on_epoch, show_step):
+
+        def on_step(progress: Progress) -> bool:
+            show_step(progress)
+            return is_stopped()
+
+        if options.resume:
+            epochs = None if options.epochs == start.training.epochs else options.epochs
+            run = api.resume(options.resume, epochs, on_epoch=on_epoch, on_step=on_step)
+        else:
+            from safelight import sources
+
+            run = api.train(
+                sources.load(options.data, progress=err.is_terminal),
+                options.model,
+                options.out,
+                likelihood=options.likelihood,
+                validation=options.validation,
+                limit=options.limit,
+                init_from=options.init_from,
+                overwrite=options.overwrite,
+                command=command,
+                on_epoch=on_epoch,
+                on_step=on_step,
+                **settings,
+                **vars(options.network),
+            )
+    out.print(f"Run folder: {escape(str(run.path))}")
+    out.print(
+        f"Next:       safelight evaluate {escape(str(run.path))} && safelight report {escape(str(run.path))}"
+    )
+
+
+def _evaluate(options: Namespace) -> None:
+    from safelight.api import Run
+
+    measures = Run(options.run).evaluate(options.split, options.samples)
+    if options.json:
+        print(json.dumps(measures, indent=2))
+        return
+    table = Table(title=f"{escape(options.run)}, {options.split} split, {measures['n']} images")
+    table.add_column("measure")
+    table.add_column("nats per image", justify="right")
+    table.add_column("convention")
+    for name, convention in (
+        ("loss", "-ELBO, one sample of z"),
+        ("reconstruction", "its first part, -log p(x | z)"),
+        ("kl", "its second part, KL(q(z | x) ‖ p(z))"),
+        ("loss_at_mean", "the same with z at the mean; not a bound"),
+        ("iw_bound", f"importance-weighted bound, {measures['iw_samples']} samples of z"),
+    ):
+        value = measures[name]
+        table.add_row(name, "–" if value is None else f"{value:.4f}", convention)
+    out.print(table)
+    if measures["active_units"] is not None:
+        dimensions = len(measures["kl_per_dimension"])
+        out.print(f"Active units: {measures['active_units']} of {dimensions} dimensions of the code")
+
+
+def _report(options: Namespace) -> None:
+    from safelight.reporting.report import write_report
+    from safelight.run_folder import RunFolder
+
+    out.print(f"Report: {escape(str(write_report(RunFolder(options.run))))}")
+
+
+def _compare(options: Namespace) -> None:
+    from safelight.reporting.compare import compare, draw_comparison
+    from safelight.run_folder import RunFolder
+
+    folders = [RunFolder(run) for run in options.runs]
+    rows = compare(folders)
+    draw_comparison(folders, Path(options.out))
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table()
+    for name in rows[0]:
+        table.add_column(
+            name.replace("_", " "), justify="left" if isinstance(rows[0][name], str) else "right"
+        )
+    for row in rows:
+        cells = (f"{v:.2f}" if isinstance(v, float) else "–" if v is None else str(v) for v in row.values())
+        table.add_row(*map(escape, cells))
+    out.print(table)
+    out.print(f"Picture: {escape(options.out)}")
+
+
+def _data(options: Namespace) -> None:
+    from safelight import sources
+
+    if options.action == "fetch":
+        folder = sources.fetch(options.fetch.name, progress=err.is_terminal)
+        out.print(f"{options.fetch.name} is in {escape(str(folder))}")
+        return
+    table = Table()
+    for heading in ("name", "images", "size", "here", "what it is"):
+        table.add_column(heading)
+    for name, images, size, here, description in sources.overview():
+        table.add_row(name, images, size, "yes" if here else "no", description)
+    out.print(table)
+    out.print("Also: a folder of IDX files, a .npy or .npz file, a folder of PNG or JPEG files of one size.")
+
+
+# What a person sees while it works
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C, or a polite kill, ends the training after the batch at hand; the second time, at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        err.print("\nFinishing the batch, then saving; once more to stop now.")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[Progress], None]]]:
+    """A bar on a terminal, and a line an epoch anywhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def on_epoch(record: dict[str, Any]) -> None:
+            validation = "" if record["val_loss"] is None else f"  validation {record['val_loss']:8.3f}"
+            bar.console.print(
+                f"epoch {record['epoch']:3d}  train {record['train_loss']:8.3f}{validation}"
+                f"  {record['seconds']:6.1f} s  {record['images_per_second']:,.0f} images/s"
+            )
+
+        def on_step(progress: Progress) -> None:
+            if err.is_terminal:
+                bar.update(
+                    task,
+                    description=f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.2f}",
+                    completed=(progress.epoch - 1) * progress.steps + progress.step,
+                    total=progress.epochs * progress.steps,
+                )
+
+        yield on_epoch, on_step
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,297 @@
+"""Settings as frozen dataclasses, and their way to and from JSON.
+
+Nothing here imports torch, so that the command line stays quick. A run's `config.json` is a `RunConfig`; the
+file given to `safelight train --config` is the same with any part left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
+
+from safelight.errors import ConfigError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "NETWORK_CONFIGS",
+    "ConvVAEConfig",
+    "DataConfig",
+    "DeepConvConfig",
+    "ImageConfig",
+    "NetworkConfig",
+    "RunConfig",
+    "TrainingConfig",
+]
+
+FORMAT_VERSION = 1
+CUSTOM_NETWORK = "custom"  # a user's own class; only that class can load the run
+MAX_LAYER_SIZE = 1 << 16  # declared sizes are capped before anything is allocated
+MAX_STAGES = 6
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ConvVAEConfig:
+    """The network of the original report.
+
+    Attributes:
+        channels: feature maps of its one convolution
+        latent: dimensions of the code
+    """
+
+    channels: int = 32
+    latent: int = 20
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, "channels", "latent")
+
+
+@dataclass(frozen=True)
+class DeepConvConfig:
+    """Strided convolution stages, a hidden layer and a code; the decoder mirrors the encoder.
+
+    Attributes:
+        channels: feature maps of each stage; every stage halves height and width
+        kernels: kernel size of each stage, or one for all
+        hidden: width of the fully connected layer between the stages and the code
+        latent: dimensions of the code
+        activation: the nonlinearity after every hidden layer
+        normalization: what each hidden layer's output is normalized over
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    kernels: tuple[int, ...] = (4,)
+    hidden: int = 256
+    latent: int = 20
+    activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
+    normalization: Literal["none", "batch", "group"] = "none"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, "hidden", "latent")
+        for name in ("channels", "kernels"):
+            _check(
+                1 <= len(getattr(self, name)) <= MAX_STAGES,
+                f"network.{name}",
+                f"1 to {MAX_STAGES} numbers",
+                getattr(self, name),
+            )
+        for channels in self.channels:
+            _check(1 <= channels <= MAX_LAYER_SIZE, "network.channels", f"1 to {MAX_LAYER_SIZE}", channels)
+        for kernel in self.kernels:
+            _check(2 <= kernel <= 11, "network.kernels", "2 to 11 (less would skip pixels)", kernel)
+        _check(
+            len(self.kernels) in (1, len(self.channels)),
+            "network.kernels",
+            f"1 or {len(self.channels)} numbers, as there are stages",
+            self.kernels,
+        )
+
+
+NetworkConfig = ConvVAEConfig | DeepConvConfig
+NETWORK_CONFIGS: dict[str, type[ConvVAEConfig] | type[DeepConvConfig]] = {
+    "deep-conv-vae": DeepConvConfig,
+    "deep-conv-ae": DeepConvConfig,
+    "conv-vae": ConvVAEConfig,
+}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+        epochs: times every training image is seen
+        batch_size: images a step
+        lr: Adam's learning rate at its highest
+        warmup: share of the run over which the rate rises from zero
+        decay: over the whole run, linear to zero or by gamma
+        gamma: with decay gamma, the rate at step t of T is lr * gamma ** (t / T)
+        weight_decay: Adam's L2 penalty
+        beta: weight of the KL term
+        beta_warmup: share of the run over which beta rises from zero
+        seed: fixes initial weights, order of the images and noise
+        threads: CPU threads; by default as many as there are cores
+        device: auto takes the first of CUDA, MPS and CPU that is there
+        precision: bfloat16 computes in half the memory, quicker on processors made for it
+        patience: stop after this many epochs without a better validation loss
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 2e-3
+    warmup: float = 0.01
+    decay: Literal["linear", "gamma"] = "linear"
+    gamma: float = 1.0
+    weight_decay: float = 0.0
+    beta: float = 1.0
+    beta_warmup: float = 0.0
+    seed: int = 0
+    threads: int | None = None
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            _check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("threads", "patience"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, name, "at least 1", value)
+        _check(0 < self.lr < math.inf, "lr", "a learning rate above 0", self.lr)
+        for name in ("warmup", "gamma", "beta_warmup"):
+            _check(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+        for name in ("weight_decay", "beta"):
+            _check(0 <= getattr(self, name) < math.inf, name, "0 or more", getattr(self, name))
+        _check(0 <= self.seed < 2**63, "seed", "0 or more", self.seed)
+        _check(
+            self.decay == "gamma" or self.gamma == 1,
+            "gamma",
+            "1.0 with a linear decay (it acts only with decay gamma)",
+            self.gamma,
+        )
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """The images a network was made for.
+
+    Attributes:
+        height: rows
+        width: columns
+        channels: 1 or 3
+        range: the pixel values that stand for black and white
+    """
+
+    height: int
+    width: int
+    channels: int
+    range: tuple[float, float] = (0, 255)
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            _check(
+                1 <= getattr(self, name) <= MAX_LAYER_SIZE, f"image.{name}", "1 or more", getattr(self, name)
+            )
+        _check(self.channels in (1, 3), "image.channels", "1 or 3", self.channels)
+        _check(self.range[0] < self.range[1], "image.range", "two growing numbers", self.range)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where a run's images came from and how they were divided.
+
+    Attributes:
+        source: a named set, a file or a folder; None for images handed over in Python
+        fingerprint: SHA-256 of the images before they were divided
+        validation: number of validation images; None for the set's default
+        limit: number of training images kept; None for all
+    """
+
+    source: str | None = None
+    fingerprint: str | None = None
+    validation: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that is needed to build a run's network again and to continue or repeat its training.
+
+    Attributes:
+        network: {"name": one of `NETWORK_CONFIGS`, "fields": its settings}
+        image: size and range of the images
+        data: where the images came from
+        training: how the network was trained
+        likelihood: what the decoder's output means
+        kind: what the run holds
+        versions: of safelight, torch, NumPy and Python, when the run was made
+        command: the command that made the run
+        format_version: of the run folder
+    """
+
+    network: dict[str, Any]
+    image: ImageConfig
+    data: DataConfig
+    training: TrainingConfig
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    kind: Literal["autoencoder"] = "autoencoder"
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain JSON types."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build a config dataclass from parsed JSON, strictly.
+
+    Args:
+        cls: a dataclass of this module.
+        values: its fields; nested dataclasses as mappings.
+        where: named in errors, such as "runs/first/config.json: training".
+
+    Raises:
+        ConfigError: an unknown or missing field, or a value of the wrong type or range.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected an object of {', '.join(known)}, got {values!r}")
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{where}: unknown key {name!r}; {did_you_mean(name, known)}")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "config")
+    try:
+        parsed = parser.parse_object({"config": dict(values)})
+        return cast(T, parser.instantiate(parsed)["config"])
+    except ArgumentError as error:
+        raise ConfigError(f"{where}: {one_line(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def one_line(error: Exception) -> str:
+    r"""A parser's message without its line breaks and Python's type names.
+
+    Example:
+        >>> one_line(ValueError("Parser key \"lr\":\n  Expected a <class 'float'>. Got value: fast"))
+        'lr: expected float, got fast'
+    """
+    text = re.sub(r"\s+", " ", str(error))
+    text = re.sub(r'Parser key "(?:config\.)?([^"]*)": Expected', r"\1: expected", text)
+    text = re.sub(r"expected an? (?:<class '(\w+)'>|(?:typing\.)?(\S[^.]*))", r"expected \1\2", text)
+    return re.sub(r"\. Got value: ", ", got ", text)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: the near ones, or all there are."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+
+
+def _check(condition: bool, name: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ConfigError(f"{name}: expected {expected}, got {got}")
+
+
+def _check_sizes(config: object, *names: str) -> None:
+    for name in names:
+        size = getattr(config, name)
+        _check(1 <= size <= MAX_LAYER_SIZE, f"network.{name}", f"1 to {MAX_LAYER_SIZE}", size)

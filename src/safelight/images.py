@@ -1,0 +1,210 @@
+"""Images in memory: `ImageSet` holds them in their own number type, `Batches` serves them as floats."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from safelight.errors import ConfigError, DataError
+
+__all__ = ["Batches", "ImageSet", "Splits"]
+
+SPLIT_SEED = 0  # not the training seed: runs of different seeds must share one test split
+TEST_SHARE = VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A set of images of one size.
+
+    Attributes:
+        pixels: (N, C, H, W) in uint8, uint16 or float32, C being 1 or 3.
+        value_range: the values that stand for black and white, such as (0, 255).
+        labels: (N,) int64, or None; training never reads them.
+        names: one name an image, or None.
+        source: what `safelight.load` was asked for, so that a run can find its data again.
+        has_test_split: whether the source keeps its test images apart from these.
+
+    Raises:
+        DataError: shapes, types or values do not fit the above.
+
+    Example:
+        >>> import numpy as np
+        >>> from safelight.images import ImageSet
+        >>> images = ImageSet(np.full((4, 1, 8, 8), 255, np.uint8))
+        >>> len(images), images.shape, float(images.floats([0]).max())
+        (4, (1, 8, 8), 1.0)
+    """
+
+    pixels: NDArray[Any]
+    value_range: tuple[float, float] = (0, 255)
+    labels: NDArray[np.int64] | None = None
+    names: tuple[str, ...] | None = None
+    source: str | None = None
+    has_test_split: bool = False
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
+            raise DataError(
+                "expected images of shape (N, C, H, W) with 1 or 3 channels, "
+                f"got {pixels.shape}; reshape the array"
+            )
+        if len(pixels) == 0:
+            raise DataError("expected at least one image, got none; check the source")
+        if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+            raise DataError(f"expected uint8, uint16 or float32 pixels, got {pixels.dtype}; convert them")
+        low, high = self.value_range
+        if not low < high:
+            raise DataError(f"expected a value range of two growing numbers, got {self.value_range}")
+        if pixels.dtype == np.float32:
+            least, most = float(pixels.min()), float(pixels.max())
+            if not (np.isfinite(least) and np.isfinite(most)):
+                raise DataError("expected finite pixels, got NaN or infinity; clean the array first")
+            if least < low or most > high:
+                raise DataError(
+                    f"expected pixels from {low:g} to {high:g}, got {least:g} to {most:g}; "
+                    "rescale them, or convert 0..255 to uint8"
+                )
+        for what, extra in (("labels", self.labels), ("names", self.names)):
+            if extra is not None and len(extra) != len(pixels):
+                raise DataError(f"expected one of {what} for each of {len(pixels)} images, got {len(extra)}")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.shape
+        return f"ImageSet({len(self)} × {channels}×{height}×{width}, {self.pixels.dtype}, {self.source})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+    def floats(self, indices: Any = slice(None), device: str = "cpu") -> Tensor:
+        """Images as floats in [0, 1].
+
+        Args:
+            indices: what NumPy can index with: a slice, a list, an array.
+            device: where the tensor goes.
+
+        Returns:
+            (n, C, H, W) float32.
+        """
+        low, high = self.value_range
+        chosen = torch.from_numpy(np.ascontiguousarray(self.pixels[indices])).to(device)
+        return chosen.to(torch.float32).sub_(low).div_(high - low)
+
+    def subset(self, indices: Any) -> ImageSet:
+        """The chosen images with their labels and names, in the order given."""
+        return replace(
+            self,
+            pixels=self.pixels[indices],
+            labels=None if self.labels is None else self.labels[indices],
+            names=None if self.names is None else tuple(np.array(self.names, dtype=object)[indices]),
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, type, range and pixels: equal only for the same images in the same order."""
+        digest = hashlib.sha256(f"{self.pixels.shape}{self.pixels.dtype}{self.value_range}".encode())
+        for image_block in np.array_split(self.pixels, max(1, self.pixels.nbytes >> 26)):
+            digest.update(np.ascontiguousarray(image_block).data)
+        return digest.hexdigest()
+
+    def split(self, validation: int | None = None, limit: int | None = None) -> Splits:
+        """Divide into training, validation and (where the source keeps none apart) test images.
+
+        A source with a test split of its own gives its last images for validation, 10,000 of MNIST's
+        60,000; any other is shuffled with a fixed seed and divided 80/10/10, test images last.
+
+        Args:
+            validation: number of validation images; 0 trains on everything but the test images.
+            limit: number of training images to keep, the first of them.
+
+        Raises:
+            ConfigError: the numbers leave nothing to train on.
+        """
+        count = len(self)
+        if self.has_test_split:
+            order, learn = np.arange(count), count
+            default = count // 6
+        else:
+            order = np.random.default_rng(SPLIT_SEED).permutation(count)
+            learn = count - round(count * TEST_SHARE)
+            default = round(count * VALIDATION_SHARE)
+        held_out = default if validation is None else validation
+        if not 0 <= held_out < learn:
+            raise ConfigError(
+                f"expected between 0 and {learn - 1} validation images, got {held_out}; "
+                f"the set has {learn} images to learn from"
+            )
+        if limit is not None and limit < 1:
+            raise ConfigError(f"expected a limit of at least 1 training image, got {limit}")
+        train = order[: learn - held_out][:limit]
+        return Splits(
+            train=self.subset(train),
+            validation=self.subset(order[learn - held_out : learn]) if held_out else None,
+            test=self.subset(order[learn:]) if learn < count else None,
+        )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Parts of one set; `validation` is None when it was not wanted, `test` when it is kept elsewhere."""
+
+    train: ImageSet
+    validation: ImageSet | None
+    test: ImageSet | None
+
+
+class Batches:
+    """Shuffled batches of floats, epoch by epoch.
+
+    The order of an epoch follows from (seed, epoch) alone, so that a run can be continued at any batch.
+
+    Args:
+        images: the images to serve.
+        batch_size: images a batch; the last batch of an epoch may be smaller.
+        seed: fixes the orders.
+        device: where the batches go.
+
+    Raises:
+        ConfigError: the batch is larger than the set.
+
+    Example:
+        >>> import numpy as np
+        >>> from safelight.images import Batches, ImageSet
+        >>> batches = Batches(ImageSet(np.zeros((5, 1, 8, 8), np.uint8)), batch_size=2, seed=0)
+        >>> len(batches), [tuple(batch.shape) for batch in batches.epoch(0)]
+        (3, [(2, 1, 8, 8), (2, 1, 8, 8), (1, 1, 8, 8)])
+    """
+
+    def __init__(self, images: ImageSet, batch_size: int, seed: int, device: str = "cpu") -> None:
+        if batch_size > len(images):
+            raise ConfigError(
+                f"expected a batch size of at most {len(images)}, the number of training images, "
+                f"got {batch_size}; lower --batch-size"
+            )
+        self.images = images
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = device
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.images) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """The batches of one epoch, (n, C, H, W) each, from batch `start` on."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        for first in range(start * self.batch_size, len(order), self.batch_size):
+            yield self.images.floats(order[first : first + self.batch_size], self.device)

@@ -1,0 +1,222 @@
+"""What training minimizes, in nats per image: likelihoods, KL, the ELBO and the importance-weighted bound."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from safelight.config import TrainingConfig
+from safelight.errors import TrainingError
+from safelight.networks import Autoencoder
+
+__all__ = [
+    "LIKELIHOODS",
+    "Bernoulli",
+    "Gaussian",
+    "Likelihood",
+    "NegativeELBO",
+    "gaussian_kl",
+    "importance_weighted_bound",
+    "objective",
+    "sample_code",
+]
+
+LOGVAR_RANGE = (-15.0, 15.0)  # exp of either end is far from float32's limits
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x | z): what a decoder's logits say of the pixels."""
+
+    @abstractmethod
+    def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Log p(x | z) in nats, summed over pixels: (N, C, H, W) twice to (N,)."""
+
+
+@final
+class Bernoulli(Likelihood):
+    """Cross-entropy on grayscale pixels taken as probabilities: x log p + (1 - x) log(1 - p).
+
+    The convention of Kingma & Welling (2014), appendix C.1, and of the original report. On pixels between 0
+    and 1 it is no normalized density, so compare it only with losses of the same convention.
+
+    Example:
+        >>> import torch
+        >>> float(Bernoulli().log_prob(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)) / 64)  # log ½
+        -0.6931471824645996
+    """
+
+    def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Log p(x | z) in nats, (N,)."""
+        losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        return -losses.flatten(1).sum(1)
+
+
+@final
+class Gaussian(Likelihood):
+    """A normal density around sigmoid(logits), with one standard deviation learned for all pixels.
+
+    Rybkin et al. (2021), Simple and Effective VAE Training with Calibrated Decoders, equation 4. Densities
+    may exceed 1, so the loss may be negative.
+
+    Example:
+        >>> import torch
+        >>> likelihood = Gaussian()
+        >>> at_mean = likelihood.log_prob(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5))
+        >>> round(float(at_mean) / 64, 4)  # -log(0.1) - ½ log 2π
+        1.3836
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(0.1)))
+
+    def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Log p(x | z) in nats, (N,)."""
+        log_sigma = self.log_sigma.clamp(min=-6.0)  # 8-bit pixels cannot be known any better
+        errors = (x - torch.sigmoid(logits)) / log_sigma.exp()
+        return (-0.5 * errors.square() - log_sigma - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+
+
+def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(N(mu, exp(logvar)) ‖ N(0, 1)) of each dimension, in nats.
+
+    Kingma & Welling (2014), appendix B: -½ (1 + log σ² - μ² - σ²).
+
+    Args:
+        mu: (N, D).
+        logvar: (N, D).
+
+    Returns:
+        (N, D).
+
+    Example:
+        >>> import torch
+        >>> gaussian_kl(torch.tensor([[1.0]]), torch.tensor([[0.0]]))
+        tensor([[0.5000]])
+    """
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp())
+
+
+def sample_code(mu: Tensor, logvar: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw z = μ + σ ε, the reparametrization of Kingma & Welling (2014), section 2.4; (N, D)."""
+    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+    return mu + noise * (0.5 * logvar).exp()
+
+
+@final
+class NegativeELBO(nn.Module):
+    """-ELBO of a batch: reconstruction + beta · KL, with one sample of z (Kingma & Welling 2014, equation 7).
+
+    For a deterministic autoencoder it is the reconstruction alone.
+
+    Args:
+        likelihood: p(x | z); its parameters are learned along with the network's.
+        beta: weight of the KL (Higgins et al. 2017, equation 4).
+        beta_warmup: share of training over which the weight rises from 0 to beta (Bowman et al. 2016).
+
+    Example:
+        >>> import torch
+        >>> from safelight.networks import DeepConvVAE
+        >>> loss = NegativeELBO(Bernoulli())
+        >>> sorted(loss(DeepConvVAE(), torch.rand(4, 1, 28, 28)))
+        ['kl', 'loss', 'reconstruction']
+    """
+
+    def __init__(self, likelihood: Likelihood, beta: float = 1.0, beta_warmup: float = 0.0) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.beta = beta
+        self.beta_warmup = beta_warmup
+
+    def forward(
+        self, network: Autoencoder, x: Tensor, generator: torch.Generator | None = None, progress: float = 1.0
+    ) -> dict[str, Tensor]:
+        """The terms of the loss.
+
+        Args:
+            network: the autoencoder.
+            x: (N, C, H, W) in [0, 1].
+            generator: source of the noise.
+            progress: share of training done, for the warm-up.
+
+        Returns:
+            "loss", "reconstruction" and, for a variational network, "kl": means over the batch, in nats.
+
+        Raises:
+            TrainingError: the network's output has not the images' shape.
+        """
+        mu, logvar = network.encode(x)
+        if logvar is None:
+            reconstruction = -self._log_prob(network.decode(mu), x).mean()
+            return {"loss": reconstruction, "reconstruction": reconstruction}
+        mu, logvar = mu.float(), logvar.float().clamp(*LOGVAR_RANGE)
+        z = sample_code(mu, logvar, generator)
+        reconstruction = -self._log_prob(network.decode(z), x).mean()
+        kl = gaussian_kl(mu, logvar).sum(1).mean()
+        beta = self.beta * min(1.0, progress / self.beta_warmup) if self.beta_warmup else self.beta
+        return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
+
+    def _log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
+        if logits.shape != x.shape:
+            raise TrainingError(
+                f"expected decode to give {tuple(x.shape)}, as its input, got {tuple(logits.shape)}; "
+                "change the network or the images' size"
+            )
+        log_prob: Tensor = self.likelihood.log_prob(logits.float(), x)
+        return log_prob
+
+
+def objective(likelihood: str, training: TrainingConfig) -> NegativeELBO:
+    """The loss that a run's settings describe."""
+    return NegativeELBO(LIKELIHOODS[likelihood](), training.beta, training.beta_warmup)
+
+
+def importance_weighted_bound(
+    network: Autoencoder,
+    likelihood: Likelihood,
+    x: Tensor,
+    samples: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """-log p(x), bounded from above with k samples of z each: -log (1/k) Σ p(x, z) / q(z | x).
+
+    Burda et al. (2016), equation 8. It falls as k grows; with k = 1 its mean is the -ELBO.
+
+    Args:
+        network: a variational autoencoder.
+        likelihood: p(x | z).
+        x: (N, C, H, W) in [0, 1].
+        samples: k.
+        generator: source of the noise.
+
+    Returns:
+        (N,) nats.
+
+    Raises:
+        ValueError: the network is deterministic.
+
+    Example:
+        >>> import torch
+        >>> from safelight.networks import DeepConvVAE
+        >>> importance_weighted_bound(DeepConvVAE(), Bernoulli(), torch.rand(2, 1, 28, 28), 5).shape
+        torch.Size([2])
+    """
+    mu, logvar = network.encode(x)
+    if logvar is None:
+        raise ValueError("expected a variational autoencoder, got one without logvar; it has no such bound")
+    logvar = logvar.clamp(*LOGVAR_RANGE)
+    weights = []
+    for _ in range(samples):  # one sample of every image at a time keeps memory flat
+        z = sample_code(mu, logvar, generator)
+        log_prior = -0.5 * z.square().sum(1)  # both normal densities without their common ½ D log 2π
+        log_posterior = -0.5 * ((z - mu).square() / logvar.exp() + logvar).sum(1)
+        weights.append(likelihood.log_prob(network.decode(z), x) + log_prior - log_posterior)
+    return math.log(samples) - torch.stack(weights).logsumexp(0)  # (k, N) to (N,)

@@ -1,0 +1,210 @@
+"""The charts: losses against epochs, the KL of each dimension, and several runs in one picture.
+
+Drawn with matplotlib's objects, without pyplot and its global state, so that nothing of a user's own figures
+is touched. Every chart of a report comes in two themes, for a light and for a dark page.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from safelight.reporting.summary import Epoch, Summary
+from safelight.run_folder import write_atomically
+
+__all__ = ["DARK", "LIGHT", "Theme", "comparison_chart", "kl_chart", "loss_chart", "parts_chart", "write_both"]
+
+DPI = 200
+SIZE = (5.6, 3.7)  # inches: legible also on a page as narrow as a telephone's
+LABELLED_BARS = 40
+# Okabe & Ito's colours, which colour-blind readers can tell apart; yellow is too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3a3a3a")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a page and its charts.
+
+    Attributes:
+        page: behind everything.
+        panel: behind charts and tables.
+        ink: of words.
+        muted: of lesser words.
+        line: of rules and grids.
+        accent: of what matters most, and of links.
+        second: of what it is compared with.
+    """
+
+    page: str
+    panel: str
+    ink: str
+    muted: str
+    line: str
+    accent: str
+    second: str
+
+
+LIGHT = Theme("#f8f6f3", "#ffffff", "#211d1a", "#665f59", "#e3ddd6", "#b3282d", "#1f6fae")
+DARK = Theme("#141110", "#1d1917", "#efe9e3", "#aea59d", "#3a332f", "#ff7d70", "#74b8ee")
+
+
+def loss_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
+    """Training and validation loss against the epoch, the best validation loss marked."""
+    figure, axes = _figure(theme)
+    x = [epoch.epoch for epoch in epochs]
+    _line(axes, x, [epoch.train_loss for epoch in epochs], theme.second, "--", "s", "training")
+    validation = [epoch.val_loss for epoch in epochs]
+    measured = [(loss, epoch) for epoch, loss in zip(x, validation, strict=True) if loss is not None]
+    if measured:
+        _line(axes, x, validation, theme.accent, "-", "o", "validation")
+        best, at = min(measured)
+        axes.plot([at], [best], "o", ms=10, mfc="none", mec=theme.accent, mew=1.6, label=f"best: {best:.2f}")
+    _finish(axes, theme, x, "loss (nats per image)")
+    return figure
+
+
+def parts_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
+    """The loss's two parts against the epoch, each on its own scale."""
+    figure = Figure(figsize=SIZE, dpi=DPI, facecolor=theme.panel, layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    x = [epoch.epoch for epoch in epochs]
+    _line(upper, x, [epoch.reconstruction for epoch in epochs], theme.accent, "-", "o", "reconstruction")
+    _line(lower, x, [epoch.kl for epoch in epochs], theme.second, "-", "s", "KL")
+    for axes in (upper, lower):
+        _finish(axes, theme, x, "")
+    upper.set_xlabel("")
+    figure.supylabel("nats per image", color=theme.muted, fontsize=10.5)
+    return figure
+
+
+def kl_chart(kl: Sequence[float], theme: Theme) -> Figure:
+    """What each dimension of the code tells of an image, the most telling first."""
+    figure, axes = _figure(theme)
+    order = sorted(range(len(kl)), key=lambda i: -kl[i])
+    axes.bar(range(len(kl)), [kl[i] for i in order], width=0.8, color=theme.accent)
+    _style(axes, theme)
+    if len(kl) <= LABELLED_BARS:
+        size = 9.5 if len(kl) <= 24 else 6.5
+        axes.set_xticks(range(len(kl)), [str(i) for i in order], fontsize=size)
+        axes.set_xlabel("dimension of the code")
+    else:
+        axes.set_xlabel("dimensions of the code, in order of their KL")
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel("KL (nats per image)")
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(-0.7, len(kl) - 0.3)
+    return figure
+
+
+def comparison_chart(groups: Sequence[tuple[str, Sequence[tuple[str, Summary]]]], theme: Theme = LIGHT) -> Figure:
+    """Validation losses of several runs against the epoch.
+
+    Args:
+        groups: runs whose losses can be compared, under the words that say so: one panel each.
+        theme: colours.
+    """
+    count = sum(len(runs) for _, runs in groups)
+    height = 3.9 * len(groups) + 0.25 * count + 0.3
+    figure = Figure(figsize=(8, height), dpi=DPI, facecolor=theme.panel, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    drawn = 0
+    for axes, (title, runs) in zip(panels, groups, strict=True):
+        for label, run in runs:
+            colour, marker = COLOURS[drawn % len(COLOURS)], MARKERS[drawn % len(MARKERS)]
+            line = LINES[(drawn + drawn // len(COLOURS)) % len(LINES)]
+            losses = [epoch.val_loss if run.validated else epoch.train_loss for epoch in run.epochs]
+            label = label if run.validated else f"{label} (training loss: no validation)"
+            _line(axes, [epoch.epoch for epoch in run.epochs], losses, colour, line, marker, label)
+            drawn += 1
+        longest = max((run.epochs for _, run in runs), key=len)
+        _finish(axes, theme, [epoch.epoch for epoch in longest], "validation loss (nats per image)", legend=False)
+        axes.set_title(title, loc="left", color=theme.ink, fontsize=10.5)
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(0, -0.17),
+            frameon=False,
+            labelcolor=theme.ink,
+            fontsize=10,
+            handlelength=3.2,
+        )
+    return figure
+
+
+def write_both(figures: Path, name: str, draw: Callable[[Theme], Figure]) -> None:
+    """Write a chart as NAME.png for light pages and NAME-dark.png for dark ones."""
+    write_atomically(figures / f"{name}.png", render(draw(LIGHT)))
+    write_atomically(figures / f"{name}-dark.png", render(draw(DARK)))
+
+
+def render(figure: Figure) -> bytes:
+    """The bytes of a PNG file of a figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
+    return buffer.getvalue()
+
+
+def _figure(theme: Theme) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, dpi=DPI, facecolor=theme.panel, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _line(
+    axes: Axes, x: Sequence[int], y: Sequence[float | None], colour: str, style: str, marker: str, label: str
+) -> None:
+    axes.plot(
+        x,
+        [float("nan") if value is None else value for value in y],
+        color=colour,
+        linestyle=style,
+        linewidth=1.9,
+        marker=marker,
+        markersize=4.5,
+        markevery=max(1, len(x) // 12),
+        label=label,
+    )
+
+
+def _finish(axes: Axes, theme: Theme, x: Sequence[int], ylabel: str, legend: bool = True) -> None:
+    _style(axes, theme)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    margin = max(0.5, 0.03 * (x[-1] - x[0]))
+    axes.set_xlim(x[0] - margin, x[-1] + margin)
+    if legend:
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 0.98),
+            ncols=3,
+            frameon=False,
+            labelcolor=theme.ink,
+            fontsize=10.5,
+            handlelength=2.4,
+            columnspacing=1.4,
+        )
+
+
+def _style(axes: Axes, theme: Theme) -> None:
+    axes.set_facecolor(theme.panel)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(theme.muted)
+    axes.tick_params(colors=theme.muted, labelsize=10, length=0)
+    axes.grid(axis="y", color=theme.line, linewidth=0.9)
+    axes.set_axisbelow(True)
+    axes.xaxis.label.set_color(theme.muted)
+    axes.yaxis.label.set_color(theme.muted)
+    axes.xaxis.label.set_fontsize(10.5)
+    axes.yaxis.label.set_fontsize(10.5)

@@ -1,0 +1,79 @@
+"""Several runs side by side, in a table and in a chart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safelight.errors import RunError
+from safelight.reporting.charts import comparison_chart, render
+from safelight.reporting.summary import Summary, summarize
+from safelight.run_folder import RunFolder, write_atomically
+
+__all__ = ["compare", "draw_comparison"]
+
+
+def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """One row a run, in the order given; losses in nats per image.
+
+    Args:
+        folders: at least two runs.
+
+    Returns:
+        Rows with the keys run, network, parameters, data, epochs, best_val_loss, last_val_loss, test_loss,
+        seconds and convention. A value that is not known is None. Losses of different data or of a different
+        convention cannot be compared.
+
+    Raises:
+        RunError: there are fewer than two runs, or one cannot be read.
+    """
+    rows = []
+    for name, run in _named(folders):
+        best = run.best
+        rows.append(
+            {
+                "run": name,
+                "network": run.config.network.get("name"),
+                "parameters": run.parameters,
+                "data": run.config.data.source,
+                "epochs": len(run.epochs),
+                "best_val_loss": best.val_loss if best else None,
+                "last_val_loss": run.epochs[-1].val_loss,
+                "test_loss": run.evaluation.get("test", {}).get("loss"),
+                "seconds": run.seconds,
+                "convention": run.convention,
+            }
+        )
+    return rows
+
+
+def draw_comparison(folders: Sequence[RunFolder], path: Path) -> None:
+    """Draw the validation losses of runs as a PNG file, one panel for each set of comparable runs.
+
+    Args:
+        folders: at least two runs.
+        path: the file to write.
+
+    Raises:
+        RunError: there are fewer than two runs, one cannot be read, or the file cannot be written.
+    """
+    groups: dict[str, list[tuple[str, Summary]]] = {}
+    for name, run in _named(folders):
+        height, width = run.config.image.height, run.config.image.width
+        title = f"{run.config.data.source or 'images given in Python'}, {height}×{width}: {run.convention}"
+        groups.setdefault(title, []).append((name, run))
+    write_atomically(path, render(comparison_chart(list(groups.items()))))
+
+
+def _named(folders: Sequence[RunFolder]) -> list[tuple[str, Summary]]:
+    """The runs under the names of their folders, or their paths where two have the same name."""
+    if len(folders) < 2:
+        raise RunError(f"expected at least two runs to compare, got {len(folders)}; name another run folder")
+    runs = [summarize(folder) for folder in folders]
+    counts = Counter(run.name for run in runs)
+    return [
+        (run.name if counts[run.name] == 1 else str(folder.path), run)
+        for folder, run in zip(folders, runs, strict=True)
+    ]

@@ -1,0 +1,133 @@
+"""The pictures that training leaves behind, once an epoch: grids of images as PNG files.
+
+They need only NumPy and Pillow, and the time of a few batches.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from safelight.errors import RunError
+from safelight.run_folder import write_atomically
+
+__all__ = ["png", "tile", "write_examples", "write_snapshot"]
+
+LEGIBLE = 64  # pixels that the longer side of a small image is enlarged to, at most
+GUTTER = 2  # pixels between images
+GREY = 112  # of the gutter: parts black from black and white from white
+SAMPLES, SAMPLE_COLUMNS = 64, 8
+PAIRS, PAIR_COLUMNS = 30, 10
+
+
+def tile(images: Any, columns: int) -> Image.Image:
+    """Images side by side on one sheet, row by row.
+
+    Small images are enlarged by a whole number, each pixel to a square. Values outside [0, 1] are clipped,
+    NaN is drawn black.
+
+    Args:
+        images: (N, C, H, W) floats in [0, 1], C being 1 or 3.
+        columns: images a row.
+
+    Returns:
+        A grayscale or an RGB image.
+
+    Example:
+        >>> import numpy as np
+        >>> tile(np.zeros((64, 1, 28, 28)), columns=8).size
+        (462, 462)
+    """
+    pixels = np.nan_to_num(np.asarray(images, np.float32)).clip(0, 1)
+    n, channels, height, width = pixels.shape
+    scale = max(1, LEGIBLE // max(height, width))
+    large = (pixels * 255 + 0.5).astype(np.uint8).repeat(scale, axis=2).repeat(scale, axis=3)
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    h, w = height * scale, width * scale
+    cells = np.full((rows * columns, h + GUTTER, w + GUTTER, channels), GREY, np.uint8)
+    cells[:n, :h, :w] = large.transpose(0, 2, 3, 1)
+    grid = cells.reshape(rows, columns, h + GUTTER, w + GUTTER, channels).swapaxes(1, 2)
+    sheet = grid.reshape(rows * (h + GUTTER), columns * (w + GUTTER), channels)[:-GUTTER, :-GUTTER]
+    return Image.fromarray(np.ascontiguousarray(sheet[..., 0] if channels == 1 else sheet))
+
+
+def write_snapshot(figures: Path, epoch: int, samples: Any, inputs: Any, reconstructions: Any) -> None:
+    """Write what the network draws after an epoch: samples, and inputs over their reconstructions.
+
+    Args:
+        figures: a run's folder of pictures.
+        epoch: counted from 1.
+        samples: (N, C, H, W) in [0, 1], from the same codes after each epoch; the first 64 are drawn.
+        inputs: (N, C, H, W) in [0, 1], the same images after each epoch; the first 30 are drawn.
+        reconstructions: the network's version of the inputs.
+
+    Raises:
+        RunError: the files cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> figures, images = Path(tempfile.mkdtemp()), np.zeros((64, 1, 8, 8))
+        >>> write_snapshot(figures, 1, images, images, images)
+        >>> sorted(path.name for path in (figures / "epochs").iterdir())
+        ['reconstructions-0001.png', 'samples-0001.png']
+    """
+    folder = _folder(figures / "epochs")
+    pairs = _pairs(np.asarray(inputs), np.asarray(reconstructions))
+    write_atomically(folder / f"samples-{epoch:04d}.png", png(tile(samples[:SAMPLES], SAMPLE_COLUMNS)))
+    write_atomically(folder / f"reconstructions-{epoch:04d}.png", png(pairs))
+
+
+def write_examples(figures: Path, images: Any) -> None:
+    """Write examples.png, some of the images that a network learns from.
+
+    Args:
+        figures: a run's folder of pictures.
+        images: (N, C, H, W) in [0, 1].
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    columns = next((c for c in (10, 8, 12, 9, 7) if len(images) % c == 0), 10)
+    write_atomically(_folder(figures) / "examples.png", png(tile(images, columns)))
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _pairs(inputs: NDArray[Any], outputs: NDArray[Any]) -> Image.Image:
+    """Rows of inputs, each over the row of their reconstructions, the pairs of rows set apart."""
+    columns = min(PAIR_COLUMNS, len(inputs))
+    count = min(PAIRS, len(inputs)) // columns * columns
+    blocks = [
+        tile(np.concatenate([inputs[i : i + columns], outputs[i : i + columns]]), columns)
+        for i in range(0, count, columns)
+    ]
+    width, height = blocks[0].size
+    step = height + 4 * GUTTER
+    sheet = Image.new(blocks[0].mode, (width, step * len(blocks) - 4 * GUTTER), _grey(blocks[0].mode))
+    for i, block in enumerate(blocks):
+        sheet.paste(block, (0, i * step))
+    return sheet
+
+
+def _grey(mode: str) -> int | tuple[int, int, int]:
+    return GREY if mode == "L" else (GREY, GREY, GREY)
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {path}: {error.strerror}; choose another --out") from None
+    return path

@@ -1,0 +1,266 @@
+"""The run folder: the only thing that passes from one command to the next.
+
+It holds open formats only: `config.json`, `model.safetensors` (last epoch), `best.safetensors` (best on
+validation), `history.jsonl`, `figures/`, `report.html`, `evaluation.json`, and `state/` for continuing. Every
+write is atomic. `state/training.safetensors` alone decides where a run stands: what a killed command wrote
+after it is written again, to the same bits, by the one that continues.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from safelight.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
+from safelight.errors import ConfigError, RunError
+
+__all__ = ["RunFolder", "write_atomically"]
+
+LAST, BEST = "model.safetensors", "best.safetensors"
+MAX_JSON_BYTES = 1 << 24
+
+
+class RunFolder:
+    """A run's files.
+
+    Args:
+        path: the folder; it need not exist before `create`.
+
+    Example:
+        >>> RunFolder("runs/first").path.name
+        'first'
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "figures"
+
+    def create(self, config: RunConfig, overwrite: bool = False) -> None:
+        """Make the folder, with its config.
+
+        Args:
+            config: the resolved settings.
+            overwrite: delete a run that is there.
+
+        Raises:
+            RunError: something else is there, or the folder cannot be written.
+        """
+        if self.path.is_symlink() or self.path.exists():
+            self._clear(overwrite)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"cannot make the folder {self.path}: {error.strerror}; choose another --out"
+            ) from None
+        self.write_config(config)
+
+    def _clear(self, overwrite: bool) -> None:
+        if self.path.is_symlink() or not self.path.is_dir():
+            raise RunError(
+                f"expected a new folder, but {self.path} is a link or a file; choose another --out"
+            )
+        if not any(self.path.iterdir()):
+            return
+        if not (self.path / "config.json").is_file():
+            raise RunError(
+                f"expected a new or empty folder, but {self.path} holds other files; choose another --out"
+            )
+        if not overwrite:
+            raise RunError(
+                f"{self.path} already holds a run; continue it with --resume {self.path}, replace it with "
+                "--overwrite, or choose another --out"
+            )
+        self.read_config()  # only what is surely ours is deleted
+        here = self.path.resolve()
+        if here in (Path.cwd(), *Path.cwd().parents, Path.home(), *Path.home().parents):
+            raise RunError(
+                f"{self.path} holds the current or the home folder and is not deleted; choose another --out"
+            )
+        with self.locked():
+            shutil.rmtree(self.path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from training in the same folder; a killed one leaves no lock behind.
+
+        Raises:
+            RunError: another process is at it, or the folder cannot be written.
+        """
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+        except filelock.Timeout:
+            raise RunError(f"another process is working on {self.path}; wait for it, or stop it") from None
+        except PermissionError:
+            raise RunError(f"cannot write to {self.path}: permission denied; choose another --out") from None
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write config.json."""
+        write_atomically(self.path / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+
+    def read_config(self) -> RunConfig:
+        """Read and check config.json.
+
+        Raises:
+            RunError: there is none, or it is not one of ours.
+        """
+        path = self.path / "config.json"
+        if not self.path.is_dir():
+            raise RunError(
+                f"expected a run folder, but {self.path} is not a folder; see safelight train --help"
+            )
+        if not path.is_file():
+            raise RunError(
+                f"expected a run folder, but {self.path} has no config.json; see safelight train --help"
+            )
+        try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError("it is too large")
+            values = json.loads(path.read_text(encoding="utf-8"))
+            version = values.get("format_version")
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise RunError(f"{path} cannot be read as a run's settings: {error}; train again") from None
+        if version != FORMAT_VERSION:
+            raise RunError(
+                f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "
+                "use the version of safelight that wrote it"
+            )
+        try:
+            return from_dict(RunConfig, values, str(path))
+        except ConfigError as error:
+            raise RunError(str(error)) from None
+
+    def write_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
+        """Write a network's weights, and its loss's under "loss."."""
+        tensors = dict(network.state_dict()) | {f"loss.{k}": t for k, t in loss.state_dict().items()}
+        self._write_tensors(self.path / name, tensors, {})
+
+    def read_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
+        """Load what `write_weights` wrote into modules of the same form.
+
+        Raises:
+            RunError: the file is missing, truncated, or holds another network's weights.
+        """
+        tensors, _ = self._read_tensors(self.path / name)
+        own = {k.removeprefix("loss."): t for k, t in tensors.items() if k.startswith("loss.")}
+        try:
+            network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith("loss.")})
+            loss.load_state_dict(own)
+        except RuntimeError as error:
+            detail = " ".join(str(error).split())[:300]
+            raise RunError(
+                f"{self.path / name} does not fit the network in config.json: {detail}; train again"
+            ) from None
+
+    def write_state(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Write the one file that a run continues from."""
+        (self.path / "state").mkdir(exist_ok=True)
+        self._write_tensors(
+            self.path / "state" / "training.safetensors", tensors, {"numbers": json.dumps(numbers)}
+        )
+
+    def read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Read it back; None before the first epoch ended.
+
+        Raises:
+            RunError: it is truncated or not ours.
+        """
+        path = self.path / "state" / "training.safetensors"
+        if not path.exists():
+            return None
+        tensors, metadata = self._read_tensors(path)
+        try:
+            return tensors, dict(json.loads(metadata["numbers"]))
+        except (KeyError, ValueError, TypeError):
+            raise RunError(f"{path} is not a training state; delete it to start the run anew") from None
+
+    def write_history(self, records: list[dict[str, Any]]) -> None:
+        """Write history.jsonl, one JSON object an epoch."""
+        write_atomically(self.path / "history.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """The records of the epochs so far.
+
+        Raises:
+            RunError: a line is not JSON.
+        """
+        path = self.path / "history.jsonl"
+        if not path.exists():
+            return []
+        try:
+            return [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
+
+    def _write_tensors(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        write_atomically(path, safetensors.torch.save(on_cpu, metadata))
+
+    def _read_tensors(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except FileNotFoundError:
+            raise RunError(
+                f"expected weights in {path}, but there are none; finish training, or train again"
+            ) from None
+        except (safetensors.SafetensorError, OSError) as error:
+            raise RunError(f"{path} is truncated or no safetensors file ({error}); train again") from None
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or, after a kill or on a full disk, not at all.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "numbers.json"
+        >>> write_atomically(path, "[1, 2]")
+        >>> path.read_text()
+        '[1, 2]'
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
+        ) from None
+    except BaseException:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

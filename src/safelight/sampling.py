@@ -1,0 +1,55 @@
+"""Writing new codes, and the images they decode to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from safelight.images import ImageSet
+from safelight.networks import Autoencoder
+from safelight.training import derive_seed
+
+__all__ = ["latent_points", "sample"]
+
+CODES_TO_FIT = 2000  # enough for the covariance of some tens of dimensions
+
+
+@torch.no_grad()
+def latent_points(network: Autoencoder, count: int, images: ImageSet, seed: int = 0) -> Tensor:
+    """Codes to decode into new images, the same standard normal points for every network.
+
+    A variational autoencoder takes them as they are, draws from its prior. A deterministic one has no prior:
+    they are stretched to the mean and covariance of its codes of `images`.
+
+    Args:
+        network: any autoencoder, in evaluation mode.
+        count: number of codes.
+        images: whose codes a deterministic network's draws should resemble.
+        seed: fixes the draws.
+
+    Returns:
+        (count, D).
+
+    Example:
+        >>> import safelight
+        >>> from safelight.networks import DeepConvVAE
+        >>> latent_points(DeepConvVAE((1, 8, 8)), 4, safelight.load("digits")).shape
+        torch.Size([4, 20])
+    """
+    device = next(network.parameters()).device
+    mu, logvar = network.encode(images.floats(slice(CODES_TO_FIT), str(device)))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "latent points"))
+    points = torch.randn(count, mu.shape[1], generator=generator).to(device)
+    if logvar is not None:
+        return points
+    covariance = torch.cov(mu.T.double(), correction=0).reshape(mu.shape[1], -1).cpu()
+    values, vectors = torch.linalg.eigh(covariance)  # unlike Cholesky's, also for dead dimensions
+    root = (vectors * values.clamp(min=0).sqrt()).to(mu)
+    stretched: Tensor = mu.mean(0) + points @ root.T
+    return stretched
+
+
+@torch.no_grad()
+def sample(network: Autoencoder, points: Tensor) -> Tensor:
+    """Decode codes (N, D) to images (N, C, H, W) in [0, 1]."""
+    return torch.sigmoid(network.decode(points).float()).clamp(0, 1)

@@ -1,0 +1,179 @@
+"""Images from wherever they are: `load` turns names, files, folders and arrays into an `ImageSet`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import ConfigError, DataError
+from safelight.images import SPLIT_SEED, ImageSet
+from safelight.named_sets import NAMED_SETS, read_file, unknown_name
+from safelight.readers import as_pixels, read_idx, read_npy, read_npz, read_pictures
+
+__all__ = ["NAMES", "load"]
+
+NAMES = ("digits", *NAMED_SETS)
+SPLITS = (None, "train", "validation", "test")
+
+
+def load(
+    source: str | os.PathLike[str] | NDArray[Any],
+    split: str | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> ImageSet:
+    """Load images.
+
+    Args:
+        source: one of
+
+            - a name: `"mnist"`, `"fashion-mnist"` or `"kmnist"`, downloaded once and checked, or
+              `"digits"`, the 1,797 of scikit-learn. A folder of that name is `"./mnist"`;
+            - a folder of IDX files named like MNIST's (`train-images-idx3-ubyte` and so on), plain or .gz;
+            - a flat folder of PNG or JPEG files of one size, gray or RGB, taken in the order of their names;
+            - an .npy file, or an .npz file: its only array, or the one named `images` (with integer
+              `labels` beside it, if there), or `path.npz:member`;
+            - a NumPy array of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1 or 3: uint8, uint16,
+              bool, or float32 or float64 in [0, 1]. It is not copied unless its form must change.
+        split: None, "train", "validation" or "test". A set with its own test images gives the others for
+            None, the first five sixths of these for "train" and the last sixth for "validation"; its test
+            files are opened for "test" alone. Any other set gives everything for None, and the parts of
+            `ImageSet.split` otherwise.
+        limit: the most images to return: the first of a named set with its own test images, a subset fixed
+            by its size otherwise.
+        progress: show downloads on standard error.
+
+    Returns:
+        The images in their own number type, with labels and names where the source has them.
+
+    Raises:
+        DataError: the source cannot be found, fetched, read or used.
+        ConfigError: `split` or `limit` is none of the above, or the set is too small to be split.
+
+    Example:
+        >>> import safelight.sources
+        >>> images = safelight.sources.load("digits")
+        >>> images
+        ImageSet(1797 × 1×8×8, uint8, digits)
+        >>> len(safelight.sources.load("digits", "train")), len(safelight.sources.load("digits", "test"))
+        (1437, 180)
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"expected a split of train, validation or test, got {split!r}")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"expected a limit of at least 1 image, got {limit}")
+    if isinstance(source, str) and source in NAMED_SETS:
+        prefix = "t10k" if split == "test" else "train"
+        return _part(_named(source, prefix, progress), split).subset(slice(limit))
+    if isinstance(source, str) and source == "digits":
+        images = _digits()
+    elif isinstance(source, np.ndarray):
+        images = ImageSet(*as_pixels(source, "the array"))
+    elif isinstance(source, (str, os.PathLike)):
+        images = _from_path(os.fsdecode(source), split)
+    else:
+        raise DataError(f"expected a name, a path or a NumPy array, got {type(source).__name__}; convert it")
+    images = _part(images, split)
+    if limit is None or limit >= len(images):
+        return images
+    return images.subset(np.sort(np.random.default_rng(SPLIT_SEED).permutation(len(images))[:limit]))
+
+
+def _part(images: ImageSet, split: str | None) -> ImageSet:
+    if split is None:
+        return images
+    if split == "test" and images.has_test_split:  # then its test files were read, and no others
+        return replace(images, has_test_split=False)
+    part: ImageSet | None = getattr(images.split(), split)
+    if part is None:
+        raise ConfigError(f"expected enough images for a {split} part, got {len(images)} in all; add images")
+    return part
+
+
+def _named(name: str, prefix: str, progress: bool) -> ImageSet:
+    """A set whose files are known to the byte, so that their headers need no reading."""
+    pixels = read_file(name, f"{prefix}-images-idx3-ubyte", progress)[16:].reshape(-1, 1, 28, 28)
+    labels = read_file(name, f"{prefix}-labels-idx1-ubyte", progress)[8:].astype(np.int64)
+    return ImageSet(pixels, labels=labels, source=name, has_test_split=True)
+
+
+def _digits() -> ImageSet:
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped,unused-ignore]
+
+    digits = load_digits()
+    return ImageSet(
+        digits.images.astype(np.uint8)[:, None],  # (N, 1, 8, 8)
+        value_range=(0, 16),
+        labels=digits.target.astype(np.int64),
+        source="digits",
+    )
+
+
+def _from_path(text: str, split: str | None) -> ImageSet:
+    """A file or folder; whatever the system or a damaged file does becomes one line."""
+    member = None
+    path = Path(text)
+    try:
+        if ".npz:" in text and not path.exists():
+            file, _, member = text.rpartition(":")
+            path = Path(file)
+        path = path.expanduser().absolute()
+        if not text or not path.exists():
+            raise DataError(_not_found(text, path))
+        if path.is_dir():
+            images = _from_folder(path, split)
+        elif path.is_file() and path.suffix.lower() == ".npy":
+            images = ImageSet(*as_pixels(read_npy(path), str(path)))
+        elif path.is_file() and path.suffix.lower() == ".npz":
+            array, labels = read_npz(path, member)
+            images = ImageSet(*as_pixels(array, str(path)), labels=labels)
+        else:
+            raise DataError(
+                f"expected a folder of images or of IDX files, or an .npy or .npz file, got {path}; "
+                "give the folder that holds it, or convert it"
+            )
+    except (OSError, RuntimeError) as error:  # the latter where a home folder is unknown
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"expected to read {path}, got '{reason}'; check the file") from error
+    except MemoryError as error:
+        raise DataError(f"expected {path} to fit into memory, got more; use fewer images") from error
+    return replace(images, source=str(path) if member is None else f"{path}:{member}")
+
+
+def _not_found(text: str, path: Path) -> str:
+    if os.sep in text or "/" in text or path.suffix or text.startswith("~"):
+        return f"expected a file or folder, got {text!r}, which does not exist; check the path"
+    return f"{unknown_name(text, NAMES)}; nor is there a file or folder of that name"
+
+
+def _from_folder(folder: Path, split: str | None) -> ImageSet:
+    train, test = _idx_file(folder, "train-images-idx3"), _idx_file(folder, "t10k-images-idx3")
+    if train is None and test is None:
+        pixels, names = read_pictures(folder)
+        return ImageSet(pixels, names=names)
+    prefix, path = ("t10k", test) if split == "test" and test else ("train", train)
+    if path is None:
+        raise DataError(f"expected train-images-idx3-ubyte in {folder}, got test images alone; add the file")
+    images = read_idx(path, 3)[:, None]  # (N, 1, H, W)
+    labels_path = _idx_file(folder, f"{prefix}-labels-idx1")
+    labels = None if labels_path is None else read_idx(labels_path, 1).astype(np.int64)
+    if labels is not None and len(labels) != len(images):
+        raise DataError(
+            f"expected {len(images)} labels in {labels_path}, one for each image of {path}, "
+            f"got {len(labels)}; put files there that belong together"
+        )
+    return ImageSet(*as_pixels(images, str(path)), labels=labels, has_test_split=test is not None)
+
+
+def _idx_file(folder: Path, stem: str) -> Path | None:
+    """Where an IDX file is, under either of the names in use, plain or packed."""
+    for name in (f"{stem}-ubyte", f"{stem.replace('-idx', '.idx')}-ubyte"):
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return path
+    return None

@@ -1,0 +1,285 @@
+"""`fit`, the only training loop: for autoencoders, and whatever else has batches and a loss.
+
+The loop is pure as to files: it hands its `State` to two callbacks after every batch and every epoch, and a
+`State` packed into tensors and numbers continues, bit for bit, where it was packed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safelight.config import TrainingConfig
+from safelight.errors import ConfigError, TrainingError
+from safelight.images import Batches
+from safelight.networks import Network
+
+__all__ = [
+    "EpochResult",
+    "State",
+    "cpu_threads",
+    "derive_seed",
+    "fit",
+    "keep_freed_memory",
+    "learning_rate",
+    "pick_device",
+]
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch came to.
+
+    Attributes:
+        epoch: counted from 1.
+        terms: the loss's terms, each a mean over the epoch's images, in nats.
+        lr: the learning rate of the last step.
+        seconds: spent in training steps, also before an interruption.
+        images: number of images trained on.
+    """
+
+    epoch: int
+    terms: dict[str, float]
+    lr: float
+    seconds: float
+    images: int
+
+
+@dataclass
+class State:
+    """Everything that a run needs to go on as if it had never stopped.
+
+    Attributes:
+        network: with its weights.
+        loss: with its own weights, if any.
+        optimizer: with its moments.
+        generator: the noise still to come.
+        epoch: finished epochs.
+        step: batches done in the epoch that is under way.
+        totals: over those batches, each term's sum over images.
+        images: over those batches, number of images.
+        seconds: spent on them.
+    """
+
+    network: Network
+    loss: nn.Module
+    optimizer: torch.optim.Adam
+    generator: torch.Generator
+    epoch: int = 0
+    step: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    seconds: float = 0.0
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The state as tensors by name, and numbers fit for JSON."""
+        tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
+        tensors |= {f"loss.{name}": t for name, t in self.loss.state_dict().items()}
+        for i, parameter in enumerate(self._parameters()):
+            for name, moment in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{i}.{name}"] = moment
+        tensors["generator"] = self.generator.get_state()
+        tensors["global_generator"] = torch.get_rng_state()  # for a user's layers such as dropout
+        numbers = {k: getattr(self, k) for k in ("epoch", "step", "totals", "images", "seconds")}
+        return tensors, numbers
+
+    def unpack(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Take over a packed state.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: it belongs to another network.
+        """
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        self.loss.load_state_dict(part("loss."))
+        for i, parameter in enumerate(self._parameters()):
+            for name, moment in part(f"optimizer.{i}.").items():
+                # The fused step walks both in memory order, so a moment needs its parameter's layout.
+                like = torch.empty_like(parameter) if moment.shape == parameter.shape else moment
+                self.optimizer.state[parameter][name] = like.copy_(moment).detach().requires_grad_(False)
+        self.generator.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["global_generator"])
+        for name, value in numbers.items():
+            setattr(self, name, value)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def fit(
+    network: Network,
+    batches: Batches,
+    loss: nn.Module,
+    config: TrainingConfig,
+    on_epoch: Callable[[EpochResult, State], object] | None = None,
+    on_step: Callable[[State], object] | None = None,
+    packed: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
+) -> State:
+    """Train a network with Adam (Kingma & Ba 2015).
+
+    Args:
+        network: trained in place, on the device it is on.
+        batches: the training images.
+        loss: called as `loss(network, batch, generator, progress)`, gives named terms; "loss" is minimized.
+        config: epochs, rates, seed, precision.
+        on_epoch: called after each epoch; a true answer ends the training.
+        on_step: called after each batch; a true answer pauses it.
+        packed: a `State.pack()` to continue from.
+
+    Returns:
+        The state at the end, with gradients switched off nowhere and the network still in training mode.
+
+    Raises:
+        TrainingError: the loss is no longer finite; the weights are those before the bad step.
+
+    Example:
+        >>> import safelight
+        >>> from safelight.config import TrainingConfig
+        >>> from safelight.images import Batches
+        >>> from safelight.networks import ConvVAE
+        >>> from safelight.objective import Bernoulli, NegativeELBO
+        >>> config = TrainingConfig(epochs=2, batch_size=64, threads=1)
+        >>> losses = []
+        >>> state = fit(
+        ...     ConvVAE((1, 8, 8)),
+        ...     Batches(safelight.load("digits"), config.batch_size, config.seed),
+        ...     NegativeELBO(Bernoulli()),
+        ...     config,
+        ...     on_epoch=lambda result, state: losses.append(result.terms["loss"]),
+        ... )
+        >>> state.epoch, losses[1] < losses[0]
+        (2, True)
+    """
+    device = next(network.parameters()).device
+    parameters = [*network.parameters(), *loss.parameters()]
+    optimizer = torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
+    generator = torch.Generator(device).manual_seed(derive_seed(config.seed, "noise"))
+    state = State(network, loss, optimizer, generator)
+    steps = len(batches) * config.epochs
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
+        torch.manual_seed(derive_seed(config.seed, "layers"))
+        if packed:
+            state.unpack(*packed)
+        network.train()
+        while state.epoch < config.epochs:
+            rate = 0.0
+            started = time.perf_counter() - state.seconds
+            for batch in batches.epoch(state.epoch, state.step):
+                done = state.epoch * len(batches) + state.step
+                rate = learning_rate(config, done, steps)
+                optimizer.param_groups[0]["lr"] = rate
+                optimizer.zero_grad()
+                with autocast:
+                    terms = loss(network, batch, generator, progress=done / steps)
+                values = {name: term.item() for name, term in terms.items()}
+                if not math.isfinite(values["loss"]):
+                    raise TrainingError(
+                        f"the loss became {values['loss']} in epoch {state.epoch + 1} at a rate of {rate:.3g};"
+                        " the last good weights are kept: try a lower --lr, or --precision float32"
+                    )
+                terms["loss"].backward()
+                optimizer.step()
+                state.step += 1
+                state.images += len(batch)
+                state.seconds = time.perf_counter() - started
+                for name, value in values.items():
+                    state.totals[name] = state.totals.get(name, 0.0) + value * len(batch)
+                if on_step and on_step(state):
+                    return state
+            result = EpochResult(
+                epoch=state.epoch + 1,
+                terms={name: total / state.images for name, total in state.totals.items()},
+                lr=rate,
+                seconds=state.seconds,
+                images=state.images,
+            )
+            state.epoch += 1
+            state.step, state.totals, state.images, state.seconds = 0, {}, 0, 0.0
+            if on_epoch and on_epoch(result, state):
+                break
+            network.train()
+    return state
+
+
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """The rate at step t of T: it rises over the warm-up, and decays over the whole run.
+
+    Linear: lr (1 - t/T). By gamma: lr gamma^(t/T), so that a gamma found in one epoch means the same in
+    thirty.
+
+    Example:
+        >>> config = TrainingConfig(lr=1.0, decay="gamma", gamma=0.25, warmup=0)
+        >>> [learning_rate(config, step, 100) for step in (0, 50, 100)]
+        [1.0, 0.5, 0.25]
+    """
+    share = step / steps
+    decay = 1 - share if config.decay == "linear" else config.gamma**share
+    rise = min(1.0, (step + 1) / (config.warmup * steps)) if config.warmup else 1.0
+    return config.lr * decay * rise
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A seed of its own for each use of randomness, all fixed by one."""
+    words = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(2, np.uint32)
+    return int(words[0]) << 31 ^ int(words[1])
+
+
+def pick_device(name: str) -> str:
+    """The device that a setting means.
+
+    Raises:
+        ConfigError: it is not there.
+
+    Example:
+        >>> pick_device("cpu")
+        'cpu'
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ConfigError(f"device: expected a device that is there, got {name!r}; use cpu or auto") from None
+    return name
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[int]:
+    """Compute with this many CPU threads inside the block; None leaves them as they are."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to hand freed memory back to the system; elsewhere, nothing.
+
+    A step frees and asks for the same tens of megabytes; faulting fresh pages in took up to half its time.
+    For processes of our own only: the setting is the whole process's, so nothing does it on import.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt:
+            trim_threshold, mmap_max = -1, -4  # malloc.h
+            mallopt(trim_threshold, 2**31 - 1)
+            mallopt(mmap_max, 0)

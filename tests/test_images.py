@@ -1,0 +1,151 @@
+"""Images in memory: what is accepted, how they become floats, how they are split and served."""
+
+import numpy as np
+import pytest
+import torch
+
+from safelight.errors import ConfigError, DataError
+from safelight.images import Batches, ImageSet
+
+
+def numbered(count: int, **options) -> ImageSet:
+    """Images that are all of the value of their place."""
+    pixels = np.arange(count, dtype=np.uint16).repeat(64).reshape(count, 1, 8, 8)
+    return ImageSet(pixels, value_range=(0, 65535), labels=np.arange(count), **options)
+
+
+def places(images: ImageSet | None) -> list[int]:
+    return [] if images is None else images.pixels[:, 0, 0, 0].tolist()
+
+
+class TestImageSet:
+    @pytest.mark.parametrize(
+        ("pixels", "value_range"),
+        [
+            (np.array([0, 51, 255], np.uint8), (0, 255)),
+            (np.array([0, 13107, 65535], np.uint16), (0, 65535)),
+            (np.array([-1, -0.6, 1], np.float32), (-1, 1)),
+        ],
+    )
+    def test_floats(self, pixels, value_range):
+        pixels = pixels[:, None, None, None].repeat(8, 2).repeat(8, 3)
+        images = ImageSet(pixels, value_range)
+        floats = images.floats()
+        assert floats.dtype == torch.float32
+        assert floats[:, 0, 0, 0].tolist() == pytest.approx([0, 0.2, 1])
+        assert images.floats([2, 0])[:, 0, 0, 0].tolist() == [1, 0]
+        assert np.array_equal(images.pixels, pixels)  # nothing is changed in place
+
+    def test_floats_do_not_touch_float_pixels(self):
+        pixels = np.full((2, 1, 8, 8), 0.5, np.float32)
+        images = ImageSet(pixels, (0, 2))
+        assert float(images.floats().max()) == 0.25
+        assert float(images.floats().max()) == 0.25
+
+    @pytest.mark.parametrize(
+        ("pixels", "options", "words"),
+        [
+            (np.zeros((3, 8, 8), np.uint8), {}, r"1 or 3 channels, got \(3, 8, 8\)"),
+            (np.zeros((3, 2, 8, 8), np.uint8), {}, r"got \(3, 2, 8, 8\)"),
+            (np.zeros((0, 1, 8, 8), np.uint8), {}, "at least one image, got none"),
+            (np.zeros((3, 1, 8, 8), np.int64), {}, "got int64"),
+            (np.full((3, 1, 8, 8), np.nan, np.float32), {"value_range": (0, 1)}, "got NaN"),
+            (np.full((3, 1, 8, 8), 2, np.float32), {"value_range": (0, 1)}, "from 0 to 1, got 2 to 2"),
+            (np.zeros((3, 1, 8, 8), np.uint8), {"value_range": (1, 1)}, r"got \(1, 1\)"),
+            (np.zeros((3, 1, 8, 8), np.uint8), {"labels": np.arange(2)}, "labels for each of 3 images, got 2"),
+            (np.zeros((3, 1, 8, 8), np.uint8), {"names": ("a",)}, "names for each of 3 images, got 1"),
+        ],
+    )
+    def test_refusals(self, pixels, options, words):
+        with pytest.raises(DataError, match=words):
+            ImageSet(pixels, **options)
+
+    def test_subset(self):
+        images = numbered(5, names=tuple("abcde"))
+        chosen = images.subset([3, 0])
+        assert (places(chosen), chosen.labels.tolist(), chosen.names) == ([3, 0], [3, 0], ("d", "a"))
+        assert images.subset(slice(1, 3)).names == ("b", "c")
+
+    def test_fingerprint(self):
+        images = numbered(5)
+        assert images.fingerprint() == numbered(5).fingerprint()
+        others = [
+            images.subset([1, 0, 2, 3, 4]),
+            images.subset(slice(4)),
+            ImageSet(images.pixels, (0, 4)),
+            ImageSet(images.pixels.astype(np.float32), (0, 65535)),
+            ImageSet(images.pixels.reshape(5, 1, 4, 16), (0, 65535)),
+        ]
+        assert len({image_set.fingerprint() for image_set in [images, *others]}) == 6
+        assert images.fingerprint() == ImageSet(images.pixels, (0, 65535), source="other").fingerprint()
+
+
+class TestSplit:
+    def test_own_test_split(self):
+        parts = numbered(600, has_test_split=True).split()
+        assert places(parts.train) == list(range(500))
+        assert places(parts.validation) == list(range(500, 600))
+        assert parts.test is None
+
+    def test_shuffled(self):
+        parts = numbered(600).split()
+        train, validation, test = places(parts.train), places(parts.validation), places(parts.test)
+        assert [len(train), len(validation), len(test)] == [480, 60, 60]
+        assert sorted(train + validation + test) == list(range(600))
+        assert train != sorted(train)
+        assert places(numbered(600).split().train) == train
+        assert parts.train.labels.tolist() == train
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_no_validation(self, own):
+        parts = numbered(600, has_test_split=own).split(validation=0)
+        assert parts.validation is None
+        assert len(parts.train) == (600 if own else 540)
+
+    def test_sizes_leave_the_test_images_alone(self):
+        images = numbered(600)
+        tests = {tuple(places(images.split(validation, limit).test)) for validation in (0, 7) for limit in (None, 9)}
+        assert len(tests) == 1
+
+    def test_limit(self):
+        images = numbered(600)
+        parts = images.split(validation=100, limit=30)
+        assert places(parts.train) == places(images.split(validation=100).train)[:30]
+        assert len(parts.validation) == 100
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"validation": 540}, "between 0 and 539 validation images, got 540"),
+            ({"validation": -1}, "got -1"),
+            ({"limit": 0}, "at least 1 training image, got 0"),
+        ],
+    )
+    def test_refusals(self, options, words):
+        with pytest.raises(ConfigError, match=words):
+            numbered(600).split(**options)
+
+
+class TestBatches:
+    def test_an_epoch_serves_each_image_once(self):
+        batches = Batches(numbered(50), batch_size=8, seed=3)
+        served = [batch for batch in batches.epoch(0)]
+        assert [len(batch) for batch in served] == [8] * 6 + [2]
+        assert len(batches) == 7
+        values = (torch.cat(served)[:, 0, 0, 0] * 65535).round().int().tolist()
+        assert sorted(values) == list(range(50))
+        assert values != sorted(values)
+
+    def test_the_order_follows_from_seed_and_epoch(self):
+        def order(seed: int, epoch: int, start: int = 0) -> list[float]:
+            return torch.cat(list(Batches(numbered(50), 8, seed).epoch(epoch, start)))[:, 0, 0, 0].tolist()
+
+        assert order(3, 1) == order(3, 1)
+        assert order(3, 1) != order(3, 2)
+        assert order(3, 1) != order(4, 1)
+        assert order(3, 1, start=5) == order(3, 1)[40:]  # a run continues at any batch
+        assert list(Batches(numbered(50), 8, 3).epoch(0, start=7)) == []
+
+    def test_batch_too_large(self):
+        with pytest.raises(ConfigError, match="batch size of at most 50, the number of training images, got 51"):
+            Batches(numbered(50), batch_size=51, seed=0)
