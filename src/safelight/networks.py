@@ -361,7 +361,7 @@ class _ConvEncoder(torch.autograd.Function):
             h = torch.baddbmm(b.view(1, maps, 1).to(dtype), kernels, patches).relu_().view(n, -1)  # (N, F)
             w12 = torch.cat([w1, w2]).to(dtype)  # (2D, F)
             ctx.save_for_backward(x, w, patches, h, w12)
-            out = F.linear(h, w12).float()  # (N, 2D)
+            out = F.linear(h, w12).to(w.dtype)  # (N, 2D)
             return out[:, : len(w1)] + b1, out[:, len(w1) :] + b2
 
     @staticmethod
@@ -370,15 +370,15 @@ class _ConvEncoder(torch.autograd.Function):
         x, w, patches, h, w12 = ctx.saved_tensors
         n, maps = len(h), len(w)
         d = torch.cat([dmu, dlogvar], dim=1).to(h.dtype)  # (N, 2D)
-        dw12 = (d.t() @ h).float()
+        dw12 = (d.t() @ h).to(w.dtype)
         dh = _mask_negative(d @ w12, h).view(n, maps, -1)
-        dw = torch.bmm(dh, patches.transpose(1, 2)).float().sum(0).view_as(w)
-        db = dh.sum((0, 2), dtype=torch.float32)
+        dw = torch.bmm(dh, patches.transpose(1, 2)).to(w.dtype).sum(0).view_as(w)
+        db = dh.sum((0, 2), dtype=w.dtype)
         dx = None
         if ctx.needs_input_grad[0]:
             side = (x.shape[-2], x.shape[-1])
             back = w.view(maps, -1).t().to(dh.dtype).expand(n, -1, -1)
-            dx = F.fold(torch.bmm(back, dh).float(), side, w.shape[-1])
+            dx = F.fold(torch.bmm(back, dh).to(w.dtype), side, w.shape[-1])
         dw1, dw2 = dw12.chunk(2)
         return dx, dw, db, dw1, dmu.sum(0), dw2, dlogvar.sum(0)
 
@@ -395,7 +395,7 @@ class _ConvDecoder(torch.autograd.Function):
             h = F.linear(z, w3, b3.to(dtype)).relu_().view(n, maps, -1)  # (N, maps, h·w)
             ctx.save_for_backward(z, w3, w, h)
             kernels = w.view(maps, -1).t().to(dtype).expand(n, -1, -1)
-            patches = torch.bmm(kernels, h).float()  # (N, C·k·k, h·w)
+            patches = torch.bmm(kernels, h).to(w.dtype)  # (N, C·k·k, h·w)
             return F.fold(patches, shape[1:], w.shape[-1]).add_(b.view(1, -1, 1, 1))
 
     @staticmethod
@@ -404,8 +404,8 @@ class _ConvDecoder(torch.autograd.Function):
         z, w3, w, h = ctx.saved_tensors
         n, maps = len(z), len(w)
         patches = _patches(dout, w.shape[-1]).to(h.dtype)  # (N, C·k·k, h·w)
-        dw = torch.bmm(h, patches.transpose(1, 2)).float().sum(0).view_as(w)
+        dw = torch.bmm(h, patches.transpose(1, 2)).to(w.dtype).sum(0).view_as(w)
         kernels = w.view(1, maps, -1).to(h.dtype).expand(n, -1, -1)
         dh = _mask_negative(torch.bmm(kernels, patches), h).view(n, -1)
-        dz, dw3 = (dh @ w3).float(), (dh.t() @ z).float()
-        return dz, dw3, dh.sum(0, dtype=torch.float32), dw, dout.sum((0, 2, 3)), None
+        dz, dw3 = (dh @ w3).to(w.dtype), (dh.t() @ z).to(w.dtype)
+        return dz, dw3, dh.sum(0, dtype=w.dtype), dw, dout.sum((0, 2, 3)), None

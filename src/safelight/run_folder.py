@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +23,9 @@ from torch import Tensor, nn
 
 from safelight.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
 from safelight.errors import ConfigError, RunError
+from safelight.files import write_atomically
 
-__all__ = ["RunFolder", "write_atomically"]
+__all__ = ["BEST", "LAST", "RunFolder", "write_file"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
 MAX_JSON_BYTES = 1 << 24
@@ -113,7 +113,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.json."""
-        write_atomically(self.path / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+        write_file(self.path / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
 
     def read_config(self) -> RunConfig:
         """Read and check config.json.
@@ -193,7 +193,7 @@ class RunFolder:
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write history.jsonl, one JSON object an epoch."""
-        write_atomically(self.path / "history.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+        write_file(self.path / "history.jsonl", "".join(json.dumps(r) + "\n" for r in records))
 
     def read_history(self) -> list[dict[str, Any]]:
         """The records of the epochs so far.
@@ -211,7 +211,7 @@ class RunFolder:
 
     def _write_tensors(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        write_atomically(path, safetensors.torch.save(on_cpu, metadata))
+        write_file(path, safetensors.torch.save(on_cpu, metadata))
 
     def _read_tensors(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         try:
@@ -225,42 +225,15 @@ class RunFolder:
             raise RunError(f"{path} is truncated or no safetensors file ({error}); train again") from None
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or, after a kill or on a full disk, not at all.
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a run's file atomically.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "numbers.json"
-        >>> write_atomically(path, "[1, 2]")
-        >>> path.read_text()
-        '[1, 2]'
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        write_atomically(path, content)
     except OSError as error:
-        if temporary:
-            temporary.unlink(missing_ok=True)
         raise RunError(
             f"cannot write {path}: {error.strerror}; free some space or choose another folder"
         ) from None
-    except BaseException:
-        if temporary:
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from safelight.errors import ConfigError, DataError
 from safelight.images import SPLIT_SEED, ImageSet
-from safelight.named_sets import NAMED_SETS, read_file, unknown_name
+from safelight.named_sets import NAMED_SETS, fetch, is_cached, read_file, unknown_name
 from safelight.readers import as_pixels, read_idx, read_npy, read_npz, read_pictures
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "fetch", "load", "overview"]
 
 NAMES = ("digits", *NAMED_SETS)
 SPLITS = (None, "train", "validation", "test")
@@ -82,6 +82,21 @@ def load(
     if limit is None or limit >= len(images):
         return images
     return images.subset(np.sort(np.random.default_rng(SPLIT_SEED).permutation(len(images))[:limit]))
+
+
+def overview() -> list[tuple[str, str, str, bool, str]]:
+    """The sets that have names: name, number of images, size to download, whether it is here, description.
+
+    Example:
+        >>> from safelight.sources import overview
+        >>> [name for name, images, size, here, description in overview()]
+        ['digits', 'mnist', 'fashion-mnist', 'kmnist']
+    """
+    rows = [("digits", "1,797", "none", True, "scikit-learn's handwritten digits, 8×8 gray")]
+    for name, known in NAMED_SETS.items():
+        size = f"{known.size / 1e6:.0f} MB"
+        rows.append((name, "60,000 + 10,000", size, is_cached(name), f"{known.title}: {known.description}"))
+    return rows
 
 
 def _part(images: ImageSet, split: str | None) -> ImageSet:

@@ -82,7 +82,7 @@ class State:
     seconds: float = 0.0
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The state as tensors by name, and numbers fit for JSON."""
+        """The state as tensors by name, and numbers fit for JSON; to be called from a callback of `fit`."""
         tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {f"loss.{name}": t for name, t in self.loss.state_dict().items()}
         for i, parameter in enumerate(self._parameters()):
@@ -140,7 +140,7 @@ def fit(
         packed: a `State.pack()` to continue from.
 
     Returns:
-        The state at the end, with gradients switched off nowhere and the network still in training mode.
+        The state at the end; the network is in training mode.
 
     Raises:
         TrainingError: the loss is no longer finite; the weights are those before the bad step.
@@ -188,8 +188,8 @@ def fit(
                 values = {name: term.item() for name, term in terms.items()}
                 if not math.isfinite(values["loss"]):
                     raise TrainingError(
-                        f"the loss became {values['loss']} in epoch {state.epoch + 1} at a rate of {rate:.3g};"
-                        " the last good weights are kept: try a lower --lr, or --precision float32"
+                        f"the loss became {values['loss']} in epoch {state.epoch + 1} at a rate of "
+                        f"{rate:.3g}; the last good weights are kept: try a lower --lr, or --precision float32"
                     )
                 terms["loss"].backward()
                 optimizer.step()

@@ -76,13 +76,17 @@ def parts_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
     """The loss's two parts against the epoch, each on its own scale."""
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor=theme.panel, layout="constrained")
     FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True)
     x = [epoch.epoch for epoch in epochs]
-    _line(upper, x, [epoch.reconstruction for epoch in epochs], theme.accent, "-", "o", "reconstruction")
-    _line(lower, x, [epoch.kl for epoch in epochs], theme.second, "-", "s", "KL")
-    for axes in (upper, lower):
-        _finish(axes, theme, x, "")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    _line(upper, x, [epoch.reconstruction for epoch in epochs], theme.accent, "-", "o", "")
+    _line(lower, x, [epoch.kl for epoch in epochs], theme.second, "-", "s", "")
+    for axes, title, colour in ((upper, "reconstruction", theme.accent), (lower, "KL", theme.second)):
+        _finish(axes, theme, x, "", legend=False)
+        axes.set_title(title, loc="left", color=colour, fontsize=10.5, fontweight="bold")
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
     upper.set_xlabel("")
+    upper.tick_params(labelbottom=False)
+    upper.spines["bottom"].set_color(theme.line)
     figure.supylabel("nats per image", color=theme.muted, fontsize=10.5)
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ __all__ = ["write_report"]
 
 LONG_TABLE = 12  # rows; a longer table is folded
 MAX_TABLE = 200  # rows; a longer one is left to the files
-PAGE_SIDE = 1000  # pixels of a picture in the page
+PAGE_SIDE = 640  # pixels; a larger picture is scaled down in the page
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -68,6 +69,7 @@ def write_report(folder: RunFolder) -> Path:
         "evaluation": _evaluation(run),
         "kl": _kl(run),
         "path": _shown(folder.path),
+        "pixel_count": math.prod(run.config.image.shape),
         "long_table": LONG_TABLE,
     }
     environment = Environment(

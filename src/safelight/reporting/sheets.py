@@ -16,7 +16,7 @@ from safelight.run_folder import write_atomically
 __all__ = ["animation_epochs", "choose_epochs", "contact_sheet", "fit", "read_picture", "snapshots"]
 
 MAX_PIXELS = 1 << 25  # our largest sheet has 1.7 million
-MAX_FRAMES = 60
+MAX_FRAMES = 40
 ANIMATION_SIDE = 560  # pixels; a larger sheet is scaled down
 PANEL_SIDE = 640
 MARGIN = 12
@@ -55,12 +55,12 @@ def choose_epochs(epochs: Sequence[int]) -> list[int]:
 
 
 def animation_epochs(epochs: Sequence[int]) -> list[int]:
-    """At most 60 of a run's epochs, evenly spaced, the first and the last among them.
+    """At most 40 of a run's epochs, evenly spaced, the first and the last among them.
 
     Example:
         >>> chosen = animation_epochs(range(1, 1001))
         >>> len(chosen), chosen[0], chosen[-1]
-        (60, 1, 1000)
+        (40, 1, 1000)
     """
     ordered = sorted(epochs)
     if len(ordered) <= MAX_FRAMES:

@@ -1,0 +1,325 @@
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import safelight_command
+from torch import nn
+
+import safelight
+from safelight import api
+from safelight.errors import ConfigError, DataError, Interrupted, RunError, TrainingError
+from safelight.images import ImageSet
+from safelight.networks import Autoencoder, Code
+from safelight.reporting.pictures import png
+
+FAST = {"threads": 1, "channels": (8,), "hidden": 32, "latent": 4, "batch_size": 100, "lr": 3e-3}
+
+
+class MyNet(Autoencoder):
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Linear(64, 6), nn.Linear(3, 64)
+
+    def encode(self, x):
+        return Code(*self.down(x.flatten(1)).chunk(2, 1))
+
+    def decode(self, z):
+        return self.up(z).view(-1, 1, 8, 8)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = (safetensors.torch.load_file(p / "model.safetensors") for p in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def curve(path: Path) -> list[dict]:
+    timing = ("seconds", "images_per_second")
+    return [{k: v for k, v in r.items() if k not in timing} for r in safelight.Run(path).history]
+
+
+def test_a_run_learns_and_loads_from_its_folder_alone(tmp_path):
+    run = safelight.train("digits", out=tmp_path / "a", epochs=6, **(FAST | {"batch_size": 10, "lr": 5e-3}))
+    records = run.history
+    assert [r["epoch"] for r in records] == [1, 2, 3, 4, 5, 6]
+    assert set(records[0]) == {
+        "epoch", "train_loss", "val_loss", "reconstruction", "kl", "lr", "seconds", "images_per_second",
+    }  # fmt: skip
+    assert records[-1]["val_loss"] < records[0]["val_loss"] - 1
+    assert records[-1]["reconstruction"] + records[-1]["kl"] == pytest.approx(records[-1]["val_loss"])
+    moved = tmp_path / "elsewhere"
+    (tmp_path / "a").rename(moved)
+    images = safelight.load("digits", split="test")
+    again = safelight.Run(moved)
+    assert np.array_equal(again.encode(images), safelight.Run(moved).encode(images))
+    assert again.encode(images).shape == (180, 4)
+    error = np.square(again.reconstruct(images) - images.floats().numpy()).mean()
+    constant = np.square(images.floats().numpy() - images.floats().numpy().mean(0)).mean()
+    assert error < 0.8 * constant
+    assert again.sample(5).shape == (5, 1, 8, 8)
+    assert not np.array_equal(again.sample(5), again.sample(5, seed=1))
+
+
+def test_config_holds_everything_resolved(tmp_path):
+    safelight.train("digits", out=tmp_path / "a", epochs=1, limit=500, validation=50, **FAST)
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["format_version"] == 1
+    assert config["network"]["name"] == "deep-conv-vae"
+    assert config["network"]["fields"]["activation"] == "silu"
+    assert config["image"] == {"height": 8, "width": 8, "channels": 1, "range": [0, 16]}
+    assert config["data"]["source"] == "digits"
+    assert len(config["data"]["fingerprint"]) == 64
+    assert (config["data"]["validation"], config["data"]["limit"]) == (50, 500)
+    assert config["training"]["device"] in ("cpu", "cuda", "mps")
+    assert config["training"]["threads"] == 1
+    assert config["versions"]["torch"] == torch.__version__
+
+
+def test_the_same_command_gives_the_same_bits(tmp_path):
+    for name in "ab":
+        safelight.train("digits", out=tmp_path / name, epochs=2, **FAST)
+    safelight.train("digits", out=tmp_path / "c", epochs=2, seed=1, **FAST)
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert not same_weights(tmp_path / "a", tmp_path / "c")
+    assert curve(tmp_path / "a") == curve(tmp_path / "b")
+
+
+@pytest.mark.parametrize("stop_at", [3, 20, 29])
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, stop_at):
+    safelight.train("digits", out=tmp_path / "straight", epochs=3, **FAST)
+    steps = []
+
+    def stop(progress):
+        steps.append(progress)
+        return len(steps) == stop_at
+
+    with pytest.raises(Interrupted, match="continue with: safelight train --resume"):
+        safelight.train("digits", out=tmp_path / "halved", epochs=3, on_step=stop, **FAST)
+    assert len(safelight.Run(tmp_path / "halved").history) == (stop_at - 1) // 15
+    api.resume(tmp_path / "halved")
+    assert same_weights(tmp_path / "straight", tmp_path / "halved")
+    assert curve(tmp_path / "straight") == curve(tmp_path / "halved")
+    pictures = [sorted((tmp_path / n / "figures" / "epochs").iterdir()) for n in ("straight", "halved")]
+    assert [p.read_bytes() for p in pictures[0]] == [p.read_bytes() for p in pictures[1]]
+
+
+def killed_and_resumed(tmp_path: Path, moments: list[tuple[int, float]], epochs: int) -> None:
+    """Train by command, `kill -9` it once per moment (lines of history, seconds more), and compare."""
+    options = "--threads 1 --network.channels 8 --network.hidden 32 --network.latent 4 --batch-size 20".split()
+    start = ["train", "digits", "--epochs", str(epochs), *options]
+    done = subprocess.run(safelight_command([*start, "--out", "straight"]), cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    arguments: list[str] = [*start, "--out", "killed"]
+    history = tmp_path / "killed" / "history.jsonl"
+    for lines, seconds in moments:
+        process = subprocess.Popen(safelight_command(arguments), cwd=tmp_path, stderr=subprocess.DEVNULL)
+        while not history.exists() or len(history.read_text().splitlines()) < lines:
+            assert process.poll() is None, "finished before it could be killed"
+            time.sleep(0.002)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "finished before it could be killed"
+        arguments = ["train", "--resume", "killed"]
+    done = subprocess.run(safelight_command(arguments), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(tmp_path / "straight", tmp_path / "killed")
+    assert curve(tmp_path / "straight") == curve(tmp_path / "killed")
+    best = [safetensors.torch.load_file(tmp_path / n / "best.safetensors") for n in ("straight", "killed")]
+    assert all(torch.equal(best[0][k], best[1][k]) for k in best[0])
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    killed_and_resumed(tmp_path, [(2, 0.0), (5, 0.05)], epochs=12)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_many_moments_goes_on_to_the_same_bits(tmp_path):
+    moments = [(1, 0.0), (2, 0.01), (4, 0.03), (6, 0.1), (8, 0.002), (10, 0.005), (12, 0.02), (14, 0.04)]
+    killed_and_resumed(tmp_path, moments, epochs=24)
+
+
+def test_a_finished_run_trains_on_with_more_epochs(tmp_path):
+    safelight.train("digits", out=tmp_path / "a", epochs=2, **FAST)
+    before = (tmp_path / "a" / "model.safetensors").read_bytes()
+    api.resume(tmp_path / "a")  # nothing left to do
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == before
+    run = api.resume(tmp_path / "a", epochs=4)
+    assert [r["epoch"] for r in run.history] == [1, 2, 3, 4]
+    assert run.config.training.epochs == 4
+    with pytest.raises(RunError, match="has 4 epochs already; ask for at least as many, got 3"):
+        api.resume(tmp_path / "a", epochs=3)
+
+
+def test_patience_ends_a_run_and_keeps_the_best(tmp_path):
+    settings = FAST | {"lr": 0.05, "decay": "gamma"}
+    run = safelight.train("digits", out=tmp_path / "a", epochs=200, patience=3, **settings)
+    losses = [r["val_loss"] for r in run.history]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 1 + 3 < 200
+    measured = run.evaluate("validation", samples=0)["loss"]
+    assert measured == pytest.approx(losses[best], rel=1e-6)
+    assert measured != pytest.approx(losses[-1], rel=1e-6)
+    assert len(api.resume(tmp_path / "a").history) == len(losses)
+
+
+def test_a_network_of_ones_own(tmp_path):
+    images = safelight.load("digits")
+    run = safelight.train(images, MyNet(), tmp_path / "mine", epochs=5, lr=0.01, threads=1)
+    assert run.history[-1]["val_loss"] < run.history[0]["val_loss"]
+    again = safelight.Run(tmp_path / "mine", network=MyNet)
+    assert np.array_equal(run.encode(images), again.encode(images))
+    with pytest.raises(RunError, match="a network of your own, 'MyNet'"):
+        safelight.Run(tmp_path / "mine").encode(images)
+    assert len(api.resume(tmp_path / "mine", epochs=6, network=MyNet).history) == 6
+    assert "test_api" not in (tmp_path / "mine" / "config.json").read_text()
+
+
+def test_a_run_without_a_folder_goes_with_its_object():
+    run = safelight.train("digits", epochs=1, **FAST)
+    path = run.path
+    assert (path / "model.safetensors").exists()
+    del run
+    assert not path.exists()
+
+
+def test_init_from_starts_from_anothers_weights(tmp_path):
+    safelight.train("digits", out=tmp_path / "a", epochs=3, **FAST)
+    fresh = safelight.train("digits", epochs=1, **FAST)
+    warm = safelight.train("digits", epochs=1, init_from=tmp_path / "a", **FAST)
+    assert warm.history[0]["train_loss"] < fresh.history[0]["train_loss"] - 1
+    with pytest.raises(RunError, match="does not fit the network"):
+        safelight.train("digits", init_from=tmp_path / "a", **(FAST | {"latent": 5}))
+
+
+def test_the_test_split_is_opened_by_evaluate_alone(tmp_path, monkeypatch):
+    opened = []
+    real = api.sources.load
+    monkeypatch.setattr(api.sources, "load", lambda s, split=None, **k: opened.append(split) or real(s, split, **k))
+    rng = np.random.default_rng(0)
+    idx = tmp_path / "set"
+    idx.mkdir()
+    for stem, count in (("train", 60), ("t10k", 10)):
+        pixels = rng.integers(0, 256, (count, 8, 8), dtype=np.uint8)
+        header = b"".join(n.to_bytes(4, "big") for n in (2051, count, 8, 8))
+        (idx / f"{stem}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+    run = safelight.train(str(idx), out=tmp_path / "a", epochs=1, **(FAST | {"batch_size": 10}))
+    api.resume(tmp_path / "a", epochs=2)
+    assert "test" not in opened
+    assert run.evaluate("test")["n"] == 10
+    assert opened[-1] == "test"
+
+
+def test_evaluation_is_kept_beside_the_run(tmp_path):
+    run = safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
+    test, validation = run.evaluate("test", samples=3), run.evaluate("validation", samples=3)
+    kept = json.loads((tmp_path / "a" / "evaluation.json").read_text())
+    assert kept == {"test": test, "validation": validation}
+    assert test["n"] == 180
+    assert {"loss", "reconstruction", "kl", "loss_at_mean", "iw_bound", "active_units", "n", "split"} <= set(test)
+
+
+def test_changed_data_is_noticed(tmp_path):
+    array = np.random.default_rng(0).random((100, 8, 8), dtype=np.float32)
+    np.save(tmp_path / "set.npy", array)
+    run = safelight.train(str(tmp_path / "set.npy"), out=tmp_path / "a", epochs=1, **(FAST | {"batch_size": 10}))
+    np.save(tmp_path / "set.npy", array[::-1])
+    for action in (run.evaluate, lambda: api.resume(tmp_path / "a", epochs=2)):
+        with pytest.raises(DataError, match="differ from them"):
+            action()
+
+
+def test_arrays_train_and_resume_when_handed_over_again(tmp_path):
+    array = np.random.default_rng(0).integers(0, 255, (60, 3, 9, 12), dtype=np.uint8)
+    safelight.train(array, out=tmp_path / "a", epochs=1, **(FAST | {"batch_size": 10}))
+    with pytest.raises(DataError, match="hand over the same"):
+        api.resume(tmp_path / "a", epochs=2)
+    assert len(api.resume(tmp_path / "a", epochs=2, images=array).history) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0}, "lr: expected a learning rate above 0, got 0"),
+        ({"lr": -1.0}, "lr: expected a learning rate above 0, got -1"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"batch_size": 5000}, "batch size of at most 1437, the number of training images, got 5000"),
+        ({"gamma": 0.5}, "gamma: expected 1.0 with a linear decay"),
+        ({"latnt": 3}, "unknown setting 'latnt'; did you mean 'latent'"),
+        ({"network": "conv-va"}, "unknown network 'conv-va'; did you mean 'conv-vae'"),
+        ({"likelihood": "poisson"}, "expected bernoulli or gaussian, got 'poisson'"),
+        ({"validation": 5000}, "expected between 0 and 1616 validation images, got 5000"),
+        ({"limit": 0}, "limit of at least 1 training image, got 0"),
+        ({"channels": (8,) * 4}, "at most 3 stages"),
+        ({"device": "abacus"}, "device: expected a device that is there"),
+    ],
+)
+def test_bad_settings_leave_nothing_behind(tmp_path, settings, message):
+    with pytest.raises((ConfigError, DataError)) as caught:
+        safelight.train("digits", out=tmp_path / "a", **settings)
+    assert message in str(caught.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(tmp_path):
+    safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
+    before = (tmp_path / "a" / "model.safetensors").read_bytes()
+    path = tmp_path / "a" / "config.json"
+    config = json.loads(path.read_text())
+    config["training"] |= {"lr": 1e30, "decay": "gamma", "epochs": 3}
+    path.write_text(json.dumps(config))
+    with pytest.raises(TrainingError, match="try a lower --lr"):
+        api.resume(tmp_path / "a")
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == before
+    assert len(safelight.Run(tmp_path / "a").history) == 1
+
+
+def test_a_deterministic_run_has_null_for_what_it_lacks(tmp_path):
+    run = safelight.train("digits", "deep-conv-ae", tmp_path / "a", epochs=2, **FAST)
+    assert [r["kl"] for r in run.history] == [None, None]
+    measures = run.evaluate()
+    assert (measures["kl"], measures["iw_bound"], measures["active_units"]) == (None, None, None)
+    assert measures["loss"] == measures["reconstruction"] == pytest.approx(measures["loss_at_mean"])
+    assert run.sample(4).shape == (4, 1, 8, 8)
+
+
+def test_gaussian_likelihood_learns_its_spread(tmp_path):
+    run = safelight.train("digits", out=tmp_path / "a", epochs=6, likelihood="gaussian", **(FAST | {"batch_size": 10, "lr": 0.01}))
+    weights = safetensors.torch.load_file(tmp_path / "a" / "model.safetensors")
+    error = run.reconstruct(safelight.load("digits")) - safelight.load("digits").floats().numpy()
+    assert weights["loss.likelihood.log_sigma"].exp().item() == pytest.approx(error.std(), rel=0.25)
+
+
+def test_training_without_validation(tmp_path):
+    run = safelight.train("digits", out=tmp_path / "a", epochs=1, validation=0, **FAST)
+    assert run.history[0]["val_loss"] is None
+    assert not (tmp_path / "a" / "best.safetensors").exists()
+    assert len(run.images("train")) == 1617
+    with pytest.raises(DataError, match="without validation"):
+        run.images("validation")
+
+
+def test_tensorboard_gets_the_history(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = safelight.train("digits", out=tmp_path / "a", epochs=2, **FAST)
+    events = event_accumulator.EventAccumulator(str(tmp_path / "a" / "tensorboard")).Reload()
+    values = [e.value for e in events.Scalars("val_loss")]
+    assert values == pytest.approx([r["val_loss"] for r in run.history])
+
+
+def test_a_folder_of_pictures_trains(tmp_path):
+    from safelight.reporting.pictures import tile
+
+    (tmp_path / "photos").mkdir()
+    images = np.random.default_rng(0).random((30, 3, 64, 64))
+    for i, image in enumerate(images):
+        (tmp_path / "photos" / f"{i}.png").write_bytes(png(tile(image[None], 1)))
+    run = safelight.train(str(tmp_path / "photos"), epochs=1, **(FAST | {"batch_size": 8}))
+    assert isinstance(run.images("test"), ImageSet)
+    assert os.path.isabs(run.config.data.source)
+    assert run.sample(2).shape[:2] == (2, 3)

@@ -1,0 +1,160 @@
+import dataclasses
+
+import pytest
+import safetensors.torch
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from safelight.config import ConvVAEConfig, DeepConvConfig, ImageConfig, RunConfig, TrainingConfig, DataConfig
+from safelight.errors import ConfigError
+from safelight.networks import NETWORKS, Autoencoder, ConvVAE, DeepConvAE, DeepConvVAE, build
+from safelight.objective import Bernoulli, NegativeELBO
+
+BLUEPRINT = """\
+ConvVAE(
+  (conv): Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1))
+  (fc21): Linear(in_features=21632, out_features=20, bias=True)
+  (fc22): Linear(in_features=21632, out_features=20, bias=True)
+  (fc3): Linear(in_features=20, out_features=21632, bias=True)
+  (t_conv): ConvTranspose2d(32, 1, kernel_size=(3, 3), stride=(1, 1))
+)"""
+SHAPES = [(1, 8, 8), (3, 8, 13), (1, 28, 28), (3, 31, 32), (3, 128, 128)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_network_keeps_the_contract(name, shape):
+    torch.manual_seed(0)
+    network = NETWORKS[name](shape)
+    x = torch.rand(2, *shape)
+    code = network.encode(x)
+    assert network.decode(code.mu).shape == x.shape
+    again = network.reconstruct(x)
+    assert again.shape == x.shape
+    assert 0 <= again.min() <= again.max() <= 1
+    terms = NegativeELBO(Bernoulli())(network, x, torch.Generator().manual_seed(0))
+    terms["loss"].backward()
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.abs().max() > 0, parameter_name
+    assert repr(network).startswith(type(network).__name__ + "(")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_survive_the_file(name, tmp_path):
+    network, other = NETWORKS[name](), NETWORKS[name]()
+    x = torch.rand(3, 1, 28, 28)
+    assert not torch.equal(network.reconstruct(x), other.reconstruct(x))
+    tensors = {k: t.contiguous() for k, t in network.state_dict().items()}
+    safetensors.torch.save_file(tensors, tmp_path / "weights.safetensors")
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(network.reconstruct(x), other.reconstruct(x))
+
+
+def test_conv_vae_is_the_original_reports_blueprint():
+    network = ConvVAE()
+    assert str(network) == BLUEPRINT
+    assert {k.split(".")[0] for k in network.state_dict()} == {"conv", "fc21", "fc22", "fc3", "t_conv"}
+
+
+def plain_forward(network: ConvVAE, x: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The blueprint in torch's own layers."""
+    h = F.relu(network.conv(x)).flatten(1)
+    mu, logvar = network.fc21(h), network.fc22(h)
+    z = mu + noise * torch.exp(0.5 * logvar)
+    maps = F.relu(network.fc3(z)).view(len(x), 32, x.shape[2] - 2, x.shape[3] - 2)
+    return mu, logvar, network.t_conv(maps)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 12)], ids=str)
+def test_tuned_operators_equal_the_plain_ones(shape):
+    torch.manual_seed(1)
+    network = ConvVAE(shape).double()
+    x = torch.rand(5, *shape, dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(5, 20, dtype=torch.float64)
+    weights = torch.randn(5, *shape, dtype=torch.float64)
+
+    def run(tuned: bool) -> list[torch.Tensor]:
+        network.zero_grad()
+        x.grad = None
+        if tuned:
+            mu, logvar = network.encode(x)
+            logits = network.decode(mu + noise * torch.exp(0.5 * logvar))
+        else:
+            mu, logvar, logits = plain_forward(network, x, noise)
+        ((logits * weights).sum() + mu.square().sum() + logvar.exp().sum()).backward()
+        return [mu, logvar, logits, x.grad, *(p.grad.clone() for p in network.parameters())]
+
+    for ours, plain in zip(run(tuned=True), run(tuned=False), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_bfloat16_stays_close_and_keeps_float32_weights():
+    torch.manual_seed(1)
+    network, x = ConvVAE(), torch.rand(8, 1, 28, 28)
+    exact = network.reconstruct(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = network.reconstruct(x)
+        near.sum().backward()
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).abs().max() < 0.01  # bfloat16 has 8 bits of mantissa
+    assert all(p.grad.dtype == torch.float32 for p in network.parameters() if p.grad is not None)
+
+
+def test_the_twin_differs_only_in_its_code():
+    variational, plain = DeepConvVAE(), DeepConvAE()
+    x = torch.rand(2, 1, 28, 28)
+    assert variational.encode(x).logvar.shape == (2, 20)
+    assert plain.encode(x).logvar is None
+    ours, theirs = (dict(n.stages.named_parameters()) for n in (variational, plain))
+    differing = [k for k in ours if ours[k].shape != theirs[k].shape]
+    assert differing == [k for k in ours if k.startswith("encoder.") and ours[k].shape[0] == 40]
+
+
+def test_each_field_of_the_config_changes_the_network():
+    base = repr(DeepConvVAE((1, 28, 28), DeepConvConfig()))
+    changes = {
+        "channels": (16, 64),
+        "kernels": (3, 5),
+        "hidden": 100,
+        "latent": 7,
+        "activation": "relu",
+        "normalization": "batch",
+    }
+    assert set(changes) == {f.name for f in dataclasses.fields(DeepConvConfig)}
+    for name, value in changes.items():
+        assert repr(DeepConvVAE((1, 28, 28), DeepConvConfig(**{name: value}))) != base, name
+    assert "32" not in repr(ConvVAE((1, 28, 28), ConvVAEConfig(channels=5, latent=3)))
+
+
+@pytest.mark.parametrize("size", [7, 129])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_images_of_other_sizes_are_refused(name, size):
+    with pytest.raises(ConfigError, match=f"sides from 8 to 128, got 1×{size}×28"):
+        NETWORKS[name]((1, size, 28))
+
+
+def test_more_stages_than_the_image_has_halvings_are_refused():
+    with pytest.raises(ConfigError, match="at most 3 stages for images of 8×8, got 4"):
+        DeepConvVAE((1, 8, 8), DeepConvConfig(channels=(8, 8, 8, 8)))
+
+
+def run_config(name: object, fields: dict) -> RunConfig:
+    return RunConfig({"name": name, "fields": fields}, ImageConfig(28, 28, 1), DataConfig(), TrainingConfig())
+
+
+def test_build_takes_names_from_the_table_alone():
+    assert isinstance(build(run_config("deep-conv-vae", {"latent": 3})), DeepConvVAE)
+    with pytest.raises(ConfigError, match="unknown network 'deep-conv-va'; did you mean 'deep-conv-vae'"):
+        build(run_config("deep-conv-va", {}))
+    with pytest.raises(ConfigError, match=r"unknown network 'os\.system'; expected one of"):
+        build(run_config("os.system", {}))
+    with pytest.raises(ConfigError, match="unknown key 'latnt'; did you mean 'latent'"):
+        build(run_config("conv-vae", {"latnt": 3}))
+
+
+def test_abstract_networks_cannot_be_made():
+    with pytest.raises(TypeError, match="abstract"):
+        Autoencoder()
+    assert issubclass(Autoencoder, nn.Module)

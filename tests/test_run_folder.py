@@ -1,0 +1,189 @@
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from safelight.config import DataConfig, ImageConfig, RunConfig, TrainingConfig
+from safelight.errors import RunError
+from safelight.networks import ConvVAE, DeepConvVAE
+from safelight.objective import objective
+from safelight.run_folder import BEST, LAST, RunFolder, write_file
+
+CONFIG = RunConfig(
+    {"name": "conv-vae", "fields": {}}, ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003)
+)
+LOSS = objective("bernoulli", CONFIG.training)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "run")
+    run.create(CONFIG)
+    run.write_weights(LAST, ConvVAE((1, 8, 8)), LOSS)
+    return run
+
+
+def test_config_comes_back_as_it_was(folder):
+    assert folder.read_config() == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 99}, "expected format_version 1, got 99"),
+        ({"format_version": None}, "expected format_version 1, got None"),
+        ({"surprise": 1}, "unknown key 'surprise'"),
+        ({"training": {"lr": -1}}, "lr: expected a learning rate above 0, got -1"),
+        ({"training": {"lr": "fast"}}, "lr: expected float, got fast"),
+        ({"training": {"class_path": "os.system"}}, "os.system"),
+        ({"image": {"height": 10**9, "width": 8, "channels": 1}}, "image.height"),
+        ({"kind": "os.system"}, "kind: expected"),
+    ],
+)
+def test_a_config_that_is_not_ours_is_refused(folder, change, message):
+    path = folder.path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RunError, match="config.json") as caught:
+        folder.read_config()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
+def test_a_config_that_is_no_json_object_is_refused(folder, text):
+    (folder.path / "config.json").write_text(text)
+    with pytest.raises(RunError, match="cannot be read as a run's settings"):
+        folder.read_config()
+
+
+def test_a_folder_without_config_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="has no config.json"):
+        RunFolder(tmp_path).read_config()
+    with pytest.raises(RunError, match="is not a folder"):
+        RunFolder(tmp_path / "none").read_config()
+
+
+def test_weights_come_back(folder):
+    network = ConvVAE((1, 8, 8))
+    folder.write_weights(BEST, network, LOSS)
+    other = ConvVAE((1, 8, 8))
+    folder.read_weights(BEST, other, LOSS)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+
+
+def test_the_likelihoods_own_weights_come_back(folder):
+    ours, theirs = objective("gaussian", CONFIG.training), objective("gaussian", CONFIG.training)
+    with torch.no_grad():
+        ours.likelihood.log_sigma.fill_(-1.25)
+    folder.write_weights(LAST, ConvVAE((1, 8, 8)), ours)
+    folder.read_weights(LAST, ConvVAE((1, 8, 8)), theirs)
+    assert theirs.likelihood.log_sigma.item() == -1.25
+
+
+def test_missing_truncated_and_foreign_weights_are_refused(folder):
+    path = folder.path / LAST
+    with pytest.raises(RunError, match="expected weights in .*best.safetensors, but there are none"):
+        folder.read_weights(BEST, ConvVAE((1, 8, 8)), LOSS)
+    with pytest.raises(RunError, match="does not fit the network"):
+        folder.read_weights(LAST, DeepConvVAE((1, 8, 8)), LOSS)
+    with pytest.raises(RunError, match="does not fit the network"):
+        folder.read_weights(LAST, ConvVAE((1, 9, 9)), LOSS)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"\xff" * 100, b"not weights at all"):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="truncated or no safetensors file"):
+            folder.read_weights(LAST, ConvVAE((1, 8, 8)), LOSS)
+
+
+def test_state_and_history_come_back(folder):
+    assert folder.read_state() is None
+    folder.write_state({"a": torch.arange(3.0)}, {"epoch": 2, "totals": {"loss": 0.1 + 0.2}})
+    tensors, numbers = folder.read_state()
+    assert torch.equal(tensors["a"], torch.arange(3.0))
+    assert numbers == {"epoch": 2, "totals": {"loss": 0.1 + 0.2}}
+    assert folder.read_history() == []
+    folder.write_history([{"epoch": 1, "val_loss": None}, {"epoch": 2, "val_loss": 1.5}])
+    assert folder.read_history() == [{"epoch": 1, "val_loss": None}, {"epoch": 2, "val_loss": 1.5}]
+    assert len((folder.path / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_another_run_is_not_written_over(folder):
+    before = {p: p.read_bytes() for p in folder.path.iterdir()}
+    with pytest.raises(RunError, match="already holds a run; continue it with --resume"):
+        folder.create(CONFIG)
+    assert {p: p.read_bytes() for p in folder.path.iterdir()} == before
+
+
+def test_overwrite_replaces_a_run(folder):
+    folder.create(CONFIG, overwrite=True)
+    assert not (folder.path / LAST).exists()
+    assert folder.read_config() == CONFIG
+
+
+def test_overwrite_deletes_nothing_but_runs(tmp_path, folder, monkeypatch):
+    precious = tmp_path / "thesis"
+    precious.mkdir()
+    (precious / "chapter.txt").write_text("years of work")
+    with pytest.raises(RunError, match="holds other files"):
+        RunFolder(precious).create(CONFIG, overwrite=True)
+    (precious / "config.json").write_text('{"someone": "else"}')
+    with pytest.raises(RunError, match="format_version"):
+        RunFolder(precious).create(CONFIG, overwrite=True)
+    assert (precious / "chapter.txt").read_text() == "years of work"
+
+    link = tmp_path / "link"
+    link.symlink_to(folder.path)
+    with pytest.raises(RunError, match="is a link"):
+        RunFolder(link).create(CONFIG, overwrite=True)
+    monkeypatch.chdir(folder.path)
+    with pytest.raises(RunError, match="current or the home folder"):
+        folder.create(CONFIG, overwrite=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(folder.path))
+    with pytest.raises(RunError, match="current or the home folder"):
+        folder.create(CONFIG, overwrite=True)
+    assert (folder.path / LAST).exists()
+
+
+def test_a_second_process_is_kept_out(folder):
+    code = (
+        "import sys; from safelight.run_folder import RunFolder; run = RunFolder(sys.argv[1])\n"
+        "with run.locked(): print('in', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(RunError, match="another process is working on"), folder.locked():
+            pass
+        other.kill()
+    with folder.locked():  # the killed process left no lock
+        pass
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
+    """The limit on a file's size stands for the full disk: the kernel refuses the write halfway."""
+    path = tmp_path / "weights"
+    write_file(path, b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from safelight.run_folder import write_file\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_file(Path(sys.argv[1]), b'new' * 10_000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert "RunError: cannot write" in done.stderr
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["weights"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+def test_written_files_have_the_users_usual_mode(tmp_path):
+    write_file(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
