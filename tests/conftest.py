@@ -28,7 +28,9 @@ def command(tmp_path: Path) -> Command:
     """Runs `safelight` as a user would, in a folder of its own."""
 
     def run(*arguments: str | Path, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(safelight_command(arguments), cwd=cwd, capture_output=True, text=True, timeout=240)
+        return subprocess.run(
+            safelight_command(arguments), cwd=cwd, capture_output=True, text=True, timeout=240
+        )
 
     return run
 

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import time
@@ -111,7 +110,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, stop_at):
 
 def killed_and_resumed(tmp_path: Path, moments: list[tuple[int, float]], epochs: int) -> None:
     """Train by command, `kill -9` it once per moment (lines of history, seconds more), and compare."""
-    options = "--threads 1 --network.channels 8 --network.hidden 32 --network.latent 4 --batch-size 20".split()
+    small = ["--network.channels", "8", "--network.hidden", "32", "--network.latent", "4"]
+    options = ["--threads", "1", "--batch-size", "20", *small]
     start = ["train", "digits", "--epochs", str(epochs), *options]
     done = subprocess.run(safelight_command([*start, "--out", "straight"]), cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -200,7 +200,9 @@ def test_init_from_starts_from_anothers_weights(tmp_path):
 def test_the_test_split_is_opened_by_evaluate_alone(tmp_path, monkeypatch):
     opened = []
     real = api.sources.load
-    monkeypatch.setattr(api.sources, "load", lambda s, split=None, **k: opened.append(split) or real(s, split, **k))
+    monkeypatch.setattr(
+        api.sources, "load", lambda s, split=None, **k: opened.append(split) or real(s, split, **k)
+    )
     rng = np.random.default_rng(0)
     idx = tmp_path / "set"
     idx.mkdir()
@@ -221,13 +223,17 @@ def test_evaluation_is_kept_beside_the_run(tmp_path):
     kept = json.loads((tmp_path / "a" / "evaluation.json").read_text())
     assert kept == {"test": test, "validation": validation}
     assert test["n"] == 180
-    assert {"loss", "reconstruction", "kl", "loss_at_mean", "iw_bound", "active_units", "n", "split"} <= set(test)
+    assert {"loss", "reconstruction", "kl", "loss_at_mean", "iw_bound", "active_units", "n", "split"} <= set(
+        test
+    )
 
 
 def test_changed_data_is_noticed(tmp_path):
     array = np.random.default_rng(0).random((100, 8, 8), dtype=np.float32)
     np.save(tmp_path / "set.npy", array)
-    run = safelight.train(str(tmp_path / "set.npy"), out=tmp_path / "a", epochs=1, **(FAST | {"batch_size": 10}))
+    run = safelight.train(
+        str(tmp_path / "set.npy"), out=tmp_path / "a", epochs=1, **(FAST | {"batch_size": 10})
+    )
     np.save(tmp_path / "set.npy", array[::-1])
     for action in (run.evaluate, lambda: api.resume(tmp_path / "a", epochs=2)):
         with pytest.raises(DataError, match="differ from them"):
@@ -273,7 +279,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(tmp_path):
     config = json.loads(path.read_text())
     config["training"] |= {"lr": 1e30, "decay": "gamma", "epochs": 3}
     path.write_text(json.dumps(config))
-    with pytest.raises(TrainingError, match="try a lower --lr"):
+    with pytest.raises(TrainingError, match="lower --lr"):
         api.resume(tmp_path / "a")
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == before
     assert len(safelight.Run(tmp_path / "a").history) == 1
@@ -289,7 +295,13 @@ def test_a_deterministic_run_has_null_for_what_it_lacks(tmp_path):
 
 
 def test_gaussian_likelihood_learns_its_spread(tmp_path):
-    run = safelight.train("digits", out=tmp_path / "a", epochs=6, likelihood="gaussian", **(FAST | {"batch_size": 10, "lr": 0.01}))
+    run = safelight.train(
+        "digits",
+        out=tmp_path / "a",
+        epochs=6,
+        likelihood="gaussian",
+        **(FAST | {"batch_size": 10, "lr": 0.01}),
+    )
     weights = safetensors.torch.load_file(tmp_path / "a" / "model.safetensors")
     error = run.reconstruct(safelight.load("digits")) - safelight.load("digits").floats().numpy()
     assert weights["loss.likelihood.log_sigma"].exp().item() == pytest.approx(error.std(), rel=0.25)
@@ -321,5 +333,5 @@ def test_a_folder_of_pictures_trains(tmp_path):
         (tmp_path / "photos" / f"{i}.png").write_bytes(png(tile(image[None], 1)))
     run = safelight.train(str(tmp_path / "photos"), epochs=1, **(FAST | {"batch_size": 8}))
     assert isinstance(run.images("test"), ImageSet)
-    assert os.path.isabs(run.config.data.source)
+    assert Path(run.config.data.source).is_absolute()
     assert run.sample(2).shape[:2] == (2, 3)

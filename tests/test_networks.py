@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from safelight.config import ConvVAEConfig, DeepConvConfig, ImageConfig, RunConfig, TrainingConfig, DataConfig
+from safelight.config import ConvVAEConfig, DataConfig, DeepConvConfig, ImageConfig, RunConfig, TrainingConfig
 from safelight.errors import ConfigError
 from safelight.networks import NETWORKS, Autoencoder, ConvVAE, DeepConvAE, DeepConvVAE, build
 from safelight.objective import Bernoulli, NegativeELBO

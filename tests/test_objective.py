@@ -113,7 +113,9 @@ def test_elbo_of_a_batch_equals_a_computation_by_hand():
     assert terms["loss"].item() == pytest.approx(reconstruction + kl, rel=1e-5)
 
 
-@pytest.mark.parametrize(("beta", "warmup", "progress", "weight"), [(4, 0, 0, 4), (4, 0.5, 0.25, 2), (4, 0.5, 0.9, 4)])
+@pytest.mark.parametrize(
+    ("beta", "warmup", "progress", "weight"), [(4, 0, 0, 4), (4, 0.5, 0.25, 2), (4, 0.5, 0.9, 4)]
+)
 def test_beta_weighs_the_kl_and_warms_up(beta, warmup, progress, weight):
     loss = NegativeELBO(Bernoulli(), beta, warmup)
     terms = loss(LinearGaussian(1.0, -1.0), torch.rand(3, 1, 2, 2), progress=progress)
@@ -154,11 +156,11 @@ def test_importance_weighted_bound_falls_to_the_exact_likelihood():
     network = LinearGaussian(0.4, -0.5)
     exact = -exact_log_likelihood(x.flatten(1).double().numpy(), 0.7)
     generator = torch.Generator().manual_seed(0)
-    few = [
-        importance_weighted_bound(network, Bernoulli(), x, 5, generator).mean().item() for _ in range(400)
-    ]
+    few = [importance_weighted_bound(network, Bernoulli(), x, 5, generator).mean().item() for _ in range(400)]
     many = importance_weighted_bound(network, Bernoulli(), x, 20_000, generator)
-    one = [importance_weighted_bound(network, Bernoulli(), x, 1, generator).mean().item() for _ in range(2000)]
+    one = [
+        importance_weighted_bound(network, Bernoulli(), x, 1, generator).mean().item() for _ in range(2000)
+    ]
     np.testing.assert_allclose(many.detach().numpy(), exact, atol=0.01)
     assert exact.mean() < np.mean(few) < np.mean(one)
     losses = [NegativeELBO(Bernoulli())(network, x, generator)["loss"].item() for _ in range(2000)]

@@ -29,7 +29,7 @@ from safelight.options import Start, build_parser, parse, refuse_changes
 if TYPE_CHECKING:
     from safelight.api import Progress
 
-__all__ = ["main"]
+__all__ = ["exit_code", "main", "progress", "stop_on_signals"]
 
 USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 
@@ -41,13 +41,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit code: 0, 2 for a user's mistake, 1 for ours, 130 when interrupted.
+        The exit code, as in `exit_code`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    return exit_code(lambda: _dispatch([a for a in arguments if a != "--debug"]), debug)
+
+
+def exit_code(action: Callable[[], None], debug: bool = False) -> int:
+    """Do something, and say in one line what went wrong, if anything did.
+
+    Args:
+        action: what to do.
+        debug: show the traceback too.
+
+    Returns:
+        0, 2 for a user's mistake, 1 for ours, 130 when interrupted.
+    """
     try:
-        _dispatch(arguments)
+        action()
         sys.stdout.flush()
     except SystemExit as error:  # --help and --version
         return int(error.code or 0)
@@ -100,12 +112,7 @@ def _train(options: Namespace, start: Start, command: str) -> None:
     elif not options.out:
         raise ConfigError("train: expected --out, the run folder to make, such as --out runs/first")
     settings = {f.name: options[f.name] for f in dataclasses.fields(TrainingConfig)}
-    with _stop_on_signals() as is_stopped, _progress() as (on_epoch, show_step):
-
-        def on_step(progress: Progress) -> bool:
-            show_step(progress)
-            return is_stopped()
-
+    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
         if options.resume:
             epochs = None if options.epochs == start.training.epochs else options.epochs
             run = api.resume(options.resume, epochs, on_epoch=on_epoch, on_step=on_step)
@@ -208,7 +215,7 @@ def _data(options: Namespace) -> None:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Ctrl-C, or a polite kill, ends the training after the batch at hand; the second time, at once."""
     received: list[int] = []
 
@@ -227,8 +234,10 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[Progress], None]]]:
-    """A bar on a terminal, and a line an epoch anywhere."""
+def progress(
+    is_stopped: Callable[[], bool],
+) -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[Progress], bool]]]:
+    """A bar on a terminal, and a line an epoch anywhere: `train`'s two callbacks."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -243,7 +252,7 @@ def _progress() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[Pr
                 f"  {record['seconds']:6.1f} s  {record['images_per_second']:,.0f} images/s"
             )
 
-        def on_step(progress: Progress) -> None:
+        def on_step(progress: Progress) -> bool:
             if err.is_terminal:
                 bar.update(
                     task,
@@ -251,6 +260,7 @@ def _progress() -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[Pr
                     completed=(progress.epoch - 1) * progress.steps + progress.step,
                     total=progress.epochs * progress.steps,
                 )
+            return is_stopped()
 
         yield on_epoch, on_step
 

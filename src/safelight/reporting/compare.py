@@ -10,7 +10,7 @@ from typing import Any
 from safelight.errors import RunError
 from safelight.reporting.charts import comparison_chart, render
 from safelight.reporting.summary import Summary, summarize
-from safelight.run_folder import RunFolder, write_atomically
+from safelight.run_folder import RunFolder, write_file
 
 __all__ = ["compare", "draw_comparison"]
 
@@ -37,7 +37,7 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
                 "run": name,
                 "network": run.config.network.get("name"),
                 "parameters": run.parameters,
-                "data": run.config.data.source,
+                "data": run.source,
                 "epochs": len(run.epochs),
                 "best_val_loss": best.val_loss if best else None,
                 "last_val_loss": run.epochs[-1].val_loss,
@@ -59,12 +59,12 @@ def draw_comparison(folders: Sequence[RunFolder], path: Path) -> None:
     Raises:
         RunError: there are fewer than two runs, one cannot be read, or the file cannot be written.
     """
-    groups: dict[str, list[tuple[str, Summary]]] = {}
+    groups: dict[tuple[str, str | None], list[tuple[str, Summary]]] = {}
     for name, run in _named(folders):
         height, width = run.config.image.height, run.config.image.width
-        title = f"{run.config.data.source or 'images given in Python'}, {height}×{width}: {run.convention}"
-        groups.setdefault(title, []).append((name, run))
-    write_atomically(path, render(comparison_chart(list(groups.items()))))
+        title = f"{run.source or 'images given in Python'}, {height}×{width}: {run.convention}"
+        groups.setdefault((title, run.config.data.fingerprint), []).append((name, run))
+    write_file(path, render(comparison_chart([(title, runs) for (title, _), runs in groups.items()])))
 
 
 def _named(folders: Sequence[RunFolder]) -> list[tuple[str, Summary]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.errors import RunError
-from safelight.run_folder import write_atomically
+from safelight.run_folder import write_file
 
 __all__ = ["png", "tile", "write_examples", "write_snapshot"]
 
@@ -80,12 +80,12 @@ def write_snapshot(figures: Path, epoch: int, samples: Any, inputs: Any, reconst
     """
     folder = _folder(figures / "epochs")
     pairs = _pairs(np.asarray(inputs), np.asarray(reconstructions))
-    write_atomically(folder / f"samples-{epoch:04d}.png", png(tile(samples[:SAMPLES], SAMPLE_COLUMNS)))
-    write_atomically(folder / f"reconstructions-{epoch:04d}.png", png(pairs))
+    write_file(folder / f"samples-{epoch:04d}.png", png(tile(samples[:SAMPLES], SAMPLE_COLUMNS)))
+    write_file(folder / f"reconstructions-{epoch:04d}.png", png(pairs))
 
 
 def write_examples(figures: Path, images: Any) -> None:
-    """Write examples.png, some of the images that a network learns from.
+    """Write examples.png, some of the images of a run.
 
     Args:
         figures: a run's folder of pictures.
@@ -95,7 +95,7 @@ def write_examples(figures: Path, images: Any) -> None:
         RunError: the file cannot be written.
     """
     columns = next((c for c in (10, 8, 12, 9, 7) if len(images) % c == 0), 10)
-    write_atomically(_folder(figures) / "examples.png", png(tile(images, columns)))
+    write_file(_folder(figures) / "examples.png", png(tile(images, columns)))
 
 
 def png(image: Image.Image) -> bytes:

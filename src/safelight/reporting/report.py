@@ -22,7 +22,7 @@ from safelight.reporting.sheets import (
     write_animation,
 )
 from safelight.reporting.summary import Summary, summarize
-from safelight.run_folder import RunFolder, write_atomically
+from safelight.run_folder import RunFolder, write_file
 
 __all__ = ["write_report"]
 
@@ -35,8 +35,8 @@ def write_report(folder: RunFolder) -> Path:
     """Write a run's charts, sheets and animation into `figures/`, and `report.html` which holds them all.
 
     Charts: loss.png, parts.png and kl.png, each also as NAME-dark.png. From the snapshots: samples.png and
-    reconstructions.png (first, middle and last epoch side by side), and samples.gif. What a run does not have,
-    such as a KL, snapshots or an evaluation, is left out.
+    reconstructions.png (first, middle and last epoch side by side), and samples.gif. What a run does not
+    have, such as a KL, snapshots or an evaluation, is left out.
 
     Args:
         folder: a run with at least one finished epoch.
@@ -81,7 +81,7 @@ def write_report(folder: RunFolder) -> Path:
     )
     environment.filters["number"] = _number
     path = folder.path / "report.html"
-    write_atomically(path, environment.get_template("template.html.j2").render(page))
+    write_file(path, environment.get_template("template.html.j2").render(page))
     return path
 
 
@@ -105,7 +105,7 @@ def _write_sheet(run: Summary, figures: Path, kind: str) -> list[dict[str, Any]]
     panels = [(epoch, read_picture(pictures[epoch])) for epoch in choose_epochs(list(pictures))]
     if panels:
         sheet = contact_sheet([(picture, f"epoch {epoch}") for epoch, picture in panels])
-        write_atomically(figures / f"{kind}.png", png(sheet))
+        write_file(figures / f"{kind}.png", png(sheet))
     return [
         {
             "epoch": epoch,
@@ -154,8 +154,8 @@ def _status(run: Summary, path: Path) -> dict[str, str] | None:
     if done >= training.epochs:
         return None
     if training.patience and run.best and run.epochs[-1].epoch - run.best.epoch >= training.patience:
-        words = f"Stopped after {done} of {training.epochs} epochs: none of the last {training.patience} was better."
-        return {"words": words, "command": ""}
+        reason = f"none of the last {training.patience} was better"
+        return {"words": f"Stopped after {done} of {training.epochs} epochs: {reason}.", "command": ""}
     words = f"Only {done} of {training.epochs} epochs are finished. To continue:"
     return {"words": words, "command": f"safelight train --resume {_shown(path)}"}
 
@@ -168,7 +168,10 @@ def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Network", [("name", str(network.get("name"))), *((str(k), _plain(v)) for k, v in fields.items())]),
         (
             "Training",
-            [(k.replace("_", " "), unset.get(k, "–") if v is None else _plain(v)) for k, v in training.items()]
+            [
+                (k.replace("_", " "), unset.get(k, "–") if v is None else _plain(v))
+                for k, v in training.items()
+            ]
             + [("likelihood", run.config.likelihood)],
         ),
         ("Versions", [(name, version) for name, version in run.config.versions.items()]),
@@ -177,12 +180,12 @@ def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def _data(run: Summary) -> list[tuple[str, str]]:
     data, image = run.config.data, run.config.image
-    validation = "as many as the set gives by default" if data.validation is None else f"{data.validation:,}"
+    validation = "the default of the source" if data.validation is None else f"{data.validation:,}"
     rows = [
         ("source", data.source or "handed over in Python"),
         ("image", f"{image.height} × {image.width}, {'grayscale' if image.channels == 1 else 'colour'}"),
         ("black and white", " and ".join(f"{value:g}" for value in image.range)),
-        ("training images", "all that are left" if data.limit is None else f"the first {data.limit:,}"),
+        ("training images", "all the others" if data.limit is None else f"the first {data.limit:,}"),
         ("validation images", validation if data.validation != 0 else "none"),
     ]
     rows += [(f"{split} images, evaluated", _number(m.get("n"), 0)) for split, m in run.evaluation.items()]
@@ -208,7 +211,7 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
             f"of {latent} dimensions, those whose mean varies" if latent else "dimensions whose mean varies",
             0,
         ),
-        "n": ("images", "measured", 0),
+        "n": ("images", "that were measured", 0),
     }
     rows = [
         {

@@ -11,9 +11,17 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from safelight.errors import RunError
-from safelight.run_folder import write_atomically
+from safelight.run_folder import write_file
 
-__all__ = ["animation_epochs", "choose_epochs", "contact_sheet", "fit", "read_picture", "snapshots"]
+__all__ = [
+    "animation_epochs",
+    "choose_epochs",
+    "contact_sheet",
+    "fit",
+    "read_picture",
+    "snapshots",
+    "write_animation",
+]
 
 MAX_PIXELS = 1 << 25  # our largest sheet has 1.7 million
 MAX_FRAMES = 40
@@ -100,7 +108,9 @@ def contact_sheet(panels: Sequence[tuple[Image.Image, str]]) -> Image.Image:
     mode = "L" if all(image.mode == "L" for image, _ in fitted) else "RGB"
     strip = _strip(fitted[0][0].width)
     width = sum(image.width for image, _ in fitted) + MARGIN * (len(fitted) + 1)
-    sheet = Image.new(mode, (width, max(image.height for image, _ in fitted) + MARGIN + strip), _grey(mode, FILM))
+    sheet = Image.new(
+        mode, (width, max(image.height for image, _ in fitted) + MARGIN + strip), _grey(mode, FILM)
+    )
     x = MARGIN
     for image, caption in fitted:
         sheet.paste(image, (x, MARGIN))
@@ -120,7 +130,8 @@ def write_animation(path: Path, pictures: Mapping[int, Path], total: int) -> Non
     Raises:
         RunError: a snapshot is damaged, or the file cannot be written.
     """
-    frames, size = [], (0, 0)
+    frames: list[Image.Image] = []
+    size = (0, 0)
     for epoch in reversed(animation_epochs(list(pictures))):
         picture = fit(read_picture(pictures[epoch]), ANIMATION_SIDE)
         size = size if frames else picture.size
@@ -136,7 +147,7 @@ def write_animation(path: Path, pictures: Mapping[int, Path], total: int) -> Non
         duration=[each] * (len(frames) - 1) + [HOLD],
         loop=0,
     )
-    write_atomically(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 def _strip(width: int) -> int:

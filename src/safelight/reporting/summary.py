@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -62,6 +63,12 @@ class Summary:
     evaluation: dict[str, dict[str, Any]]
     parameters: int | None
     network: str
+
+    @property
+    def source(self) -> str | None:
+        """What the data is called: of a path, its last part."""
+        source = self.config.data.source
+        return source and (Path(source).name or source)
 
     @property
     def variational(self) -> bool:
@@ -171,7 +178,7 @@ def _network(folder: RunFolder, config: RunConfig) -> tuple[int | None, str]:
 def _stored_weights(folder: RunFolder) -> tuple[int | None, str]:
     """Of a user's own class only the weights are known."""
     try:
-        with safetensors.safe_open(folder.path / LAST, framework="np") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(folder.path / LAST, framework="np") as file:
             names = [name for name in file.keys() if not name.startswith("loss.")]  # noqa: SIM118
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (OSError, safetensors.SafetensorError):

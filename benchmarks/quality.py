@@ -1,0 +1,73 @@
+"""Test losses over seeds, of the original report's experiment and of the default network.
+
+Each seed is trained by the command a user types, in a process of its own, and reads the test images once, at
+the end. Progress goes to standard error; a finished seed is not trained again.
+
+    python benchmarks/quality.py original --seeds 0 1 2
+    python benchmarks/quality.py default --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from machine import save
+
+from deep_learning_hw2.__main__ import SETTINGS
+
+SAFELIGHT = [sys.executable, "-m", "safelight.cli"]
+ORIGINAL = [
+    "--model", "conv-vae", "--validation", "0",
+    *(word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+]  # fmt: skip
+EXPERIMENTS: dict[str, list[str]] = {"original": ORIGINAL, "default": []}
+
+
+def measure(options: list[str], out: Path) -> dict[str, Any]:
+    """Train in a process of its own, then read the test images once."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if not (out / "evaluation.json").exists():
+        start = ["--resume", str(out)] if out.exists() else ["mnist", *options, "--out", str(out)]
+        subprocess.run([*SAFELIGHT, "train", *start], check=True, stdout=sys.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([*SAFELIGHT, "evaluate", str(out), "--json"], check=True, capture_output=True)
+    measures = json.loads(done.stdout)
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    return {
+        "test": {k: v for k, v in measures.items() if k != "kl_per_dimension"},
+        "last_train_loss": history[-1]["train_loss"],
+        "last_val_loss": history[-1]["val_loss"],
+        "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/quality"), help="where the run folders go")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="after --, passed on to safelight train")
+    chosen = parser.parse_args()
+    extra = [word for word in chosen.options if word != "--"]
+    runs = []
+    for seed in chosen.seeds:
+        options = [*EXPERIMENTS[chosen.experiment], "--seed", str(seed), *extra]
+        name = "-".join([chosen.experiment, *(word.lstrip("-") for word in extra), str(seed)])
+        runs.append({"seed": seed, "options": options, **measure(options, chosen.runs / name)})
+        print(f"seed {seed}: test loss {runs[-1]['test']['loss']:.4f}")
+    losses = [run["test"]["loss"] for run in runs]
+    summary = {"mean": statistics.mean(losses), "least": min(losses), "most": max(losses)}
+    suffix = "".join(f"-{word.lstrip('-')}" for word in extra)
+    print(f"mean {summary['mean']:.4f}, from {summary['least']:.4f} to {summary['most']:.4f}")
+    print(save(f"quality-{chosen.experiment}{suffix}", {"test_loss": summary, "runs": runs}))
+
+
+if __name__ == "__main__":
+    main()

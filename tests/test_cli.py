@@ -1,0 +1,201 @@
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+from conftest import safelight_command
+
+SMALL = ["--threads", "1", "--network.channels", "8", "--network.hidden", "32", "--network.latent", "4"]
+
+
+@pytest.fixture
+def trained(command, tmp_path) -> Path:
+    done = command("train", "digits", "--out", "run", "--epochs", "2", *SMALL)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "run"
+
+
+def test_train_evaluate_report_compare(command, trained, tmp_path):
+    assert json.loads((trained / "config.json").read_text())["command"].startswith("safelight train digits --out run")
+    done = command("evaluate", "run", "--samples", "5", "--json")
+    measures = json.loads(done.stdout)
+    assert {"loss", "reconstruction", "kl", "loss_at_mean", "iw_bound", "active_units", "n", "split"} <= set(measures)
+    assert (measures["n"], measures["split"], measures["iw_samples"]) == (180, "test", 5)
+    assert measures["loss"] == pytest.approx(measures["reconstruction"] + measures["kl"])
+    assert sum(measures["kl_per_dimension"]) == pytest.approx(measures["kl"], rel=1e-5)
+    table = command("evaluate", "run", "--samples", "5").stdout
+    assert f"{measures['loss']:.4f}" in table
+    assert "one sample of z" in table
+
+    done = command("report", "run")
+    assert "run/report.html" in done.stdout
+    assert f"{measures['loss']:.2f}" in (trained / "report.html").read_text()
+
+    assert command("train", "digits", "--out", "other", "--model", "conv-vae", "--epochs", "1").returncode == 0
+    done = command("compare", "run", "other")
+    assert done.returncode == 0, done.stderr
+    assert "conv-vae" in done.stdout
+    assert "deep-conv-vae" in done.stdout
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_resume_keeps_settings_and_takes_more_epochs(command, trained):
+    done = command("train", "--resume", "run", "--lr", "0.5")
+    assert done.returncode == 2
+    assert "--resume: expected the run's own lr" in done.stderr
+    assert command("train", "--resume", "run", "--epochs", "3").returncode == 0
+    assert len((trained / "history.jsonl").read_text().splitlines()) == 3
+    done = command("train", "--resume", "run", "--epochs", "2")
+    assert done.returncode == 2
+    assert "has 3 epochs already" in done.stderr
+
+
+def test_a_runs_config_repeats_it_and_flags_override_the_file(command, trained, tmp_path):
+    done = command("train", "--config", "run/config.json", "--out", "again")
+    assert done.returncode == 0, done.stderr
+    one, other = (safetensors.torch.load_file(tmp_path / n / "model.safetensors") for n in ("run", "again"))
+    assert all(np.array_equal(one[k], other[k]) for k in one)
+
+    settings = {"network": {"name": "conv-vae", "fields": {"latent": 3}}, "training": {"epochs": 1, "lr": 0.001}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    done = command("train", "digits", "--config", "settings.json", "--lr", "0.002", "--out", "partly")
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "partly" / "config.json").read_text())
+    assert config["network"] == {"name": "conv-vae", "fields": {"channels": 32, "latent": 3}}
+    assert (config["training"]["epochs"], config["training"]["lr"]) == (1, 0.002)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train mnits --out a", "did you mean 'mnist'"),
+        ("train --out a", "expected data, such as mnist"),
+        ("train digits", "expected --out"),
+        ("train digits --out a --lr 0", "lr: expected a learning rate above 0, got 0"),
+        ("train digits --out a --lr fast", "lr: expected float, got fast"),
+        ("train digits --out a --batch-size 5000", "batch size of at most 1437"),
+        ("train digits --out a --bacth-size 50", "unknown option --bacth-size; did you mean '--batch-size'"),
+        ("train digits --out a --network.latnt 5", "did you mean '--network.latent'"),
+        ("train digits --out a --network.channels x", "expected whole numbers such as 32,64, got x"),
+        ("train digits --out a --model conv-va", "unknown model 'conv-va'; did you mean 'conv-vae'"),
+        ("train digits --out a --precision half", "choose from"),
+        ("train digits --out a --config none.json", "cannot read none.json"),
+        ("train digits --out a --config bad.json", "unknown key 'lrr'; did you mean 'lr'"),
+        ("train digits --out a --config path.json", "unknown network 'os.system'"),
+        ("train digits --out a --config list.json", "expected a JSON object"),
+        ("train --resume nothing", "nothing is not a folder"),
+        ("train digits --out a --init-from nothing", "nothing is not a folder"),
+        ("evaluate nothing", "nothing is not a folder"),
+        ("evaluate", "run"),
+        ("report nothing", "nothing is not a folder"),
+        ("compare nothing", "nothing"),
+        ("trian digits", "invalid choice: 'trian'"),
+        ("data fetch mnits", "did you mean 'mnist'"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_leaves_nothing(command, tmp_path, arguments, message):
+    (tmp_path / "bad.json").write_text('{"training": {"lrr": 1}}')
+    (tmp_path / "path.json").write_text('{"network": {"name": "os.system"}}')
+    (tmp_path / "list.json").write_text("[]")
+    done = command(*arguments.split())
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("safelight: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_existing_run_is_refused_and_replaced_on_request(command, trained):
+    before = (trained / "model.safetensors").read_bytes()
+    done = command("train", "digits", "--out", "run", "--seed", "1", "--epochs", "1", *SMALL)
+    assert done.returncode == 2
+    assert "already holds a run" in done.stderr
+    assert (trained / "model.safetensors").read_bytes() == before
+    done = command("train", "digits", "--out", "run", "--seed", "1", "--epochs", "1", "--overwrite", *SMALL)
+    assert done.returncode == 0
+    assert (trained / "model.safetensors").read_bytes() != before
+
+
+def test_debug_shows_the_traceback(command):
+    assert "Traceback" in command("evaluate", "nothing", "--debug").stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_the_run_goes_on(command, tmp_path, number):
+    start = ["train", "digits", "--epochs", "8", "--batch-size", "10", *SMALL]
+    assert command(*start, "--out", "straight").returncode == 0
+    process = subprocess.Popen(
+        safelight_command([*start, "--out", "cut"]), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "cut" / "history.jsonl").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continue with: safelight train --resume cut" in message
+    done = command("train", "--resume", "cut")
+    assert done.returncode == 0, done.stderr
+    one, other = (safetensors.torch.load_file(tmp_path / n / "model.safetensors") for n in ("straight", "cut"))
+    assert all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def test_a_terminal_shows_a_bar(tmp_path):
+    shown = b""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execv(sys.executable, safelight_command(["train", "digits", "--out", "a", "--epochs", "2", *SMALL]))
+    while True:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert os.waitstatus_to_exitcode(status) == 0, text
+    assert "epoch 1/2  loss" in text
+    assert "━" in text
+
+
+def test_data_list_shows_what_there_is(command):
+    listing = command("data", "list").stdout
+    for name in ("mnist", "fashion-mnist", "kmnist", "digits"):
+        assert name in listing
+
+
+def test_help_needs_no_torch_and_shows_every_verb(command):
+    code = "import sys, safelight.cli as c; c.main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for verb in ("train", "evaluate", "report", "compare", "data"):
+        assert verb in done.stdout
+        help_text = command(verb, "--help").stdout
+        assert f"safelight {verb}" in help_text, "each verb has an example"
+    assert command().returncode == 2
+    assert re.match(r"safelight \d+\.\d+", command("--version").stdout)
+
+
+def test_without_a_reader_the_command_ends_quietly(command, tmp_path):
+    line = " ".join(safelight_command(["train", "--help"])) + " | head -1"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_each_network_shows_its_own_options(command):
+    assert "--network.kernels" in command("train", "--help").stdout
+    own = command("train", "--model", "conv-vae", "--help").stdout
+    assert "--network.latent" in own
+    assert "--network.kernels" not in own

@@ -1,0 +1,89 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safelight.config import (
+    ConvVAEConfig,
+    DataConfig,
+    DeepConvConfig,
+    ImageConfig,
+    RunConfig,
+    TrainingConfig,
+    did_you_mean,
+    from_dict,
+    to_dict,
+)
+from safelight.errors import ConfigError
+
+
+@given(
+    st.builds(
+        TrainingConfig,
+        epochs=st.integers(1, 10**6),
+        batch_size=st.integers(1, 10**6),
+        lr=st.floats(1e-12, 1e12),
+        warmup=st.floats(0, 1),
+        decay=st.just("gamma"),
+        gamma=st.floats(0, 1),
+        weight_decay=st.floats(0, 1e6),
+        seed=st.integers(0, 2**63 - 1),
+        threads=st.none() | st.integers(1, 512),
+        precision=st.sampled_from(["float32", "bfloat16"]),
+        patience=st.none() | st.integers(1, 100),
+    )
+)
+def test_any_training_survives_json(config):
+    assert from_dict(TrainingConfig, json.loads(json.dumps(to_dict(config))), "file") == config
+
+
+def test_a_whole_run_survives_json():
+    config = RunConfig(
+        {"name": "deep-conv-vae", "fields": dataclasses.asdict(DeepConvConfig(channels=(4, 8, 16)))},
+        ImageConfig(28, 30, 3, (0.0, 1.0)),
+        DataConfig("mnist", "ab" * 32, 0, 500),
+        TrainingConfig(threads=2),
+        "gaussian",
+        versions={"torch": "2"},
+    )
+    again = from_dict(RunConfig, json.loads(json.dumps(to_dict(config))), "file")
+    assert again.image == config.image
+    assert again.training == config.training
+    assert json.loads(json.dumps(to_dict(again))) == json.loads(json.dumps(to_dict(config)))
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (TrainingConfig, {"lr": "fast"}, "file: lr: expected float, got fast"),
+        (TrainingConfig, {"epochs": 2.5}, "file: epochs: expected int, got 2.5"),
+        (TrainingConfig, {"epochs": True}, "file: epochs: expected int, got True"),
+        (TrainingConfig, {"lr": float("nan")}, "file: lr: expected a learning rate above 0, got nan"),
+        (TrainingConfig, {"lr": float("inf")}, "file: lr: expected a learning rate above 0, got inf"),
+        (TrainingConfig, {"gamma": 1.5, "decay": "gamma"}, "file: gamma: expected 0 to 1, got 1.5"),
+        (TrainingConfig, {"weight_decay": -1}, "file: weight_decay: expected 0 or more, got -1"),
+        (TrainingConfig, {"seed": -1}, "file: seed: expected 0 or more, got -1"),
+        (TrainingConfig, {"epoch": 1}, "file: unknown key 'epoch'; did you mean 'epochs'?"),
+        (TrainingConfig, [1], "file: expected an object of epochs, "),
+        (DeepConvConfig, {"channels": []}, "channels: expected 1 to 6 numbers, got ()"),
+        (DeepConvConfig, {"channels": [8, 0]}, "channels: expected 1 to 65536, got 0"),
+        (DeepConvConfig, {"kernels": [1]}, "kernels: expected 2 to 11"),
+        (DeepConvConfig, {"kernels": [3, 3, 3]}, "kernels: expected 1 or 2 numbers, as there are stages"),
+        (DeepConvConfig, {"hidden": 10**9}, "hidden: expected 1 to 65536, got 1000000000"),
+        (DeepConvConfig, {"activation": "os.system"}, "activation: expected"),
+        (ConvVAEConfig, {"latent": 0}, "latent: expected 1 to 65536, got 0"),
+        (ImageConfig, {"height": 8, "width": 8, "channels": 2}, "image.channels: expected 1 or 3, got 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(cls, values, message):
+    with pytest.raises(ConfigError) as caught:
+        from_dict(cls, values, "file")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_hints_name_the_near_or_all():
+    assert did_you_mean("bacth", ["batch", "rate"]) == "did you mean 'batch'?"
+    assert did_you_mean("zzz", ["batch", "rate"]) == "expected one of batch, rate"

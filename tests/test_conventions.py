@@ -1,0 +1,168 @@
+"""What ARCHITECTURE.md and CONTRIBUTING.md promise of the code."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import docstring_parser
+import pytest
+
+import safelight
+from safelight import config, networks
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "safelight"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Each line may import from the lines above it, and what stands before it in its own line.
+ORDER = """
+errors files
+config images downloads readers named_sets
+sources networks
+objective run_folder
+training
+evaluation sampling
+reporting.sheets reporting.pictures reporting.summary reporting.charts reporting.report reporting.compare
+recording
+api
+options
+cli
+""".split()
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of safelight that a file imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {n.removeprefix("safelight.") for n in found if n.startswith("safelight.")}
+    return {n for n in ours if (PACKAGE / (n.replace(".", "/") + ".py")).exists()}
+
+
+def test_every_module_has_its_place_in_the_order():
+    names = {name_of(p) for p in MODULES if p.name != "__init__.py"}
+    assert names == set(ORDER)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "__init__.py"], ids=name_of)
+def test_imports_go_one_way(path):
+    own = ORDER.index(name_of(path))
+    backward = {n for n in imports_of(path) if ORDER.index(n) >= own}
+    assert not backward, f"{name_of(path)} imports {backward}, which stand below it"
+
+
+def test_the_import_check_can_fail():
+    assert imports_of(PACKAGE / "cli.py") >= {"config", "errors", "options", "api", "training"}
+
+
+def test_exported_names_are_what_the_package_says():
+    assert safelight.__all__ == sorted(safelight.__all__)
+    assert set(safelight._HOMES) == set(safelight.__all__)
+    for name in safelight.__all__:
+        value = getattr(safelight, name)
+        assert value is getattr(importlib.import_module(f"safelight.{safelight._HOMES[name]}"), name)
+        assert value.__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = safelight.nothing
+
+
+def public_things() -> list[tuple[str, object]]:
+    things = []
+    for path in MODULES:
+        if path.name == "__init__.py":
+            continue
+        module = importlib.import_module(f"safelight.{name_of(path)}")
+        assert module.__doc__, path
+        assert hasattr(module, "__all__"), path
+        things += [(f"{name_of(path)}.{name}", getattr(module, name)) for name in module.__all__]
+    return things
+
+
+def test_every_public_name_and_argument_is_documented():
+    for name, thing in public_things():
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        assert inspect.getdoc(thing), name
+        if inspect.isfunction(thing):
+            described = docstring_parser.parse(thing.__doc__).params
+            if described:
+                expected = set(inspect.signature(thing).parameters)
+                assert {p.arg_name for p in described} == expected, name
+
+
+def test_the_names_of_the_public_interface_have_examples():
+    for name in ("train", "load", "Run", "ImageSet", "ConvVAE", "DeepConvVAE", "DeepConvAE", "Autoencoder"):
+        assert ">>> " in getattr(safelight, name).__doc__, name
+
+
+def test_every_setting_is_described_and_is_an_option():
+    help_text = " ".join(
+        subprocess.run(
+            [sys.executable, "-m", "safelight.cli", "train", "--model", model, "--help"], capture_output=True, text=True
+        ).stdout
+        for model in config.NETWORK_CONFIGS
+    )
+    configs = {config.TrainingConfig: "--", **dict.fromkeys(config.NETWORK_CONFIGS.values(), "--network.")}
+    for cls, prefix in configs.items():
+        described = {p.arg_name: p.description for p in docstring_parser.parse(cls.__doc__).params}
+        names = [f.name for f in dataclasses.fields(cls)]
+        assert list(described) == names
+        for name in names:
+            assert f"{prefix}{name.replace('_', '-')}" in help_text
+
+
+def test_readme_names_every_option_it_uses():
+    help_text = subprocess.run(
+        [sys.executable, "-m", "safelight.cli", "train", "--help"], capture_output=True, text=True
+    ).stdout
+    for line in re.findall(r"^\s*(?:\$ )?safelight train .*$", (ROOT / "README.md").read_text(), re.MULTILINE):
+        for option in re.findall(r"(--[a-z][\w.-]*)", line):
+            assert option in help_text, line
+
+
+def test_one_table_of_networks():
+    assert list(networks.NETWORKS) == list(config.NETWORK_CONFIGS)
+    for name, network in networks.NETWORKS.items():
+        assert network.config_class is config.NETWORK_CONFIGS[name]
+
+
+def test_every_network_is_abstract_or_final_and_overrides_nothing_concrete():
+    for cls in networks.NETWORKS.values():
+        assert getattr(cls, "__final__", False), cls
+        concrete = {
+            name
+            for base in (networks.Network, networks.Autoencoder)
+            for name, value in vars(base).items()
+            if inspect.isfunction(value) and not getattr(value, "__isabstractmethod__", False)
+        }
+        assert not concrete & set(vars(cls)), cls
+
+
+def test_importing_safelight_brings_in_nothing_heavy():
+    code = (
+        "import sys, safelight, safelight.cli\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'sklearn', 'PIL', 'pooch'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_architecture_has_a_line_for_every_module():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for path in MODULES:
+        if path.name != "__init__.py":
+            assert f"`{path.relative_to(PACKAGE)}`" in text, path
