@@ -53,20 +53,18 @@ def main() -> None:
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/quality"), help="where the run folders go")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="after --, passed on to safelight train")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a training")
     chosen = parser.parse_args()
-    extra = [word for word in chosen.options if word != "--"]
     runs = []
     for seed in chosen.seeds:
-        options = [*EXPERIMENTS[chosen.experiment], "--seed", str(seed), *extra]
-        name = "-".join([chosen.experiment, *(word.lstrip("-") for word in extra), str(seed)])
-        runs.append({"seed": seed, "options": options, **measure(options, chosen.runs / name)})
+        options = [*EXPERIMENTS[chosen.experiment], "--seed", str(seed), "--threads", str(chosen.threads)]
+        out = chosen.runs / f"{chosen.experiment}-{seed}"
+        runs.append({"seed": seed, "options": options, **measure(options, out)})
         print(f"seed {seed}: test loss {runs[-1]['test']['loss']:.4f}")
     losses = [run["test"]["loss"] for run in runs]
     summary = {"mean": statistics.mean(losses), "least": min(losses), "most": max(losses)}
-    suffix = "".join(f"-{word.lstrip('-')}" for word in extra)
     print(f"mean {summary['mean']:.4f}, from {summary['least']:.4f} to {summary['most']:.4f}")
-    print(save(f"quality-{chosen.experiment}{suffix}", {"test_loss": summary, "runs": runs}))
+    print(save(f"quality-{chosen.experiment}", {"test_loss": summary, "runs": runs}))
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def best(action: Callable[[], object]) -> float:
 
 
 def measure_command(folder: Path, *options: str) -> dict[str, float]:
-    """Processor time and peak memory of one `safelight train mnist`, and what it reached on the test images."""
+    """Processor time and peak memory of one `safelight train mnist`, and the test loss it reached."""
     out = folder / "-".join(["run", *(o.strip("-") for o in options)])
     command = [sys.executable, "-m", "safelight.cli"]
     code = (

@@ -13,6 +13,8 @@ import pytest
 import safetensors.torch
 from conftest import safelight_command
 
+from safelight.cli import main
+
 SMALL = ["--threads", "1", "--network.channels", "8", "--network.hidden", "32", "--network.latent", "4"]
 
 
@@ -24,10 +26,14 @@ def trained(command, tmp_path) -> Path:
 
 
 def test_train_evaluate_report_compare(command, trained, tmp_path):
-    assert json.loads((trained / "config.json").read_text())["command"].startswith("safelight train digits --out run")
+    assert json.loads((trained / "config.json").read_text())["command"].startswith(
+        "safelight train digits --out run"
+    )
     done = command("evaluate", "run", "--samples", "5", "--json")
     measures = json.loads(done.stdout)
-    assert {"loss", "reconstruction", "kl", "loss_at_mean", "iw_bound", "active_units", "n", "split"} <= set(measures)
+    assert {"loss", "reconstruction", "kl", "loss_at_mean", "iw_bound", "active_units", "n", "split"} <= set(
+        measures
+    )
     assert (measures["n"], measures["split"], measures["iw_samples"]) == (180, "test", 5)
     assert measures["loss"] == pytest.approx(measures["reconstruction"] + measures["kl"])
     assert sum(measures["kl_per_dimension"]) == pytest.approx(measures["kl"], rel=1e-5)
@@ -39,7 +45,9 @@ def test_train_evaluate_report_compare(command, trained, tmp_path):
     assert "run/report.html" in done.stdout
     assert f"{measures['loss']:.2f}" in (trained / "report.html").read_text()
 
-    assert command("train", "digits", "--out", "other", "--model", "conv-vae", "--epochs", "1").returncode == 0
+    assert (
+        command("train", "digits", "--out", "other", "--model", "conv-vae", "--epochs", "1").returncode == 0
+    )
     done = command("compare", "run", "other")
     assert done.returncode == 0, done.stderr
     assert "conv-vae" in done.stdout
@@ -64,7 +72,10 @@ def test_a_runs_config_repeats_it_and_flags_override_the_file(command, trained, 
     one, other = (safetensors.torch.load_file(tmp_path / n / "model.safetensors") for n in ("run", "again"))
     assert all(np.array_equal(one[k], other[k]) for k in one)
 
-    settings = {"network": {"name": "conv-vae", "fields": {"latent": 3}}, "training": {"epochs": 1, "lr": 0.001}}
+    settings = {
+        "network": {"name": "conv-vae", "fields": {"latent": 3}},
+        "training": {"epochs": 1, "lr": 0.001},
+    }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     done = command("train", "digits", "--config", "settings.json", "--lr", "0.002", "--out", "partly")
     assert done.returncode == 0, done.stderr
@@ -96,20 +107,22 @@ def test_a_runs_config_repeats_it_and_flags_override_the_file(command, trained, 
         ("evaluate nothing", "nothing is not a folder"),
         ("evaluate", "run"),
         ("report nothing", "nothing is not a folder"),
-        ("compare nothing", "nothing"),
+        ("compare nothing", "at least two runs to compare, got 1"),
+        ("compare nothing none", "nothing is not a folder"),
         ("trian digits", "invalid choice: 'trian'"),
         ("data fetch mnits", "did you mean 'mnist'"),
     ],
 )
-def test_a_mistake_gives_one_line_and_leaves_nothing(command, tmp_path, arguments, message):
+def test_a_mistake_gives_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.json").write_text('{"training": {"lrr": 1}}')
     (tmp_path / "path.json").write_text('{"network": {"name": "os.system"}}')
     (tmp_path / "list.json").write_text("[]")
-    done = command(*arguments.split())
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert done.stderr.startswith("safelight: ")
-    assert len(done.stderr.splitlines()) == 1
+    assert main(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("safelight: ")
+    assert len(captured.err.splitlines()) == 1
     assert not (tmp_path / "a").exists()
 
 
@@ -144,7 +157,9 @@ def test_an_interrupt_saves_and_the_run_goes_on(command, tmp_path, number):
     assert "continue with: safelight train --resume cut" in message
     done = command("train", "--resume", "cut")
     assert done.returncode == 0, done.stderr
-    one, other = (safetensors.torch.load_file(tmp_path / n / "model.safetensors") for n in ("straight", "cut"))
+    one, other = (
+        safetensors.torch.load_file(tmp_path / n / "model.safetensors") for n in ("straight", "cut")
+    )
     assert all(np.array_equal(one[k], other[k]) for k in one)
 
 
@@ -153,7 +168,9 @@ def test_a_terminal_shows_a_bar(tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(tmp_path)
-        os.execv(sys.executable, safelight_command(["train", "digits", "--out", "a", "--epochs", "2", *SMALL]))
+        os.execv(
+            sys.executable, safelight_command(["train", "digits", "--out", "a", "--epochs", "2", *SMALL])
+        )
     while True:
         try:
             chunk = os.read(terminal, 4096)

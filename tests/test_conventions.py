@@ -20,19 +20,19 @@ PACKAGE = ROOT / "src" / "safelight"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each line may import from the lines above it, and what stands before it in its own line.
-ORDER = """
-errors files
-config images downloads readers named_sets
-sources networks
-objective run_folder
-training
-evaluation sampling
-reporting.sheets reporting.pictures reporting.summary reporting.charts reporting.report reporting.compare
-recording
-api
-options
-cli
-""".split()
+ORDER = [
+    *("errors", "files"),
+    *("config", "images", "downloads", "readers", "named_sets"),
+    *("sources", "networks"),
+    *("objective", "run_folder"),
+    "training",
+    *("evaluation", "sampling"),
+    *(f"reporting.{name}" for name in ("sheets", "pictures", "summary", "charts", "report", "compare")),
+    "recording",
+    "api",
+    "options",
+    "cli",
+]
 
 
 def name_of(path: Path) -> str:
@@ -111,7 +111,9 @@ def test_the_names_of_the_public_interface_have_examples():
 def test_every_setting_is_described_and_is_an_option():
     help_text = " ".join(
         subprocess.run(
-            [sys.executable, "-m", "safelight.cli", "train", "--model", model, "--help"], capture_output=True, text=True
+            [sys.executable, "-m", "safelight.cli", "train", "--model", model, "--help"],
+            capture_output=True,
+            text=True,
         ).stdout
         for model in config.NETWORK_CONFIGS
     )
@@ -128,7 +130,9 @@ def test_readme_names_every_option_it_uses():
     help_text = subprocess.run(
         [sys.executable, "-m", "safelight.cli", "train", "--help"], capture_output=True, text=True
     ).stdout
-    for line in re.findall(r"^\s*(?:\$ )?safelight train .*$", (ROOT / "README.md").read_text(), re.MULTILINE):
+    for line in re.findall(
+        r"^\s*(?:\$ )?safelight train .*$", (ROOT / "README.md").read_text(), re.MULTILINE
+    ):
         for option in re.findall(r"(--[a-z][\w.-]*)", line):
             assert option in help_text, line
 

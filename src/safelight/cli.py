@@ -184,13 +184,12 @@ def _compare(options: Namespace) -> None:
         print(json.dumps(rows, indent=2))
         return
     table = Table()
-    for name in rows[0]:
-        table.add_column(
-            name.replace("_", " "), justify="left" if isinstance(rows[0][name], str) else "right"
-        )
-    for row in rows:
-        cells = (f"{v:.2f}" if isinstance(v, float) else "–" if v is None else str(v) for v in row.values())
-        table.add_row(*map(escape, cells))
+    for heading in ("", *(row["run"] for row in rows)):
+        table.add_column(escape(heading), justify="right" if heading else "left")
+    for name in list(rows[0])[1:]:
+        values = (row[name] for row in rows)
+        cells = (f"{v:.2f}" if isinstance(v, float) else "–" if v is None else str(v) for v in values)
+        table.add_row(name.replace("_", " "), *map(escape, cells))
     out.print(table)
     out.print(f"Picture: {escape(options.out)}")
 

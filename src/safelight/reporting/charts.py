@@ -7,6 +7,7 @@ is touched. Every chart of a report comes in two themes, for a light and for a d
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,8 @@ def comparison_chart(
     """
     count = sum(len(runs) for _, runs in groups)
     height = 3.9 * len(groups) + 0.25 * count + 0.3
-    figure = Figure(figsize=(8, height), dpi=DPI, facecolor=theme.panel, layout="constrained")
+    figure = Figure(figsize=(8, height), dpi=DPI, facecolor=theme.panel)
+    figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     drawn = 0
@@ -139,14 +141,13 @@ def comparison_chart(
             colour, marker = COLOURS[drawn % len(COLOURS)], MARKERS[drawn % len(MARKERS)]
             line = LINES[(drawn + drawn // len(COLOURS)) % len(LINES)]
             losses = [epoch.val_loss if run.validated else epoch.train_loss for epoch in run.epochs]
-            label = label if run.validated else f"{label} (training loss: no validation)"
+            label = _literal(label if run.validated else f"{label} (training loss: no validation)")
             _line(axes, [epoch.epoch for epoch in run.epochs], losses, colour, line, marker, label)
             drawn += 1
         longest = max((run.epochs for _, run in runs), key=len)
-        _finish(
-            axes, theme, [epoch.epoch for epoch in longest], "validation loss (nats per image)", legend=False
-        )
-        axes.set_title(title, loc="left", color=theme.ink, fontsize=10.5)
+        what = "validation loss" if all(run.validated for _, run in runs) else "loss"
+        _finish(axes, theme, [epoch.epoch for epoch in longest], f"{what} (nats per image)", legend=False)
+        axes.set_title(_literal(title), loc="left", color=theme.ink, fontsize=10.5)
         axes.legend(
             loc="upper left",
             bbox_to_anchor=(0, -0.17),
@@ -167,8 +168,15 @@ def write_both(figures: Path, name: str, draw: Callable[[Theme], Figure]) -> Non
 def render(figure: Figure) -> bytes:
     """The bytes of a PNG file of a figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name the font has no letters for
+        figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
     return buffer.getvalue()
+
+
+def _literal(name: str) -> str:
+    """A name as matplotlib draws it letter by letter: no formula between $, no hiding after _."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _figure(theme: Theme) -> tuple[Figure, Axes]:

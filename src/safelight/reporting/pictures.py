@@ -19,8 +19,8 @@ from safelight.run_folder import write_file
 __all__ = ["png", "tile", "write_examples", "write_snapshot"]
 
 LEGIBLE = 64  # pixels that the longer side of a small image is enlarged to, at most
-GUTTER = 2  # pixels between images
-GREY = 112  # of the gutter: parts black from black and white from white
+GUTTER = 4  # pixels between images
+GREY = 72  # of the gutter: parts black from black and white from white
 SAMPLES, SAMPLE_COLUMNS = 64, 8
 PAIRS, PAIR_COLUMNS = 30, 10
 
@@ -41,7 +41,7 @@ def tile(images: Any, columns: int) -> Image.Image:
     Example:
         >>> import numpy as np
         >>> tile(np.zeros((64, 1, 28, 28)), columns=8).size
-        (462, 462)
+        (476, 476)
     """
     pixels = np.nan_to_num(np.asarray(images, np.float32)).clip(0, 1)
     n, channels, height, width = pixels.shape
@@ -114,8 +114,8 @@ def _pairs(inputs: NDArray[Any], outputs: NDArray[Any]) -> Image.Image:
         for i in range(0, count, columns)
     ]
     width, height = blocks[0].size
-    step = height + 4 * GUTTER
-    sheet = Image.new(blocks[0].mode, (width, step * len(blocks) - 4 * GUTTER), _grey(blocks[0].mode))
+    step = height + 3 * GUTTER
+    sheet = Image.new(blocks[0].mode, (width, step * len(blocks) - 3 * GUTTER), _grey(blocks[0].mode))
     for i, block in enumerate(blocks):
         sheet.paste(block, (0, i * step))
     return sheet

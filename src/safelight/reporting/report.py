@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,8 @@ def _status(run: Summary, path: Path) -> dict[str, str] | None:
 
 def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
     network, training = run.config.network, dataclasses.asdict(run.config.training)
-    fields = network.get("fields") or {}
+    fields = network.get("fields")
+    fields = fields if isinstance(fields, dict) else {}
     unset = {"threads": "as many as there are cores", "patience": "never stop early"}
     return [
         ("Network", [("name", str(network.get("name"))), *((str(k), _plain(v)) for k, v in fields.items())]),
@@ -220,7 +222,8 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
             "values": [_number(run.evaluation[split].get(key), digits) for split in splits],
         }
         for key, (name, words, digits) in meaning.items()
-        if any(run.evaluation[split].get(key) is not None for split in splits)
+        if (run.variational or key in ("loss", "n"))  # the others are the same number, or none
+        and any(run.evaluation[split].get(key) is not None for split in splits)
     ]
     return {"splits": splits, "rows": rows}
 
@@ -254,8 +257,8 @@ def _duration(seconds: float) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The folder as it was named; of an absolute path, which means nothing to other readers, the name."""
-    return path.name if path.is_absolute() else str(path)
+    """The folder as a command takes it; of an absolute path, which says nothing to others, the name."""
+    return shlex.quote(path.name if path.is_absolute() else str(path))
 
 
 def _uri(path: Path) -> str:
