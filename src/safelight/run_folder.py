@@ -104,12 +104,17 @@ class RunFolder:
         """
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
-            with lock:
-                yield
+            lock.acquire()
         except filelock.Timeout:
             raise RunError(f"another process is working on {self.path}; wait for it, or stop it") from None
-        except PermissionError:
-            raise RunError(f"cannot write to {self.path}: permission denied; choose another --out") from None
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {error.strerror}; choose another --out") from None
+        try:
+            for left_over in self.path.rglob(".*.partial"):  # by a command that was killed while writing
+                left_over.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.json."""
