@@ -67,7 +67,7 @@ class DeepConvConfig:
 
     channels: tuple[int, ...] = (32, 64)
     kernels: tuple[int, ...] = (4,)
-    hidden: int = 256
+    hidden: int = 512
     latent: int = 20
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
     normalization: Literal["none", "batch", "group"] = "none"
@@ -124,7 +124,7 @@ class TrainingConfig:
 
     epochs: int = 10
     batch_size: int = 64
-    lr: float = 2e-3
+    lr: float = 4e-3
     warmup: float = 0.01
     decay: Literal["linear", "gamma"] = "linear"
     gamma: float = 1.0
