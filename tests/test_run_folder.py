@@ -166,7 +166,10 @@ def test_a_second_process_is_kept_out(folder):
 
 def test_what_a_killed_write_left_is_swept_up(folder):
     (folder.figures / "epochs").mkdir(parents=True)
-    for path in (folder.path / ".model.safetensors.x.partial", folder.figures / "epochs" / ".a.png.y.partial"):
+    for path in (
+        folder.path / ".model.safetensors.x.partial",
+        folder.figures / "epochs" / ".a.png.y.partial",
+    ):
         path.write_bytes(b"half")
     with folder.locked():
         assert not list(folder.path.rglob("*.partial"))
@@ -174,7 +177,7 @@ def test_what_a_killed_write_left_is_swept_up(folder):
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
-    """The limit on a file's size stands for the full disk: the kernel refuses the write halfway."""
+    """The limit on a file's size stands for the full disk:"""
     path = tmp_path / "weights"
     write_file(path, b"old")
     code = (

@@ -217,6 +217,7 @@ def train(
     """
     image_set = _image_set(images)
     splits = image_set.split(validation, limit)
+    held_out = len(splits.validation) if splits.validation else 0
     fields, training = _sort_settings(network, settings)
     training = _resolve(training)
     channels, height, width = image_set.shape
@@ -228,7 +229,7 @@ def train(
     config = RunConfig(
         network=described,
         image=ImageConfig(height, width, channels, image_set.value_range),
-        data=DataConfig(image_set.source, image_set.fingerprint(), validation, limit),
+        data=DataConfig(image_set.source, image_set.fingerprint(), held_out, limit),
         training=training,
         likelihood=likelihood,  # type: ignore[arg-type]
         versions={

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -75,6 +76,7 @@ def fit_in_folder(
         return len(values) - 1 - values.index(min(values)) >= training.patience
 
     def finish_epoch(result: EpochResult, state: State) -> bool:
+        network.eval()
         measured = evaluation.mean_loss(network, loss, splits.validation) if splits.validation else None
         terms = measured or result.terms
         record = {
@@ -97,7 +99,7 @@ def fit_in_folder(
         with torch.no_grad():
             drawn, seen = sampling.sample(network, points), network.reconstruct(x)
         write_snapshot(folder.figures, result.epoch, *(t.float().cpu().numpy() for t in (drawn, x, seen)))
-        _log_to_tensorboard(folder, record)
+        log_to_tensorboard(record)
         folder.write_state(*state.pack())  # last: from here on the epoch counts
         return bool(on_epoch and on_epoch(record)) or is_stale()
 
@@ -114,7 +116,11 @@ def fit_in_folder(
             folder.write_state(*state.pack())
         return interrupted
 
-    with folder.locked(), cpu_threads(training.threads):
+    with (
+        folder.locked(),
+        cpu_threads(training.threads),
+        _tensorboard(folder, len(history) + 1) as log_to_tensorboard,
+    ):
         write_examples(folder.figures, shown.subset(slice(SNAPSHOT_SAMPLES)).floats().numpy())
         if is_stale():
             return
@@ -123,13 +129,21 @@ def fit_in_folder(
         raise Interrupted(f"stopped and saved; continue with: safelight train --resume {folder.path}")
 
 
-def _log_to_tensorboard(folder: RunFolder, record: dict[str, Any]) -> None:
+@contextmanager
+def _tensorboard(folder: RunFolder, epoch: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A place for records that TensorBoard reads, when it is installed; `epoch` is the first to come."""
     if importlib.util.find_spec("tensorboard") is None:
+        yield lambda record: None
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    # Opened anew each epoch: purging what a killed run wrote of this epoch before its state was saved.
-    with SummaryWriter(str(folder.path / "tensorboard"), purge_step=record["epoch"]) as writer:
-        for name, value in record.items():
-            if name != "epoch" and value is not None:
-                writer.add_scalar(name, value, record["epoch"])
+    # Purging hides what a killed run wrote of an epoch before its state was saved.
+    with SummaryWriter(str(folder.path / "tensorboard"), purge_step=epoch) as writer:
+
+        def log(record: dict[str, Any]) -> None:
+            for name, value in record.items():
+                if name != "epoch" and value is not None:
+                    writer.add_scalar(name, value, record["epoch"])
+            writer.flush()
+
+        yield log

@@ -189,7 +189,7 @@ def fit(
                 if not math.isfinite(values["loss"]):
                     raise TrainingError(
                         f"the loss became {values['loss']} in epoch {state.epoch + 1} at a rate of "
-                        f"{rate:.3g}; the last good weights are kept: lower --lr, or use float32"
+                        f"{rate:.3g}; finished epochs are kept: lower --lr, or use float32"
                     )
                 terms["loss"].backward()
                 optimizer.step()
