@@ -89,7 +89,7 @@ def test_the_same_command_gives_the_same_bits(tmp_path):
     assert curve(tmp_path / "a") == curve(tmp_path / "b")
 
 
-@pytest.mark.parametrize("stop_at", [3, 20, 29])
+@pytest.mark.parametrize("stop_at", [1, 15, 29, 45])
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, stop_at):
     safelight.train("digits", out=tmp_path / "straight", epochs=3, **FAST)
     steps = []
@@ -132,6 +132,68 @@ def killed_and_resumed(tmp_path: Path, moments: list[tuple[int, float]], epochs:
     assert curve(tmp_path / "straight") == curve(tmp_path / "killed")
     best = [safetensors.torch.load_file(tmp_path / n / "best.safetensors") for n in ("straight", "killed")]
     assert all(torch.equal(best[0][k], best[1][k]) for k in best[0])
+
+
+def test_a_run_cut_off_in_its_first_epoch_keeps_its_first_weights(tmp_path):
+    """Those of --init-from and of a network handed over are nowhere else."""
+    safelight.train("digits", out=tmp_path / "source", epochs=3, **FAST)
+    warm = FAST | {"init_from": tmp_path / "source", "epochs": 1}
+    safelight.train("digits", out=tmp_path / "straight", **warm)
+
+    def break_off(progress):
+        raise ZeroDivisionError  # nothing gets the chance to save
+
+    with pytest.raises(ZeroDivisionError):
+        safelight.train("digits", out=tmp_path / "cut", on_step=break_off, **warm)
+    assert not (tmp_path / "cut" / "state").exists()
+    api.resume(tmp_path / "cut")
+    assert same_weights(tmp_path / "straight", tmp_path / "cut")
+
+
+def test_weights_that_the_last_step_spoilt_are_not_saved(tmp_path):
+    settings = FAST | {"batch_size": 1437, "lr": 1e38, "warmup": 0.0, "decay": "gamma"}
+    with pytest.raises(TrainingError, match="no longer finite"):
+        safelight.train("digits", out=tmp_path / "a", epochs=3, **settings)
+    weights = safetensors.torch.load_file(tmp_path / "a" / "model.safetensors")
+    assert all(t.isfinite().all() for t in weights.values())
+    assert not (tmp_path / "a" / "best.safetensors").exists()
+    assert safelight.Run(tmp_path / "a").history == []
+
+
+def test_a_busy_run_is_left_alone(tmp_path):
+    run = safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
+    before = (tmp_path / "a" / "config.json").read_text()
+    with run.folder.locked():
+        with pytest.raises(RunError, match="another process is working"):
+            api.resume(tmp_path / "a", epochs=50)
+        with pytest.raises(RunError, match="another process is working"):
+            safelight.train("digits", out=tmp_path / "a", overwrite=True, **FAST)
+    assert (tmp_path / "a" / "config.json").read_text() == before
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    run = safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
+    tensors, numbers = run.folder.read_state()
+    for broken in (
+        ({k: t for k, t in tensors.items() if k != "generator"}, numbers),
+        (tensors, {k: v for k, v in numbers.items() if k != "step"}),
+        (tensors | {"network.stages.encoder.0.weight": torch.zeros(2)}, numbers),
+    ):
+        run.folder.write_state(*broken)
+        with pytest.raises(RunError, match="the saved state does not fit this run"):
+            api.resume(tmp_path / "a", epochs=2)
+
+
+def test_tied_weights_and_lone_last_images_train(tmp_path):
+    class Tied(MyNet):
+        def __init__(self):
+            super().__init__()
+            self.same = self.down
+
+    run = safelight.train("digits", Tied(), tmp_path / "tied", epochs=1, threads=1)
+    assert np.array_equal(run.encode("digits"), safelight.Run(tmp_path / "tied", Tied).encode("digits"))
+    assert 1437 % 4 == 1
+    safelight.train("digits", epochs=1, normalization="batch", limit=401, **(FAST | {"batch_size": 4}))
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
@@ -228,6 +290,16 @@ def test_evaluation_is_kept_beside_the_run(tmp_path):
     )
 
 
+def test_an_evaluation_is_forgotten_when_training_goes_on(tmp_path):
+    run = safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
+    before = run.evaluate(samples=0)["loss"]
+    api.resume(tmp_path / "a")  # nothing to do, nothing forgotten
+    assert run.folder.read_evaluation()["test"]["loss"] == before
+    again = api.resume(tmp_path / "a", epochs=3)
+    assert again.folder.read_evaluation() == {}
+    assert again.evaluate(samples=0)["loss"] < before
+
+
 def test_changed_data_is_noticed(tmp_path):
     array = np.random.default_rng(0).random((100, 8, 8), dtype=np.float32)
     np.save(tmp_path / "set.npy", array)
@@ -245,7 +317,19 @@ def test_arrays_train_and_resume_when_handed_over_again(tmp_path):
     safelight.train(array, out=tmp_path / "a", epochs=1, **(FAST | {"batch_size": 10}))
     with pytest.raises(DataError, match="hand over the same"):
         api.resume(tmp_path / "a", epochs=2)
-    assert len(api.resume(tmp_path / "a", epochs=2, images=array).history) == 2
+    run = api.resume(tmp_path / "a", epochs=2, images=array)
+    assert len(run.history) == 2
+    assert run.sample(3).shape == (3, 3, 9, 12), "a prior needs no images"
+    assert run.evaluate("test", samples=0, images=array)["n"] == 6
+    with pytest.raises(DataError, match="hand over the same"):
+        run.evaluate()
+
+
+def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):
+    part = safelight.load("digits", limit=300)
+    run = safelight.train(part, out=tmp_path / "a", epochs=1, **FAST)
+    assert run.config.data.source is None
+    assert run.evaluate("test", samples=0, images=part)["n"] == 30
 
 
 @pytest.mark.parametrize(
@@ -262,6 +346,8 @@ def test_arrays_train_and_resume_when_handed_over_again(tmp_path):
         ({"validation": 5000}, "expected between 0 and 1616 validation images, got 5000"),
         ({"limit": 0}, "limit of at least 1 training image, got 0"),
         ({"channels": (8,) * 4}, "at most 3 stages"),
+        ({"network": MyNet}, "an Autoencoder such as MyNet(), got"),
+        ({"device": "meta"}, "device: expected a device that is there"),
         ({"device": "abacus"}, "device: expected a device that is there"),
     ],
 )

@@ -10,6 +10,7 @@ from safelight.config import (
     DataConfig,
     DeepConvConfig,
     ImageConfig,
+    NetworkSpec,
     RunConfig,
     TrainingConfig,
     did_you_mean,
@@ -41,7 +42,7 @@ def test_any_training_survives_json(config):
 
 def test_a_whole_run_survives_json():
     config = RunConfig(
-        {"name": "deep-conv-vae", "fields": dataclasses.asdict(DeepConvConfig(channels=(4, 8, 16)))},
+        NetworkSpec("deep-conv-vae", dataclasses.asdict(DeepConvConfig(channels=(4, 8, 16)))),
         ImageConfig(28, 30, 3, (0.0, 1.0)),
         DataConfig("mnist", "ab" * 32, 0, 500),
         TrainingConfig(threads=2),
@@ -57,9 +58,9 @@ def test_a_whole_run_survives_json():
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [
-        (TrainingConfig, {"lr": "fast"}, "file: lr: expected float, got fast"),
-        (TrainingConfig, {"epochs": 2.5}, "file: epochs: expected int, got 2.5"),
-        (TrainingConfig, {"epochs": True}, "file: epochs: expected int, got True"),
+        (TrainingConfig, {"lr": "fast"}, "file: lr: expected a number, got 'fast'"),
+        (TrainingConfig, {"epochs": 2.5}, "file: epochs: expected a whole number, got 2.5"),
+        (TrainingConfig, {"epochs": True}, "file: epochs: expected a whole number, got True"),
         (TrainingConfig, {"lr": float("nan")}, "file: lr: expected a learning rate above 0, got nan"),
         (TrainingConfig, {"lr": float("inf")}, "file: lr: expected a learning rate above 0, got inf"),
         (TrainingConfig, {"gamma": 1.5, "decay": "gamma"}, "file: gamma: expected 0 to 1, got 1.5"),
@@ -67,6 +68,13 @@ def test_a_whole_run_survives_json():
         (TrainingConfig, {"seed": -1}, "file: seed: expected 0 or more, got -1"),
         (TrainingConfig, {"epoch": 1}, "file: unknown key 'epoch'; did you mean 'epochs'?"),
         (TrainingConfig, [1], "file: expected an object of epochs, "),
+        (TrainingConfig, {"threads": 10**8}, "file: threads: expected 1 to 1024, got 100000000"),
+        (ImageConfig, {"height": 8, "width": 8}, "file: expected a key 'channels', but there is none"),
+        (
+            ImageConfig,
+            {"height": 8, "width": 8, "channels": 1, "range": [0]},
+            "range: expected a list of numbers",
+        ),
         (DeepConvConfig, {"channels": []}, "channels: expected 1 to 6 numbers, got ()"),
         (DeepConvConfig, {"channels": [8, 0]}, "channels: expected 1 to 65536, got 0"),
         (DeepConvConfig, {"kernels": [1]}, "kernels: expected 2 to 11"),

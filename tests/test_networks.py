@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from safelight.config import ConvVAEConfig, DataConfig, DeepConvConfig, ImageConfig, RunConfig, TrainingConfig
+from safelight.config import (
+    ConvVAEConfig,
+    DataConfig,
+    DeepConvConfig,
+    ImageConfig,
+    NetworkSpec,
+    RunConfig,
+    TrainingConfig,
+)
 from safelight.errors import ConfigError
 from safelight.networks import NETWORKS, Autoencoder, ConvVAE, DeepConvAE, DeepConvVAE, build
 from safelight.objective import Bernoulli, NegativeELBO
@@ -140,8 +148,8 @@ def test_more_stages_than_the_image_has_halvings_are_refused():
         DeepConvVAE((1, 8, 8), DeepConvConfig(channels=(8, 8, 8, 8)))
 
 
-def run_config(name: object, fields: dict) -> RunConfig:
-    return RunConfig({"name": name, "fields": fields}, ImageConfig(28, 28, 1), DataConfig(), TrainingConfig())
+def run_config(name: str, fields: dict) -> RunConfig:
+    return RunConfig(NetworkSpec(name, fields), ImageConfig(28, 28, 1), DataConfig(), TrainingConfig())
 
 
 def test_build_takes_names_from_the_table_alone():
@@ -152,6 +160,11 @@ def test_build_takes_names_from_the_table_alone():
         build(run_config("os.system", {}))
     with pytest.raises(ConfigError, match="unknown key 'latnt'; did you mean 'latent'"):
         build(run_config("conv-vae", {"latnt": 3}))
+
+
+def test_a_network_beyond_all_memory_is_refused_before_it_is_made():
+    with pytest.raises(ConfigError, match="at most 268,435,456 parameters, got 5"):
+        build(run_config("deep-conv-vae", {"channels": [65536, 65536], "kernels": [11]}))
 
 
 def test_abstract_networks_cannot_be_made():

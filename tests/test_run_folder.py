@@ -1,5 +1,5 @@
+import contextlib
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -7,22 +7,27 @@ from pathlib import Path
 import pytest
 import torch
 
-from safelight.config import DataConfig, ImageConfig, RunConfig, TrainingConfig
-from safelight.errors import RunError
-from safelight.networks import ConvVAE, DeepConvVAE
+from safelight.config import DataConfig, ImageConfig, NetworkSpec, RunConfig, TrainingConfig
+from safelight.errors import RunError, SafelightError
+from safelight.networks import ConvVAE, DeepConvVAE, build
 from safelight.objective import objective
 from safelight.run_folder import BEST, LAST, RunFolder, write_file
 
 CONFIG = RunConfig(
-    {"name": "conv-vae", "fields": {}}, ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003)
+    NetworkSpec("conv-vae"), ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003)
 )
 LOSS = objective("bernoulli", CONFIG.training)
+
+
+def create(folder: RunFolder, overwrite: bool = False) -> None:
+    with folder.create(overwrite):
+        folder.write_config(CONFIG)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path / "run")
-    run.create(CONFIG)
+    create(run)
     run.write_weights(LAST, ConvVAE((1, 8, 8)), LOSS)
     return run
 
@@ -38,8 +43,11 @@ def test_config_comes_back_as_it_was(folder):
         ({"format_version": None}, "expected format_version 1, got None"),
         ({"surprise": 1}, "unknown key 'surprise'"),
         ({"training": {"lr": -1}}, "lr: expected a learning rate above 0, got -1"),
-        ({"training": {"lr": "fast"}}, "lr: expected float, got fast"),
-        ({"training": {"class_path": "os.system"}}, "os.system"),
+        ({"training": {"lr": "fast"}}, "lr: expected a number, got 'fast'"),
+        ({"training": {"class_path": "os.system"}}, "unknown key 'class_path'"),
+        ({"training": "config.json"}, "expected an object of epochs"),
+        ({"network": {}}, "expected a key 'name'"),
+        ({"network": {"name": ["conv-vae"]}}, "name: expected text, got ['conv-vae']"),
         ({"image": {"height": 10**9, "width": 8, "channels": 1}}, "image.height"),
         ({"kind": "os.system"}, "kind: expected"),
     ],
@@ -51,6 +59,18 @@ def test_a_config_that_is_not_ours_is_refused(folder, change, message):
         folder.read_config()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["fields", "name", "versions", "training"])
+def test_nothing_that_a_config_names_is_executed_or_opened(folder, tmp_path, place):
+    harm = {"class_path": "logging.FileHandler", "init_args": {"filename": str(tmp_path / "harm")}}
+    path = folder.path / "config.json"
+    values = json.loads(path.read_text())
+    (values["network"] if place in values["network"] else values)[place] = harm
+    path.write_text(json.dumps(values))
+    with contextlib.suppress(SafelightError):
+        build(folder.read_config())
+    assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
@@ -88,9 +108,9 @@ def test_missing_truncated_and_foreign_weights_are_refused(folder):
     path = folder.path / LAST
     with pytest.raises(RunError, match=r"expected weights in .*best\.safetensors, but there are none"):
         folder.read_weights(BEST, ConvVAE((1, 8, 8)), LOSS)
-    with pytest.raises(RunError, match="does not fit the network"):
+    with pytest.raises(RunError, match="does not fit the network that was asked for"):
         folder.read_weights(LAST, DeepConvVAE((1, 8, 8)), LOSS)
-    with pytest.raises(RunError, match="does not fit the network"):
+    with pytest.raises(RunError, match="does not fit the network that was asked for"):
         folder.read_weights(LAST, ConvVAE((1, 9, 9)), LOSS)
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"\xff" * 100, b"not weights at all"):
@@ -114,14 +134,23 @@ def test_state_and_history_come_back(folder):
 def test_another_run_is_not_written_over(folder):
     before = {p: p.read_bytes() for p in folder.path.iterdir()}
     with pytest.raises(RunError, match="already holds a run; continue it with --resume"):
-        folder.create(CONFIG)
+        create(folder)
     assert {p: p.read_bytes() for p in folder.path.iterdir()} == before
 
 
 def test_overwrite_replaces_a_run(folder):
-    folder.create(CONFIG, overwrite=True)
+    create(folder, overwrite=True)
     assert not (folder.path / LAST).exists()
     assert folder.read_config() == CONFIG
+
+
+def test_what_a_killed_start_left_is_no_obstacle(tmp_path):
+    half = RunFolder(tmp_path / "half")
+    half.path.mkdir()
+    for name in (".lock", LAST, ".config.json.0a.partial"):
+        (half.path / name).write_bytes(b"")
+    create(half)
+    assert half.read_config() == CONFIG
 
 
 def test_overwrite_deletes_nothing_but_runs(tmp_path, folder, monkeypatch):
@@ -129,23 +158,23 @@ def test_overwrite_deletes_nothing_but_runs(tmp_path, folder, monkeypatch):
     precious.mkdir()
     (precious / "chapter.txt").write_text("years of work")
     with pytest.raises(RunError, match="holds other files"):
-        RunFolder(precious).create(CONFIG, overwrite=True)
+        create(RunFolder(precious), overwrite=True)
     (precious / "config.json").write_text('{"someone": "else"}')
     with pytest.raises(RunError, match="format_version"):
-        RunFolder(precious).create(CONFIG, overwrite=True)
+        create(RunFolder(precious), overwrite=True)
     assert (precious / "chapter.txt").read_text() == "years of work"
 
     link = tmp_path / "link"
     link.symlink_to(folder.path)
     with pytest.raises(RunError, match="is a link"):
-        RunFolder(link).create(CONFIG, overwrite=True)
+        create(RunFolder(link), overwrite=True)
     monkeypatch.chdir(folder.path)
     with pytest.raises(RunError, match="current or the home folder"):
-        folder.create(CONFIG, overwrite=True)
+        create(folder, overwrite=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(folder.path))
     with pytest.raises(RunError, match="current or the home folder"):
-        folder.create(CONFIG, overwrite=True)
+        create(folder, overwrite=True)
     assert (folder.path / LAST).exists()
 
 
@@ -177,7 +206,7 @@ def test_what_a_killed_write_left_is_swept_up(folder):
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
-    """The limit on a file's size stands for the full disk:"""
+    """A limit on the size of files stands for the full disk: the kernel refuses the write halfway."""
     path = tmp_path / "weights"
     write_file(path, b"old")
     code = (
@@ -191,10 +220,20 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     assert "RunError: cannot write" in done.stderr
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
 
 
 def test_written_files_have_the_users_usual_mode(tmp_path):
     write_file(tmp_path / "ours", "x")
     (tmp_path / "plain").write_text("x")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_an_evaluation_that_is_not_ours_is_refused(folder):
+    folder.write_evaluation({"test": {"loss": 1.5}})
+    assert folder.read_evaluation() == {"test": {"loss": 1.5}}
+    for text in ("{", "[]", '{"test": 3}'):
+        (folder.path / "evaluation.json").write_text(text)
+        with pytest.raises(RunError, match=r"evaluation\.json.*delete it and evaluate again"):
+            folder.read_evaluation()
+    folder.forget_evaluation()
+    assert folder.read_evaluation() == {}

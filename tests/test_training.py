@@ -156,7 +156,7 @@ def test_a_packed_state_continues_to_the_same_bits(digits, make, stop_at):
 
     for name, tensor in straight.network.state_dict().items():
         assert torch.equal(tensor, continued.network.state_dict()[name]), name
-    assert [r.terms for r in before + after] == [r.terms for r in results]
+    assert [(r.terms, r.lr) for r in before + after] == [(r.terms, r.lr) for r in results]
 
 
 def test_callbacks_can_stop(digits):

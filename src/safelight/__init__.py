@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safelight.api import Run, train
+    from safelight.api import Run, resume, train
     from safelight.config import ConvVAEConfig, DataConfig, DeepConvConfig, TrainingConfig
     from safelight.errors import (
         ConfigError,
@@ -46,6 +46,7 @@ _HOMES = {
     "TrainingConfig": "config",
     "TrainingError": "errors",
     "load": "sources",
+    "resume": "api",
     "train": "api",
 }
 
@@ -69,6 +70,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingError",
     "load",
+    "resume",
     "train",
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import platform
 import shutil
@@ -21,25 +20,27 @@ import safelight
 from safelight import evaluation, sampling, sources
 from safelight.config import (
     CUSTOM_NETWORK,
+    LIKELIHOODS,
     DataConfig,
     ImageConfig,
+    NetworkSpec,
     RunConfig,
     TrainingConfig,
     did_you_mean,
     from_dict,
 )
 from safelight.errors import ConfigError, DataError, RunError
+from safelight.evaluation import CHUNK
 from safelight.images import Batches, ImageSet, Splits
 from safelight.networks import NETWORKS, Autoencoder, build
 from safelight.objective import NegativeELBO, objective
 from safelight.recording import Progress, fit_in_folder
-from safelight.run_folder import BEST, LAST, RunFolder, write_file
+from safelight.run_folder import BEST, LAST, RunFolder
 from safelight.training import derive_seed, pick_device
 
 __all__ = ["Progress", "Run", "resume", "train"]
 
 Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
-CHUNK = 500
 
 
 class Run:
@@ -70,7 +71,7 @@ class Run:
         self._loaded: tuple[Autoencoder, NegativeELBO] | None = None
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.config.network['name']})"
+        return f"Run({str(self.path)!r}, {self.config.network.name})"
 
     @property
     def path(self) -> Path:
@@ -95,22 +96,34 @@ class Run:
         """Images to images through the mean code, (N, C, H, W) in [0, 1]."""
         return self._map(images, lambda network, x: network.reconstruct(x))
 
-    def sample(self, count: int, seed: int = 0) -> NDArray[np.float32]:
+    def sample(self, count: int, seed: int = 0, images: Images | None = None) -> NDArray[np.float32]:
         """New images, (count, C, H, W) in [0, 1].
 
         A variational network decodes draws from its prior; a deterministic one decodes draws from a normal
         distribution fitted to its training codes.
+
+        Args:
+            count: number of images.
+            seed: fixes the draws.
+            images: for a deterministic network trained on images handed over in Python, the same images.
         """
         network, _ = self._load()
-        points = sampling.latent_points(network, count, self.images("train"), seed)
+        blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
+        with torch.no_grad():
+            has_prior = network.encode(blank.floats(device=_device(network))).logvar is not None
+        codes_of = blank if has_prior else self.images("train", images)
+        points = sampling.latent_points(network, count, codes_of, seed)
         return np.asarray(sampling.sample(network, points).cpu().numpy(), np.float32)
 
-    def evaluate(self, split: str = "test", samples: int = 50) -> dict[str, Any]:
+    def evaluate(
+        self, split: str = "test", samples: int = 50, images: Images | None = None
+    ) -> dict[str, Any]:
         """Measure the run on one split of its data, and keep the result in evaluation.json.
 
         Args:
             split: test, validation or train.
             samples: k of the importance-weighted bound; 0 leaves it out.
+            images: for a run on images handed over in Python, the same images.
 
         Returns:
             What `safelight.evaluation.evaluate` gives, and "split".
@@ -119,28 +132,30 @@ class Run:
             DataError: the run's data is gone or changed, or has no such split.
         """
         network, loss = self._load()
-        measures = evaluation.evaluate(network, loss.likelihood, self.images(split), samples)
+        known = self.folder.read_evaluation()
+        measures = evaluation.evaluate(network, loss.likelihood, self.images(split, images), samples)
         measures["split"] = split
-        path = self.path / "evaluation.json"
-        known = json.loads(path.read_text()) if path.exists() else {}
-        write_file(path, json.dumps(known | {split: measures}, indent=2) + "\n")
+        self.folder.write_evaluation(known | {split: measures})
         return measures
 
-    def images(self, split: str) -> ImageSet:
+    def images(self, split: str, images: Images | None = None) -> ImageSet:
         """One split of the images that the run was made with.
+
+        Args:
+            split: test, validation or train.
+            images: for a run on images handed over in Python, the same images.
 
         Raises:
             DataError: they are gone or changed, or there is no such split.
         """
-        splits = _splits(self.config.data)
         if split not in ("train", "validation", "test"):
             raise DataError(f"expected a split of train, validation or test, got {split!r}")
-        part: ImageSet | None = getattr(splits, split)
-        if part is None and split == "test":
-            part = sources.load(str(self.config.data.source), split="test")
+        part: ImageSet | None = getattr(_splits(self.config.data, images), split)
+        if part is None and split == "test" and self.config.data.source is not None:
+            part = sources.load(self.config.data.source, split="test")
         if part is None:
-            raise DataError(f"{self.path} was trained without validation images; use --split train or test")
-        return part
+            raise DataError(f"{self.path} has no {split} images; use another --split")
+        return self._fitting(part)
 
     def _load(self) -> tuple[Autoencoder, NegativeELBO]:
         if self._loaded is None:
@@ -151,20 +166,22 @@ class Run:
             self._loaded = network.eval(), loss.eval()
         return self._loaded
 
+    def _fitting(self, images: ImageSet) -> ImageSet:
+        if images.shape != self.config.image.shape:
+            raise DataError(
+                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
+                f"got {images.shape}; scale or crop them first"
+            )
+        return images
+
     @torch.no_grad()
     def _map(
         self, images: Images, function: Callable[[Autoencoder, torch.Tensor], torch.Tensor]
     ) -> NDArray[np.float32]:
         network, _ = self._load()
-        image_set = _image_set(images)
-        expected = self.config.image.shape
-        if image_set.shape != expected:
-            raise DataError(
-                f"expected images of {expected} (C, H, W), as {self.path} was trained on, "
-                f"got {image_set.shape}; scale or crop them first"
-            )
+        image_set = self._fitting(_image_set(images))
         parts = [
-            function(network, image_set.floats(slice(first, first + CHUNK))).numpy()
+            function(network, image_set.floats(slice(first, first + CHUNK), _device(network))).cpu().numpy()
             for first in range(0, len(image_set), CHUNK)
         ]
         return np.concatenate(parts)
@@ -221,11 +238,12 @@ def train(
     fields, training = _sort_settings(network, settings)
     training = _resolve(training)
     channels, height, width = image_set.shape
-    described: dict[str, Any] = {"name": network, "fields": fields}
-    if not isinstance(network, str):
-        described = {"name": CUSTOM_NETWORK, "class": type(network).__name__}
-    if likelihood not in ("bernoulli", "gaussian"):
-        raise ConfigError(f"likelihood: expected bernoulli or gaussian, got {likelihood!r}")
+    if isinstance(network, str):
+        described = NetworkSpec(network, fields)
+    else:
+        described = NetworkSpec(CUSTOM_NETWORK, own_class=type(network).__name__)
+    if likelihood not in LIKELIHOODS:
+        raise ConfigError(f"likelihood: expected {' or '.join(LIKELIHOODS)}, got {likelihood!r}")
     config = RunConfig(
         network=described,
         image=ImageConfig(height, width, channels, image_set.value_range),
@@ -250,8 +268,10 @@ def train(
     batches = Batches(splits.train, training.batch_size, training.seed, training.device)
     temporary = Path(tempfile.mkdtemp(prefix="safelight-")) if out is None else None
     folder = RunFolder(temporary or Path(str(out)))
-    folder.create(config, overwrite)
-    fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step)
+    with folder.create(overwrite):
+        folder.write_weights(LAST, built, loss)  # a run killed in its first epoch starts from these again
+        folder.write_config(config)
+        fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step)
     run = Run(folder.path, None if isinstance(network, str) else network)
     if temporary:
         weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
@@ -276,32 +296,41 @@ def resume(
         on_epoch: as in `train`.
         on_step: as in `train`.
 
+    Returns:
+        The finished run.
+
     Raises:
         RunError: the folder cannot be continued, or has more epochs already.
         DataError: the data is gone or changed.
+        TrainingError, Interrupted: as in `train`.
+
+    Example:
+        >>> import safelight
+        >>> run = safelight.train("digits", epochs=1, threads=1)
+        >>> len(safelight.resume(run.path, epochs=2).history)
+        2
     """
-    run = Run(path, network)
-    folder, config = run.folder, run.config
-    if epochs is not None:
-        training = dataclasses.replace(config.training, epochs=epochs)
-        config = dataclasses.replace(config, training=training)
-    packed = folder.read_state()
-    done = packed[1]["epoch"] if packed else 0
-    if config.training.epochs < done:
-        raise RunError(
-            f"{folder.path} has {done} epochs already; ask for at least as many, got {config.training.epochs}"
-        )
-    splits = _splits(config.data, images)
-    training = config.training
-    pick_device(training.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(training.seed, "weights"))
-        built = _network(config, network)
-    loss = objective(config.likelihood, training)
-    batches = Batches(splits.train, training.batch_size, training.seed, training.device)
-    if epochs is not None:
+    folder = RunFolder(path)
+    folder.read_config()  # before a lock is made in what may be no run
+    with folder.locked():
+        config = folder.read_config()
+        packed = folder.read_state()
+        done = packed[1].get("epoch", 0) if packed else 0
+        if epochs is not None:
+            config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
+        training = config.training
+        if training.epochs < done:
+            raise RunError(
+                f"{folder.path} has {done} epochs already; ask for at least as many, got {training.epochs}"
+            )
+        pick_device(training.device)
+        splits = _splits(config.data, images)
+        built, loss = _network(config, network), objective(config.likelihood, training)
+        if packed is None:
+            folder.read_weights(LAST, built, loss)
+        batches = Batches(splits.train, training.batch_size, training.seed, training.device)
         folder.write_config(config)
-    fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step, packed)
+        fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step, packed)
     return Run(path, network)
 
 
@@ -325,9 +354,9 @@ def _splits(data: DataConfig, images: Images | None = None) -> Splits:
 def _network(config: RunConfig, given: type[Autoencoder] | Autoencoder | None) -> Autoencoder:
     if given is not None:
         return given if isinstance(given, Autoencoder) else given()
-    if config.network.get("name") == CUSTOM_NETWORK:
+    if config.network.name == CUSTOM_NETWORK:
         raise RunError(
-            f"the run holds a network of your own, {config.network.get('class')!r}; open it from Python with "
+            f"the run holds a network of your own, {config.network.own_class!r}; open it from Python with "
             "safelight.Run(path, network=its class)"
         )
     return build(config)
@@ -339,6 +368,11 @@ def _sort_settings(
     """Divide keyword arguments into the network's fields, all resolved, and the training's."""
     of_training = {f.name for f in dataclasses.fields(TrainingConfig)}
     of_network: Sequence[str] = ()
+    if not isinstance(network, str | Autoencoder):
+        raise ConfigError(
+            f"network: expected a name, or an Autoencoder such as MyNet(), got {network!r}; "
+            f"the names are {', '.join(NETWORKS)}"
+        )
     if isinstance(network, str):
         if network not in NETWORKS:
             raise ConfigError(f"unknown network {network!r}; {did_you_mean(network, NETWORKS)}")
@@ -361,3 +395,7 @@ def _resolve(training: TrainingConfig) -> TrainingConfig:
         device=pick_device(training.device),
         threads=training.threads or torch.get_num_threads(),
     )
+
+
+def _device(network: Autoencoder) -> str:
+    return str(next(network.parameters()).device)

@@ -71,6 +71,9 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
     except SafelightError as error:
         _complain(str(error), debug)
         return USER_MISTAKE
+    except OSError as error:  # a disk, a permission: what the user's system answered
+        _complain(f"{error.strerror or error}: {error.filename or 'no file named'}", debug)
+        return USER_MISTAKE
     except Exception as error:
         _complain(f"unexpected {type(error).__name__}: {error} (our mistake; --debug shows where)", debug)
         return OUR_MISTAKE
@@ -170,7 +173,15 @@ def _report(options: Namespace) -> None:
     from safelight.reporting.report import write_report
     from safelight.run_folder import RunFolder
 
-    out.print(f"Report: {escape(str(write_report(RunFolder(options.run))))}")
+    folder = RunFolder(options.run)
+    report = write_report(folder)
+    out.print(f"Report:    {escape(str(report))}")
+    out.print(f"Pictures:  {escape(str(folder.figures))}")
+    measures = folder.read_evaluation().get("test")
+    if measures:
+        out.print(f"Test loss: {measures['loss']:.4f} nats per image")
+    else:
+        out.print(f"Test loss: not measured yet; safelight evaluate {escape(options.run)}")
 
 
 def _compare(options: Namespace) -> None:
@@ -217,16 +228,22 @@ def _data(options: Namespace) -> None:
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Ctrl-C, or a polite kill, ends the training after the batch at hand; the second time, at once."""
     received: list[int] = []
+    training = False
+
+    def is_stopped() -> bool:
+        nonlocal training
+        training = True
+        return bool(received)
 
     def note(number: int, frame: object) -> None:
-        if received:
+        if received or not training:
             raise KeyboardInterrupt
         received.append(number)
         err.print("\nFinishing the batch, then saving; once more to stop now.")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(received)
+        yield is_stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from dataclasses import MISSING, dataclass, field
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from safelight.errors import ConfigError
 
@@ -23,7 +23,9 @@ __all__ = [
     "DataConfig",
     "DeepConvConfig",
     "ImageConfig",
+    "LIKELIHOODS",
     "NetworkConfig",
+    "NetworkSpec",
     "RunConfig",
     "TrainingConfig",
 ]
@@ -32,6 +34,8 @@ FORMAT_VERSION = 1
 CUSTOM_NETWORK = "custom"  # a user's own class; only that class can load the run
 MAX_LAYER_SIZE = 1 << 16  # declared sizes are capped before anything is allocated
 MAX_STAGES = 6
+MAX_THREADS = 1024
+LIKELIHOODS = ("bernoulli", "gaussian")
 
 T = TypeVar("T")
 
@@ -116,7 +120,7 @@ class TrainingConfig:
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
         seed: fixes initial weights, order of the images and noise
-        threads: CPU threads; by default as many as there are cores
+        threads: CPU threads; by default as many as PyTorch takes, one a core
         device: auto takes the first of CUDA, MPS and CPU that is there
         precision: bfloat16 computes in half the memory, quicker on processors made for it
         patience: stop after this many epochs without a better validation loss
@@ -140,9 +144,13 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             _check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("threads", "patience"):
-            value = getattr(self, name)
-            _check(value is None or value >= 1, name, "at least 1", value)
+        _check(
+            self.threads is None or 1 <= self.threads <= MAX_THREADS,
+            "threads",
+            f"1 to {MAX_THREADS}",
+            self.threads,
+        )
+        _check(self.patience is None or self.patience >= 1, "patience", "at least 1", self.patience)
         _check(0 < self.lr < math.inf, "lr", "a learning rate above 0", self.lr)
         for name in ("warmup", "gamma", "beta_warmup"):
             _check(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
@@ -188,6 +196,21 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class NetworkSpec:
+    """Which network, in names of our own table alone.
+
+    Attributes:
+        name: one of `NETWORK_CONFIGS`, or "custom"
+        fields: the settings of its config dataclass
+        own_class: the name of a user's own class, only to be shown
+    """
+
+    name: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    own_class: str | None = None
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where a run's images came from and how they were divided.
 
@@ -209,7 +232,7 @@ class RunConfig:
     """All that is needed to build a run's network again and to continue or repeat its training.
 
     Attributes:
-        network: {"name": one of `NETWORK_CONFIGS`, "fields": its settings}
+        network: which network, and its settings
         image: size and range of the images
         data: where the images came from
         training: how the network was trained
@@ -220,7 +243,7 @@ class RunConfig:
         format_version: of the run folder
     """
 
-    network: dict[str, Any]
+    network: NetworkSpec
     image: ImageConfig
     data: DataConfig
     training: TrainingConfig
@@ -236,47 +259,64 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_dict(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Build a config dataclass from parsed JSON, strictly.
+def from_dict(cls: type[T], values: Any, where: str) -> T:
+    """Build a config dataclass from parsed JSON, strictly; nothing named in it is imported or opened.
 
     Args:
         cls: a dataclass of this module.
         values: its fields; nested dataclasses as mappings.
-        where: named in errors, such as "runs/first/config.json: training".
+        where: named in errors, such as "runs/first/config.json".
 
     Raises:
         ConfigError: an unknown or missing field, or a value of the wrong type or range.
-    """
-    from jsonargparse import ArgumentError, ArgumentParser
 
-    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    Example:
+        >>> from_dict(ImageConfig, {"height": 8, "width": 8, "channels": 1}, "here").range
+        (0, 255)
+    """
+    hints = get_type_hints(cls)
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: expected an object of {', '.join(known)}, got {values!r}")
+        raise ConfigError(f"{where}: expected an object of {', '.join(hints)}, got {values!r}")
     for name in values:
-        if name not in known:
-            raise ConfigError(f"{where}: unknown key {name!r}; {did_you_mean(name, known)}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, "config")
+        if name not in hints:
+            raise ConfigError(f"{where}: unknown key {name!r}; {did_you_mean(str(name), hints)}")
+    for field_ in dataclasses.fields(cls):  # type: ignore[arg-type]
+        required = field_.default is MISSING and field_.default_factory is MISSING
+        if required and field_.name not in values:
+            raise ConfigError(f"{where}: expected a key {field_.name!r}, but there is none")
+    converted = {name: _convert(hints[name], value, where, name) for name, value in values.items()}
     try:
-        parsed = parser.parse_object({"config": dict(values)})
-        return cast(T, parser.instantiate(parsed)["config"])
-    except ArgumentError as error:
-        raise ConfigError(f"{where}: {one_line(error)}") from None
+        return cls(**converted)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def one_line(error: Exception) -> str:
-    r"""A parser's message without its line breaks and Python's type names.
-
-    Example:
-        >>> one_line(ValueError("Parser key \"lr\":\n  Expected a <class 'float'>. Got value: fast"))
-        'lr: expected float, got fast'
-    """
-    text = re.sub(r"\s+", " ", str(error))
-    text = re.sub(r'Parser key "(?:config\.)?([^"]*)": Expected', r"\1: expected", text)
-    text = re.sub(r"expected an? (?:<class '(\w+)'>|(?:typing\.)?(\S[^.]*))", r"expected \1\2", text)
-    return re.sub(r"\. Got value: ", ", got ", text)
+def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
+    """A JSON value as the type that a field is declared with."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):  # only ever a type or None
+        if value is None:
+            return None
+        return _convert(next(part for part in parts if part is not type(None)), value, where, name)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(cast(type, hint), value, f"{where}: {name}")
+    if origin is tuple and isinstance(value, list | tuple) and (... in parts or len(value) == len(parts)):
+        return tuple(_convert(parts[0], item, where, name) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {str(key): _convert(parts[1], item, where, f"{name}.{key}") for key, item in value.items()}
+    if origin is Literal and isinstance(value, str) and value in parts:
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is Any or (hint in (int, str) and type(value) is hint):
+        return value
+    expected = {
+        tuple: "a list of numbers",
+        dict: "an object",
+        Literal: f"one of {', '.join(map(str, parts))}",
+    }
+    described = expected.get(origin) or {int: "a whole number", float: "a number"}.get(hint, "text")
+    raise ConfigError(f"{where}: {name}: expected {described}, got {value!r}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from safelight.errors import ConfigError
 from safelight.images import ImageSet
 from safelight.networks import Autoencoder
 from safelight.objective import (
@@ -80,6 +81,9 @@ def evaluate(
 
         A deterministic autoencoder has None for kl, iw_bound, active_units and kl_per_dimension.
 
+    Raises:
+        ConfigError: a negative number of samples.
+
     Example:
         >>> import safelight
         >>> from safelight.networks import DeepConvVAE
@@ -89,6 +93,8 @@ def evaluate(
         >>> measures["n"], measures["loss_at_mean"] <= measures["loss"]
         (180, True)
     """
+    if samples < 0:
+        raise ConfigError(f"samples: expected 0 or more, got {samples}")
     terms = mean_loss(network, NegativeELBO(likelihood), images, seed)
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
@@ -97,13 +103,13 @@ def evaluate(
     for first in range(0, len(images), CHUNK):
         x = images.floats(slice(first, first + CHUNK), str(device))
         mu, logvar = network.encode(x)
-        at_mean -= likelihood.log_prob(network.decode(mu), x).double().sum().item()
+        at_mean -= likelihood.log_prob(network.decode(mu), x).sum().item()
         if logvar is not None:
-            means.append(mu.double())
-            kls.append(gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE)).double())
+            means.append(mu.cpu().double())
+            kls.append(gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE)).cpu().double())
             if samples:
                 bounds = importance_weighted_bound(network, likelihood, x, samples, generator)
-                bound += bounds.double().sum().item()
+                bound += bounds.sum().item()
     n = len(images)
     measures: dict[str, Any] = {
         "loss": terms["loss"],

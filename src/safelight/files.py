@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 __all__ = ["write_atomically"]
@@ -20,26 +20,20 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         OSError: the disk is full, or the folder cannot be written.
 
     Example:
+        >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "numbers.json"
         >>> write_atomically(path, "[1, 2]")
         >>> path.read_text()
         '[1, 2]'
     """
     data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -105,9 +105,10 @@ class ImageSet:
         return chosen.to(torch.float32, copy=True).sub_(low).div_(high - low)
 
     def subset(self, indices: Any) -> ImageSet:
-        """The chosen images with their labels and names, in the order given."""
+        """The chosen images with their labels and names, in the order given; `source` is then None."""
         return replace(
             self,
+            source=None,
             pixels=self.pixels[indices],
             labels=None if self.labels is None else self.labels[indices],
             names=None if self.names is None else tuple(np.array(self.names, dtype=object)[indices]),
@@ -137,10 +138,15 @@ class ImageSet:
         if self.has_test_split:
             order, learn = np.arange(count), count
             default = count // 6
+        elif count < 3:
+            raise DataError(
+                "expected at least 3 images, one each for training, validation and "
+                f"test, got {count}; add images"
+            )
         else:
             order = np.random.default_rng(SPLIT_SEED).permutation(count)
-            learn = count - round(count * TEST_SHARE)
-            default = round(count * VALIDATION_SHARE)
+            learn = count - max(1, round(count * TEST_SHARE))
+            default = max(1, round(count * VALIDATION_SHARE))
         held_out = default if validation is None else validation
         if not 0 <= held_out < learn:
             raise ConfigError(
@@ -169,6 +175,8 @@ class Splits:
 class Batches:
     """Shuffled batches of floats, epoch by epoch.
 
+    A last batch of one image would have no spread to normalize by; it joins the batch before it.
+
     The order of an epoch follows from (seed, epoch) alone, so that a run can be continued at any batch.
 
     Args:
@@ -185,7 +193,7 @@ class Batches:
         >>> from safelight.images import Batches, ImageSet
         >>> batches = Batches(ImageSet(np.zeros((5, 1, 8, 8), np.uint8)), batch_size=2, seed=0)
         >>> len(batches), [tuple(batch.shape) for batch in batches.epoch(0)]
-        (3, [(2, 1, 8, 8), (2, 1, 8, 8), (1, 1, 8, 8)])
+        (2, [(2, 1, 8, 8), (3, 1, 8, 8)])
     """
 
     def __init__(self, images: ImageSet, batch_size: int, seed: int, device: str = "cpu") -> None:
@@ -201,10 +209,12 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.images) // self.batch_size)
+        full, rest = divmod(len(self.images), self.batch_size)
+        return full + (rest > 1)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """The batches of one epoch, (n, C, H, W) each, from batch `start` on."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        for first in range(start * self.batch_size, len(order), self.batch_size):
-            yield self.images.floats(order[first : first + self.batch_size], self.device)
+        for step in range(start, len(self)):
+            last = len(order) if step == len(self) - 1 else (step + 1) * self.batch_size
+            yield self.images.floats(order[step * self.batch_size : last], self.device)

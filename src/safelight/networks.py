@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor, nn
 
-from safelight.config import ConvVAEConfig, DeepConvConfig, RunConfig, from_dict
+from safelight.config import ConvVAEConfig, DeepConvConfig, RunConfig, did_you_mean, from_dict
 from safelight.errors import ConfigError
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 Shape = tuple[int, int, int]
+MAX_PARAMETERS = 1 << 28  # a gigabyte of float32
 
 
 class Code(NamedTuple):
@@ -273,15 +274,20 @@ def build(config: RunConfig) -> Autoencoder:
     """The network that a run's config names, with fresh weights.
 
     Raises:
-        ConfigError: the name is not in `NETWORKS`, or its fields do not fit.
+        ConfigError: the name is not in `NETWORKS`, its fields do not fit, or the network is too large.
     """
-    from safelight.config import did_you_mean
-
-    name = config.network.get("name")
+    name = config.network.name
     if name not in NETWORKS:
-        raise ConfigError(f"network.name: unknown network {name!r}; {did_you_mean(str(name), NETWORKS)}")
+        raise ConfigError(f"network.name: unknown network {name!r}; {did_you_mean(name, NETWORKS)}")
     network_class = NETWORKS[name]
-    fields: Any = from_dict(network_class.config_class, config.network.get("fields", {}), "network.fields")
+    fields: Any = from_dict(network_class.config_class, config.network.fields, "network.fields")
+    with torch.device("meta"):  # count before anything is allocated
+        size = sum(p.numel() for p in network_class(config.image.shape, fields).parameters())
+    if size > MAX_PARAMETERS:
+        raise ConfigError(
+            f"network: expected at most {MAX_PARAMETERS:,} parameters, got {size:,}; "
+            "use fewer channels or a narrower hidden layer"
+        )
     return network_class(config.image.shape, fields)
 
 
@@ -360,14 +366,15 @@ class _ConvEncoder(torch.autograd.Function):
             kernels = w.view(1, maps, -1).to(dtype).expand(n, -1, -1)
             h = torch.baddbmm(b.view(1, maps, 1).to(dtype), kernels, patches).relu_().view(n, -1)  # (N, F)
             w12 = torch.cat([w1, w2]).to(dtype)  # (2D, F)
-            ctx.save_for_backward(x, w, patches, h, w12)
+            ctx.side = x.shape[-2:]
+            ctx.save_for_backward(w, patches, h, w12)
             out = F.linear(h, w12).to(w.dtype)  # (N, 2D)
             return out[:, : len(w1)] + b1, out[:, len(w1) :] + b2
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dmu: Tensor, dlogvar: Tensor) -> tuple[Tensor | None, ...]:
-        x, w, patches, h, w12 = ctx.saved_tensors
+        w, patches, h, w12 = ctx.saved_tensors
         n, maps = len(h), len(w)
         d = torch.cat([dmu, dlogvar], dim=1).to(h.dtype)  # (N, 2D)
         dw12 = (d.t() @ h).to(w.dtype)
@@ -376,9 +383,8 @@ class _ConvEncoder(torch.autograd.Function):
         db = dh.sum((0, 2), dtype=w.dtype)
         dx = None
         if ctx.needs_input_grad[0]:
-            side = (x.shape[-2], x.shape[-1])
             back = w.view(maps, -1).t().to(dh.dtype).expand(n, -1, -1)
-            dx = F.fold(torch.bmm(back, dh).to(w.dtype), side, w.shape[-1])
+            dx = F.fold(torch.bmm(back, dh).to(w.dtype), ctx.side, w.shape[-1])
         dw1, dw2 = dw12.chunk(2)
         return dx, dw, db, dw1, dmu.sum(0), dw2, dlogvar.sum(0)
 

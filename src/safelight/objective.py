@@ -15,7 +15,6 @@ from safelight.errors import TrainingError
 from safelight.networks import Autoencoder
 
 __all__ = [
-    "LIKELIHOODS",
     "Bernoulli",
     "Gaussian",
     "Likelihood",
@@ -82,7 +81,7 @@ class Gaussian(Likelihood):
         return (-0.5 * errors.square() - log_sigma - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
 
 
-LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+_LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -176,7 +175,7 @@ class NegativeELBO(nn.Module):
 
 def objective(likelihood: str, training: TrainingConfig) -> NegativeELBO:
     """The loss that a run's settings describe."""
-    return NegativeELBO(LIKELIHOODS[likelihood](), training.beta, training.beta_warmup)
+    return NegativeELBO(_LIKELIHOODS[likelihood](), training.beta, training.beta_warmup)
 
 
 def importance_weighted_bound(

@@ -19,21 +19,22 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 import safelight
 from safelight.config import (
+    CUSTOM_NETWORK,
+    FORMAT_VERSION,
+    LIKELIHOODS,
     NETWORK_CONFIGS,
     DataConfig,
     DeepConvConfig,
     NetworkConfig,
+    NetworkSpec,
     RunConfig,
     TrainingConfig,
     did_you_mean,
     from_dict,
-    one_line,
 )
 from safelight.errors import ConfigError
 
 __all__ = ["Start", "build_parser", "parse", "refuse_changes"]
-
-LIKELIHOODS = ("bernoulli", "gaussian")
 
 
 @dataclass
@@ -78,25 +79,31 @@ class Start:
         for key in values:
             if key not in known:
                 raise ConfigError(f"{where}: unknown key {key!r}; {did_you_mean(key, known)}")
-        network = values.get("network", {"name": "deep-conv-vae"})
-        name = network.get("name") if isinstance(network, dict) else network
-        if name not in NETWORK_CONFIGS:
+        if values.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+            version = values["format_version"]
             raise ConfigError(
-                f"{where}: network.name: unknown network {name!r}; {did_you_mean(str(name), NETWORK_CONFIGS)}"
+                f"{where}: expected format_version {FORMAT_VERSION}, got {version!r}; drop that key"
             )
-        for key in network:
-            if key not in ("name", "fields"):
-                raise ConfigError(
-                    f"{where}: network: unknown key {key!r}; {did_you_mean(key, ('name', 'fields'))}"
-                )
+        network = from_dict(
+            NetworkSpec, values.get("network", {"name": "deep-conv-vae"}), f"{where}: network"
+        )
+        if network.name == CUSTOM_NETWORK:
+            raise ConfigError(
+                f"{where}: the run holds a network of your own, {network.own_class!r}; from Python, use "
+                "safelight.train or safelight.resume with it"
+            )
+        if network.name not in NETWORK_CONFIGS:
+            raise ConfigError(
+                f"{where}: unknown network {network.name!r}; {did_you_mean(network.name, NETWORK_CONFIGS)}"
+            )
         likelihood = values.get("likelihood", "bernoulli")
         if likelihood not in LIKELIHOODS:
             raise ConfigError(
                 f"{where}: likelihood: expected one of {', '.join(LIKELIHOODS)}, got {likelihood!r}"
             )
         return cls(
-            model=name,
-            network=from_dict(NETWORK_CONFIGS[name], network.get("fields", {}), f"{where}: network.fields"),
+            model=network.name,
+            network=from_dict(NETWORK_CONFIGS[network.name], network.fields, f"{where}: network.fields"),
             training=from_dict(TrainingConfig, values.get("training", {}), f"{where}: training"),
             data=from_dict(DataConfig, values.get("data", {}), f"{where}: data"),
             likelihood=likelihood,
@@ -261,13 +268,21 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     try:
         return parser.parse_args(arguments)
     except ArgumentError as error:
-        message = one_line(error)
+        message = _one_line(error)
         unknown = re.search(r"unrecognized arguments: (-\S+)", message)
         if unknown:
             name = unknown[1].split("=")[0]
             options = re.findall(r"(--[a-z][\w.-]*)", _help_of(parser, arguments))
             message = f"unknown option {name}; {did_you_mean(name, dict.fromkeys(options))}"
         raise ConfigError(message) from None
+
+
+def _one_line(error: Exception) -> str:
+    """A parser's message without its line breaks and Python's names for types."""
+    text = re.sub(r"\s+", " ", str(error))
+    text = re.sub(r'Parser key "([^"]*)": Expected', r"\1: expected", text)
+    text = re.sub(r"expected an? (?:<class '(\w+)'>|(?:typing\.)?(\S[^.]*))", r"expected \1\2", text)
+    return text.replace(". Got value: ", ", got ")
 
 
 def _help_of(parser: ArgumentParser, arguments: list[str]) -> str:
@@ -283,6 +298,9 @@ def refuse_changes(options: Namespace, start: Start) -> None:
     Raises:
         ConfigError: something does.
     """
+    for name in ("out", "init_from", "config", "overwrite"):
+        if options[name]:
+            raise ConfigError(f"--resume continues a run in its own folder; drop --{name.replace('_', '-')}")
     expected = {
         "model": start.model,
         "data": start.data.source,
@@ -291,10 +309,6 @@ def refuse_changes(options: Namespace, start: Start) -> None:
         "likelihood": start.likelihood,
         **{f"network.{name}": value for name, value in dataclasses.asdict(start.network).items()},
         **dataclasses.asdict(start.training),
-        "out": None,
-        "init_from": None,
-        "config": None,
-        "overwrite": False,
     }
     for name, value in expected.items():
         if name != "epochs" and options[name] != value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import torch
 
 from safelight import evaluation, sampling
 from safelight.config import RunConfig
-from safelight.errors import Interrupted
+from safelight.errors import Interrupted, TrainingError
 from safelight.images import Batches, Splits
 from safelight.networks import Autoencoder
 from safelight.objective import NegativeELBO
@@ -49,7 +50,7 @@ def fit_in_folder(
     """Run `fit`, and keep all that it makes.
 
     Args:
-        folder: a created run folder.
+        folder: a created run folder, locked by the caller.
         config: its settings, resolved.
         network: moved to the settings' device and trained in place.
         loss: likewise.
@@ -78,6 +79,7 @@ def fit_in_folder(
     def finish_epoch(result: EpochResult, state: State) -> bool:
         network.eval()
         measured = evaluation.mean_loss(network, loss, splits.validation) if splits.validation else None
+        refuse_spoilt(measured["loss"] if measured else 0.0)
         terms = measured or result.terms
         record = {
             "epoch": result.epoch,
@@ -103,6 +105,14 @@ def fit_in_folder(
         folder.write_state(*state.pack())  # last: from here on the epoch counts
         return bool(on_epoch and on_epoch(record)) or is_stale()
 
+    def refuse_spoilt(val_loss: float) -> None:
+        finite = all(bool(parameter.isfinite().all()) for parameter in network.parameters())
+        if not (finite and math.isfinite(val_loss)):
+            raise TrainingError(
+                "the weights are no longer finite after the last step; finished epochs are kept: lower --lr, "
+                "or use float32"
+            )
+
     interrupted = False
 
     def finish_step(state: State) -> bool:
@@ -112,18 +122,19 @@ def fit_in_folder(
         mean = state.totals["loss"] / state.images
         where = Progress(state.epoch + 1, training.epochs, state.step, len(batches), mean)
         if on_step(where):
+            refuse_spoilt(0.0)
             interrupted = True
             folder.write_state(*state.pack())
         return interrupted
 
+    write_examples(folder.figures, shown.subset(slice(SNAPSHOT_SAMPLES)).floats().numpy())
+    if is_stale() or len(history) >= training.epochs:
+        return
+    folder.forget_evaluation()
     with (
-        folder.locked(),
         cpu_threads(training.threads),
         _tensorboard(folder, len(history) + 1) as log_to_tensorboard,
     ):
-        write_examples(folder.figures, shown.subset(slice(SNAPSHOT_SAMPLES)).floats().numpy())
-        if is_stale():
-            return
         fit(network, batches, loss, training, finish_epoch, finish_step, packed)
     if interrupted:
         raise Interrupted(f"stopped and saved; continue with: safelight train --resume {folder.path}")

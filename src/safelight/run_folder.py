@@ -19,6 +19,7 @@ from typing import Any
 import filelock
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from safelight.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
@@ -27,7 +28,7 @@ from safelight.files import write_atomically
 
 __all__ = ["BEST", "LAST", "RunFolder", "write_file"]
 
-LAST, BEST = "model.safetensors", "best.safetensors"
+CONFIG, LAST, BEST, LOCK = "config.json", "model.safetensors", "best.safetensors", ".lock"
 MAX_JSON_BYTES = 1 << 24
 
 
@@ -50,34 +51,46 @@ class RunFolder:
         """Folder of the pictures."""
         return self.path / "figures"
 
-    def create(self, config: RunConfig, overwrite: bool = False) -> None:
-        """Make the folder, with its config.
+    @contextmanager
+    def create(self, overwrite: bool = False) -> Iterator[None]:
+        """Make the folder, empty and locked; it is a run as soon as its config is written.
 
         Args:
-            config: the resolved settings.
             overwrite: delete a run that is there.
 
         Raises:
             RunError: something else is there, or the folder cannot be written.
         """
-        if self.path.is_symlink() or self.path.exists():
-            self._clear(overwrite)
+        self._refuse_occupied(overwrite)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
                 f"cannot make the folder {self.path}: {error.strerror}; choose another --out"
             ) from None
-        self.write_config(config)
+        with self.locked():
+            self._refuse_occupied(overwrite)  # another process may have been quicker
+            keep = (LOCK, CONFIG)  # the config goes last, so that a killed clearing can be repeated
+            for path in [p for p in self.path.iterdir() if p.name not in keep]:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            (self.path / CONFIG).unlink(missing_ok=True)
+            yield
 
-    def _clear(self, overwrite: bool) -> None:
-        if self.path.is_symlink() or not self.path.is_dir():
+    def _refuse_occupied(self, overwrite: bool) -> None:
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
             raise RunError(
                 f"expected a new folder, but {self.path} is a link or a file; choose another --out"
             )
-        if not any(self.path.iterdir()):
+        if not self.path.exists():
             return
-        if not (self.path / "config.json").is_file():
+        started = {LOCK, LAST}  # what is there before the config
+        others = {p.name for p in self.path.iterdir() if not p.name.endswith(".partial")} - started
+        if not others:
+            return
+        if CONFIG not in others:
             raise RunError(
                 f"expected a new or empty folder, but {self.path} holds other files; choose another --out"
             )
@@ -92,8 +105,6 @@ class RunFolder:
             raise RunError(
                 f"{self.path} holds the current or the home folder and is not deleted; choose another --out"
             )
-        with self.locked():
-            shutil.rmtree(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -102,7 +113,7 @@ class RunFolder:
         Raises:
             RunError: another process is at it, or the folder cannot be written.
         """
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        lock = filelock.FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -118,7 +129,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Write config.json."""
-        write_file(self.path / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+        write_file(self.path / CONFIG, json.dumps(to_dict(config), indent=2) + "\n")
 
     def read_config(self) -> RunConfig:
         """Read and check config.json.
@@ -126,7 +137,7 @@ class RunFolder:
         Raises:
             RunError: there is none, or it is not one of ours.
         """
-        path = self.path / "config.json"
+        path = self.path / CONFIG
         if not self.path.is_dir():
             raise RunError(
                 f"expected a run folder, but {self.path} is not a folder; see safelight train --help"
@@ -171,12 +182,16 @@ class RunFolder:
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:300]
             raise RunError(
-                f"{self.path / name} does not fit the network in config.json: {detail}; train again"
+                f"{self.path / name} does not fit the network that was asked for ({detail}); "
+                "use the settings it was trained with"
             ) from None
 
     def write_state(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Write the one file that a run continues from."""
-        (self.path / "state").mkdir(exist_ok=True)
+        try:
+            (self.path / "state").mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {error.strerror}; free some space") from None
         self._write_tensors(
             self.path / "state" / "training.safetensors", tensors, {"numbers": json.dumps(numbers)}
         )
@@ -211,11 +226,41 @@ class RunFolder:
             return []
         try:
             return [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
 
+    def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
+        """Write evaluation.json: the measures of each split."""
+        write_file(self.path / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+
+    def read_evaluation(self) -> dict[str, dict[str, Any]]:
+        """Read it back; empty when the run was not evaluated since it was last trained.
+
+        Raises:
+            RunError: it is no object of objects.
+        """
+        path = self.path / "evaluation.json"
+        if not path.exists():
+            return {}
+        again = "delete it and evaluate again"
+        try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError("it is too large")
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path} cannot be read as JSON: {error}; {again}") from None
+        if not isinstance(values, dict) or not all(isinstance(m, dict) for m in values.values()):
+            raise RunError(f"{path}: expected an object with the measures of each split; {again}")
+        return values
+
+    def forget_evaluation(self) -> None:
+        """Delete evaluation.json: it speaks of weights that are about to change."""
+        (self.path / "evaluation.json").unlink(missing_ok=True)
+
     def _write_tensors(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        on_cpu = {
+            name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()
+        }
         write_file(path, safetensors.torch.save(on_cpu, metadata))
 
     def _read_tensors(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

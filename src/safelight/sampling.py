@@ -42,7 +42,7 @@ def latent_points(network: Autoencoder, count: int, images: ImageSet, seed: int 
     points = torch.randn(count, mu.shape[1], generator=generator).to(device)
     if logvar is not None:
         return points
-    covariance = torch.cov(mu.T.double(), correction=0).reshape(mu.shape[1], -1).cpu()
+    covariance = torch.cov(mu.T.cpu().double(), correction=0).reshape(mu.shape[1], -1)
     values, vectors = torch.linalg.eigh(covariance)  # unlike Cholesky's, also for dead dimensions
     root = (vectors * values.clamp(min=0).sqrt()).to(mu)
     stretched: Tensor = mu.mean(0) + points @ root.T

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight.config import TrainingConfig
-from safelight.errors import ConfigError, TrainingError
+from safelight.errors import ConfigError, RunError, TrainingError
 from safelight.images import Batches
 from safelight.networks import Network
 
@@ -89,7 +89,8 @@ class State:
             for name, moment in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{i}.{name}"] = moment
         tensors["generator"] = self.generator.get_state()
-        tensors["global_generator"] = torch.get_rng_state()  # for a user's layers such as dropout
+        for device, generator in _global_generators(self.generator.device).items():
+            tensors[f"global_generator.{device}"] = generator
         numbers = {k: getattr(self, k) for k in ("epoch", "step", "totals", "images", "seconds")}
         return tensors, numbers
 
@@ -97,7 +98,7 @@ class State:
         """Take over a packed state.
 
         Raises:
-            KeyError, RuntimeError, ValueError: it belongs to another network.
+            KeyError, RuntimeError, TypeError, ValueError: it belongs to another network, or is damaged.
         """
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -108,12 +109,14 @@ class State:
         for i, parameter in enumerate(self._parameters()):
             for name, moment in part(f"optimizer.{i}.").items():
                 # The fused step walks both in memory order, so a moment needs its parameter's layout.
-                like = torch.empty_like(parameter) if moment.shape == parameter.shape else moment
-                self.optimizer.state[parameter][name] = like.copy_(moment).detach().requires_grad_(False)
+                same = moment.shape == parameter.shape
+                like = torch.empty_like(parameter) if same else moment.to(parameter.device)
+                self.optimizer.state[parameter][name] = like.detach().copy_(moment)
         self.generator.set_state(tensors["generator"])
-        torch.set_rng_state(tensors["global_generator"])
-        for name, value in numbers.items():
-            setattr(self, name, value)
+        _set_global_generators(part("global_generator."))
+        self.epoch, self.step = int(numbers["epoch"]), int(numbers["step"])
+        self.totals = {str(name): float(total) for name, total in numbers["totals"].items()}
+        self.images, self.seconds = int(numbers["images"]), float(numbers["seconds"])
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -143,7 +146,8 @@ def fit(
         The state at the end; the network is in training mode.
 
     Raises:
-        TrainingError: the loss is no longer finite; the weights are those before the bad step.
+        RunError: `packed` belongs to another network, or is damaged.
+        TrainingError: the loss is no longer finite; the step before it may have spoilt the weights.
 
     Example:
         >>> import safelight
@@ -173,10 +177,13 @@ def fit(
     with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
         torch.manual_seed(derive_seed(config.seed, "layers"))
         if packed:
-            state.unpack(*packed)
+            try:
+                state.unpack(*packed)
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                detail = " ".join(str(error).split())[:200]
+                raise RunError(f"the saved state does not fit this run ({detail}); train a new run") from None
         network.train()
         while state.epoch < config.epochs:
-            rate = 0.0
             started = time.perf_counter() - state.seconds
             for batch in batches.epoch(state.epoch, state.step):
                 done = state.epoch * len(batches) + state.step
@@ -203,7 +210,7 @@ def fit(
             result = EpochResult(
                 epoch=state.epoch + 1,
                 terms={name: total / state.images for name, total in state.totals.items()},
-                lr=rate,
+                lr=learning_rate(config, (state.epoch + 1) * len(batches) - 1, steps),
                 seconds=state.seconds,
                 images=state.images,
             )
@@ -213,6 +220,20 @@ def fit(
                 break
             network.train()
     return state
+
+
+def _global_generators(device: torch.device) -> dict[str, Tensor]:
+    """The states that a user's layers such as dropout draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type in ("cuda", "mps"):
+        states[device.type] = getattr(torch, device.type).get_rng_state()
+    return states
+
+
+def _set_global_generators(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    for device in states.keys() - {"cpu"}:
+        getattr(torch, device).set_rng_state(states[device])
 
 
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
@@ -253,7 +274,7 @@ def pick_device(name: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(f"device: expected a device that is there, got {name!r}; use cpu or auto") from None
     return name

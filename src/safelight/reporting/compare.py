@@ -35,7 +35,7 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "run": name,
-                "network": run.config.network.get("name"),
+                "network": run.config.network.name,
                 "parameters": run.parameters,
                 "data": run.source,
                 "epochs": len(run.epochs),

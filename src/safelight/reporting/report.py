@@ -145,7 +145,7 @@ def _tiles(run: Summary) -> list[tuple[str, str, str]]:
     tiles.append(("epochs", str(len(run.epochs)), f"of {run.config.training.epochs} planned"))
     tiles.append(("training time", _duration(run.seconds), "steps alone"))
     if run.parameters is not None:
-        tiles.append(("parameters", f"{run.parameters:,}", str(run.config.network.get("name"))))
+        tiles.append(("parameters", f"{run.parameters:,}", str(run.config.network.name)))
     return tiles
 
 
@@ -163,11 +163,11 @@ def _status(run: Summary, path: Path) -> dict[str, str] | None:
 
 def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
     network, training = run.config.network, dataclasses.asdict(run.config.training)
-    fields = network.get("fields")
+    fields = network.fields
     fields = fields if isinstance(fields, dict) else {}
     unset = {"threads": "as many as there are cores", "patience": "never stop early"}
     return [
-        ("Network", [("name", str(network.get("name"))), *((str(k), _plain(v)) for k, v in fields.items())]),
+        ("Network", [("name", network.name), *((str(k), _plain(v)) for k, v in fields.items())]),
         (
             "Training",
             [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from safelight.config import RunConfig
 from safelight.errors import ConfigError, RunError
 from safelight.networks import NETWORKS, build
-from safelight.run_folder import LAST, MAX_JSON_BYTES, RunFolder
+from safelight.run_folder import LAST, RunFolder
 
 __all__ = ["Epoch", "Summary", "summarize"]
 
@@ -122,7 +121,7 @@ def summarize(folder: RunFolder) -> Summary:
         name=folder.path.resolve().name,
         config=config,
         epochs=tuple(epochs),
-        evaluation=_evaluation(folder),
+        evaluation={split: _measures(values) for split, values in folder.read_evaluation().items()},
         parameters=parameters,
         network=network,
     )
@@ -139,22 +138,6 @@ def _finite(value: object) -> float | None:
     return value
 
 
-def _evaluation(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    path = folder.path / "evaluation.json"
-    if not path.exists():
-        return {}
-    again = "delete it and evaluate again"
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError("it is too large")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read as JSON: {error}; {again}") from None
-    if not isinstance(values, dict) or not all(isinstance(measures, dict) for measures in values.values()):
-        raise RunError(f"{path}: expected an object with the measures of each split; {again}")
-    return {str(split): _measures(measures) for split, measures in values.items()}
-
-
 def _measures(values: dict[str, Any]) -> dict[str, Any]:
     """The numbers among what was read, None for anything else."""
     numbers: dict[str, Any] = {name: _finite(value) for name, value in values.items()}
@@ -165,7 +148,7 @@ def _measures(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network(folder: RunFolder, config: RunConfig) -> tuple[int | None, str]:
-    if config.network.get("name") in NETWORKS:
+    if config.network.name in NETWORKS:
         try:
             with torch.device("meta"):  # shapes alone, no memory
                 network = build(config)
