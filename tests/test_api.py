@@ -178,6 +178,10 @@ def test_a_damaged_state_is_refused(tmp_path):
         ({k: t for k, t in tensors.items() if k != "generator"}, numbers),
         (tensors, {k: v for k, v in numbers.items() if k != "step"}),
         (tensors | {"network.stages.encoder.0.weight": torch.zeros(2)}, numbers),
+        (tensors | {"optimizer.0.exp_avg": torch.zeros(3)}, numbers),
+        ({k: t for k, t in tensors.items() if not k.startswith("optimizer")}, numbers),
+        (tensors, numbers | {"images": -1}),
+        (tensors, numbers | {"step": "a"}),
     ):
         run.folder.write_state(*broken)
         with pytest.raises(RunError, match="the saved state does not fit this run"):
@@ -337,7 +341,7 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):
     [
         ({"lr": 0}, "lr: expected a learning rate above 0, got 0"),
         ({"lr": -1.0}, "lr: expected a learning rate above 0, got -1"),
-        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+        ({"epochs": 0}, "epochs: expected 1 to 1,000,000,000, got 0"),
         ({"batch_size": 5000}, "batch size of at most 1437, the number of training images, got 5000"),
         ({"gamma": 0.5}, "gamma: expected 1.0 with a linear decay"),
         ({"latnt": 3}, "unknown setting 'latnt'; did you mean 'latent'"),
@@ -347,6 +351,7 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):
         ({"limit": 0}, "limit of at least 1 training image, got 0"),
         ({"channels": (8,) * 4}, "at most 3 stages"),
         ({"network": MyNet}, "an Autoencoder such as MyNet(), got"),
+        ({"network": safelight.ConvVAE((1, 9, 9))}, "does not take images of (1, 8, 8)"),
         ({"device": "meta"}, "device: expected a device that is there"),
         ({"device": "abacus"}, "device: expected a device that is there"),
     ],

@@ -220,7 +220,7 @@ def test_without_a_reader_the_command_ends_quietly():
         safelight_command(["data", "list"]), stdout=writing, stderr=subprocess.PIPE, text=True
     )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_each_network_shows_its_own_options(command):

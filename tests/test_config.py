@@ -23,7 +23,7 @@ from safelight.errors import ConfigError
 @given(
     st.builds(
         TrainingConfig,
-        epochs=st.integers(1, 10**6),
+        epochs=st.integers(1, 10**9),
         batch_size=st.integers(1, 10**6),
         lr=st.floats(1e-12, 1e12),
         warmup=st.floats(0, 1),

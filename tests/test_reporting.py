@@ -11,7 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from safelight.config import ConvVAEConfig, DataConfig, DeepConvConfig, ImageConfig, RunConfig, TrainingConfig
+from safelight.config import (
+    ConvVAEConfig,
+    DataConfig,
+    DeepConvConfig,
+    ImageConfig,
+    NetworkSpec,
+    RunConfig,
+    TrainingConfig,
+)
 from safelight.errors import RunError
 from safelight.networks import DeepConvVAE
 from safelight.objective import Bernoulli, NegativeELBO
@@ -22,7 +30,7 @@ from safelight.reporting.report import write_report
 from safelight.reporting.summary import summarize
 from safelight.run_folder import LAST, RunFolder
 
-NETWORK = {"name": "deep-conv-vae", "fields": {"channels": [4], "hidden": 8, "latent": 3}}
+NETWORK = NetworkSpec("deep-conv-vae", {"channels": [4], "hidden": 8, "latent": 3})
 CONFIG = RunConfig(
     network=NETWORK,
     image=ImageConfig(8, 8, 1),
@@ -103,9 +111,14 @@ def snapshot(figures: Path, epoch: int, shape: tuple[int, int, int] = (1, 8, 8))
     write_snapshot(figures, epoch, images, images[:20], images[20:40])
 
 
+def create(folder: RunFolder, config: RunConfig) -> None:
+    with folder.create():
+        folder.write_config(config)
+
+
 def make_run(path: Path, epochs: int, config: RunConfig = CONFIG, **options: bool) -> RunFolder:
     folder = RunFolder(path)
-    folder.create(config)
+    create(folder, config)
     folder.write_history(records(epochs, **options))
     for epoch in range(1, epochs + 1):
         snapshot(folder.figures, epoch, config.image.shape)
@@ -413,7 +426,7 @@ def test_markup_in_names_is_only_text(tmp_path):
         command=evil,
         data=DataConfig(source=evil, fingerprint="'\"><b>"),
         versions={evil: evil},
-        network={"name": "custom", "fields": {evil: evil}},
+        network=NetworkSpec("custom", {evil: evil}),
     )
     folder = make_run(tmp_path / "<b>bold & 'odd'<b>", 1, config)
     (folder.path / "evaluation.json").write_text(json.dumps({evil: MEASURES}))
@@ -444,7 +457,7 @@ def test_an_interrupted_run_of_one_epoch(tmp_path):
 
 def test_a_run_that_stopped_early_is_not_called_interrupted(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.create(replace(CONFIG, training=TrainingConfig(epochs=30, patience=2)))
+    create(folder, replace(CONFIG, training=TrainingConfig(epochs=30, patience=2)))
     folder.write_history([record | {"val_loss": 90.0 + record["epoch"]} for record in records(3)])
     page = Page(write_report(folder))
     assert "Stopped after 3 of 30 epochs: none of the last 2 was better." in page.text
@@ -453,7 +466,7 @@ def test_a_run_that_stopped_early_is_not_called_interrupted(tmp_path):
 
 def test_a_deterministic_network_without_validation(tmp_path):
     fields = {"channels": [4], "hidden": 8, "latent": 3}
-    config = replace(CONFIG, network={"name": "deep-conv-ae", "fields": fields})
+    config = replace(CONFIG, network=NetworkSpec("deep-conv-ae", fields))
     folder = make_run(tmp_path / "run", 3, config, kl=False, validation=False)
     nothing = dict.fromkeys(("kl", "iw_bound", "active_units", "kl_per_dimension"))
     (folder.path / "evaluation.json").write_text(json.dumps({"test": MEASURES | nothing}))
@@ -468,7 +481,7 @@ def test_a_deterministic_network_without_validation(tmp_path):
 
 def test_a_run_without_pictures_still_has_a_report(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.create(CONFIG)
+    create(folder, CONFIG)
     folder.write_history(records(2))
     page = Page(write_report(folder))
     assert [p["alt"].split()[0] for p in page.of("img")] == ["Line", "Two"]
@@ -476,7 +489,7 @@ def test_a_run_without_pictures_still_has_a_report(tmp_path):
 
 def test_a_run_without_an_epoch_has_no_report(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.create(CONFIG)
+    create(folder, CONFIG)
     with pytest.raises(RunError, match=r"expected at least one finished epoch .*--resume"):
         write_report(folder)
     assert not (folder.path / "report.html").exists()
@@ -499,7 +512,7 @@ def test_parameters_are_those_of_the_network(thirty):
 
 
 def test_parameters_of_a_users_network_come_from_its_weights(tmp_path):
-    folder = make_run(tmp_path / "run", 1, replace(CONFIG, network={"name": "custom", "fields": {}}))
+    folder = make_run(tmp_path / "run", 1, replace(CONFIG, network=NetworkSpec("custom")))
     assert summarize(folder).parameters is None
     folder.write_weights(LAST, torch.nn.Linear(3, 5), NegativeELBO(Bernoulli()))
     assert summarize(folder).parameters == 20
@@ -507,10 +520,12 @@ def test_parameters_of_a_users_network_come_from_its_weights(tmp_path):
 
 def test_a_history_with_odd_values_has_no_numbers_there(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.create(CONFIG)
-    folder.write_history([{"epoch": 1, "train_loss": float("nan"), "val_loss": "low", "kl": True}])
+    create(folder, CONFIG)
+    folder.write_history(
+        [{"epoch": 1, "train_loss": float("nan"), "val_loss": None, "kl": True, "lr": 10**400}]
+    )
     (epoch,) = summarize(folder).epochs
-    assert (epoch.train_loss, epoch.val_loss, epoch.kl) == (None, None, None)
+    assert (epoch.train_loss, epoch.val_loss, epoch.kl, epoch.lr) == (None, None, None, None)
     assert "–" in Page(write_report(folder)).text
 
 
@@ -520,7 +535,7 @@ def test_a_history_with_odd_values_has_no_numbers_there(tmp_path):
 @pytest.fixture
 def folders(tmp_path: Path) -> list[RunFolder]:
     gaussian = replace(CONFIG, likelihood="gaussian")
-    seed = replace(CONFIG, network={"name": "conv-vae", "fields": {"latent": 5}})
+    seed = replace(CONFIG, network=NetworkSpec("conv-vae", {"latent": 5}))
     assert ConvVAEConfig(latent=5)
     runs = [make_run(tmp_path / "plain", 3), make_run(tmp_path / "other", 2, seed)]
     return [*runs, make_run(tmp_path / "gaussian", 1, gaussian, validation=False)]

@@ -119,6 +119,19 @@ def test_missing_truncated_and_foreign_weights_are_refused(folder):
             folder.read_weights(LAST, ConvVAE((1, 8, 8)), LOSS)
 
 
+RECORDS = [
+    {"epoch": 1, "train_loss": 2.5, "val_loss": None},
+    {"epoch": 2, "train_loss": 2.0, "val_loss": 1.5},
+]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"epoch": 1, "train_loss": 1, "val_loss": "low"}'])
+def test_a_damaged_history_is_refused(folder, line):
+    (folder.path / "history.jsonl").write_text(line + "\n")
+    with pytest.raises(RunError, match=r"history\.jsonl cannot be read"):
+        folder.read_history()
+
+
 def test_state_and_history_come_back(folder):
     assert folder.read_state() is None
     folder.write_state({"a": torch.arange(3.0)}, {"epoch": 2, "totals": {"loss": 0.1 + 0.2}})
@@ -126,8 +139,8 @@ def test_state_and_history_come_back(folder):
     assert torch.equal(tensors["a"], torch.arange(3.0))
     assert numbers == {"epoch": 2, "totals": {"loss": 0.1 + 0.2}}
     assert folder.read_history() == []
-    folder.write_history([{"epoch": 1, "val_loss": None}, {"epoch": 2, "val_loss": 1.5}])
-    assert folder.read_history() == [{"epoch": 1, "val_loss": None}, {"epoch": 2, "val_loss": 1.5}]
+    folder.write_history(RECORDS)
+    assert folder.read_history() == RECORDS
     assert len((folder.path / "history.jsonl").read_text().splitlines()) == 2
 
 
@@ -138,9 +151,11 @@ def test_another_run_is_not_written_over(folder):
     assert {p: p.read_bytes() for p in folder.path.iterdir()} == before
 
 
-def test_overwrite_replaces_a_run(folder):
+def test_overwrite_replaces_a_run_and_leaves_what_is_not_ours(folder):
+    (folder.path / "notes.txt").write_text("mine")
     create(folder, overwrite=True)
     assert not (folder.path / LAST).exists()
+    assert (folder.path / "notes.txt").read_text() == "mine"
     assert folder.read_config() == CONFIG
 
 

@@ -403,8 +403,10 @@ class TestDigits:
             load("digits", "dev")
         with pytest.raises(ConfigError, match="at least 1 image, got 0"):
             load("digits", limit=0)
-        with pytest.raises(ConfigError, match="enough images for a test part, got 3"):
-            load(np.zeros((3, 8, 8), np.uint8), "test")
+        with pytest.raises(
+            DataError, match="at least 3 images, one each for training, validation and test, got 2"
+        ):
+            load(np.zeros((2, 8, 8), np.uint8), "test")
 
 
 class TestIdxFolders:

@@ -107,6 +107,8 @@ class Run:
             seed: fixes the draws.
             images: for a deterministic network trained on images handed over in Python, the same images.
         """
+        if count < 1:
+            raise ConfigError(f"expected at least 1 sample, got {count}")
         network, _ = self._load()
         blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
         with torch.no_grad():
@@ -265,13 +267,19 @@ def train(
     if init_from is not None:
         start = Run(init_from, None if isinstance(network, str) else network)
         start.folder.read_weights(BEST if (start.path / BEST).exists() else LAST, built, loss)
+    _try_out(built, splits.train)
     batches = Batches(splits.train, training.batch_size, training.seed, training.device)
     temporary = Path(tempfile.mkdtemp(prefix="safelight-")) if out is None else None
     folder = RunFolder(temporary or Path(str(out)))
-    with folder.create(overwrite):
-        folder.write_weights(LAST, built, loss)  # a run killed in its first epoch starts from these again
-        folder.write_config(config)
-        fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step)
+    try:
+        with folder.create(overwrite):
+            folder.write_weights(LAST, built, loss)  # a run killed in its first epoch starts from these again
+            folder.write_config(config)
+            fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step)
+    except BaseException:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
     run = Run(folder.path, None if isinstance(network, str) else network)
     if temporary:
         weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
@@ -315,7 +323,7 @@ def resume(
     with folder.locked():
         config = folder.read_config()
         packed = folder.read_state()
-        done = packed[1].get("epoch", 0) if packed else 0
+        done = packed[1]["epoch"] if packed else 0
         if epochs is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
         training = config.training
@@ -395,6 +403,23 @@ def _resolve(training: TrainingConfig) -> TrainingConfig:
         device=pick_device(training.device),
         threads=training.threads or torch.get_num_threads(),
     )
+
+
+def _try_out(network: Autoencoder, images: ImageSet) -> None:
+    """Make sure, before anything is written, that a network takes the images."""
+    x = images.floats(slice(2), _device(network))
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            shape = tuple(network.decode(network.encode(x).mu).shape)
+    except RuntimeError as error:
+        raise ConfigError(f"the network does not take images of {images.shape} (C, H, W): {error}") from None
+    network.train(was_training)
+    if shape != tuple(x.shape):
+        raise ConfigError(
+            f"expected decode to give {tuple(x.shape)}, as its input, got {shape}; change the network"
+        )
 
 
 def _device(network: Autoencoder) -> str:

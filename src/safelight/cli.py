@@ -56,7 +56,7 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
         debug: show the traceback too.
 
     Returns:
-        0, 2 for a user's mistake, 1 for ours, 130 when interrupted.
+        0, 2 for a user's mistake, 1 for ours or a reader that left, 130 when interrupted.
     """
     try:
         action()
@@ -68,6 +68,7 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUR_MISTAKE
     except SafelightError as error:
         _complain(str(error), debug)
         return USER_MISTAKE

@@ -35,6 +35,7 @@ CUSTOM_NETWORK = "custom"  # a user's own class; only that class can load the ru
 MAX_LAYER_SIZE = 1 << 16  # declared sizes are capped before anything is allocated
 MAX_STAGES = 6
 MAX_THREADS = 1024
+MAX_COUNT = 10**9
 LIKELIHOODS = ("bernoulli", "gaussian")
 
 T = TypeVar("T")
@@ -143,7 +144,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            _check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+            _check(1 <= getattr(self, name) <= MAX_COUNT, name, f"1 to {MAX_COUNT:,}", getattr(self, name))
         _check(
             self.threads is None or 1 <= self.threads <= MAX_THREADS,
             "threads",

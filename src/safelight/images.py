@@ -148,12 +148,12 @@ class ImageSet:
             learn = count - max(1, round(count * TEST_SHARE))
             default = max(1, round(count * VALIDATION_SHARE))
         held_out = default if validation is None else validation
-        if not 0 <= held_out < learn:
+        if not isinstance(held_out, int) or not 0 <= held_out < learn:
             raise ConfigError(
                 f"expected between 0 and {learn - 1} validation images, got {held_out}; "
                 f"the set has {learn} images to learn from"
             )
-        if limit is not None and limit < 1:
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise ConfigError(f"expected a limit of at least 1 training image, got {limit}")
         train = order[: learn - held_out][:limit]
         return Splits(

@@ -96,6 +96,8 @@ class Start:
             raise ConfigError(
                 f"{where}: unknown network {network.name!r}; {did_you_mean(network.name, NETWORK_CONFIGS)}"
             )
+        if values.get("kind", "autoencoder") != "autoencoder":
+            raise ConfigError(f"{where}: kind: expected autoencoder, got {values['kind']!r}")
         likelihood = values.get("likelihood", "bernoulli")
         if likelihood not in LIKELIHOODS:
             raise ConfigError(
@@ -242,7 +244,7 @@ def _numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(value, tuple):
         return value
     try:
-        return tuple(int(part) for part in value.strip("[]()").split(",") if part.strip())
+        return tuple(int(part) for part in value.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers such as 32,64, got {value}") from None
 
@@ -268,13 +270,15 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     try:
         return parser.parse_args(arguments)
     except ArgumentError as error:
-        message = _one_line(error)
-        unknown = re.search(r"unrecognized arguments: (-\S+)", message)
+        message = _one_line(error)[:300]
+        verbs = next(a.choices for a in parser._actions if isinstance(a.choices, dict))
+        chosen = verbs.get(arguments[0], parser)
+        unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
         if unknown:
-            name = unknown[1].split("=")[0]
-            options = re.findall(r"(--[a-z][\w.-]*)", _help_of(parser, arguments))
-            message = f"unknown option {name}; {did_you_mean(name, dict.fromkeys(options))}"
-        raise ConfigError(message) from None
+            options = [name for name in chosen._option_string_actions if name.startswith("--")]
+            raise ConfigError(f"unknown option {unknown[1]}; {did_you_mean(unknown[1], options)}") from None
+        program = f"safelight {arguments[0]}" if chosen is not parser else "safelight"
+        raise ConfigError(f"{message}; see {program} --help") from None
 
 
 def _one_line(error: Exception) -> str:
@@ -283,13 +287,6 @@ def _one_line(error: Exception) -> str:
     text = re.sub(r'Parser key "([^"]*)": Expected', r"\1: expected", text)
     text = re.sub(r"expected an? (?:<class '(\w+)'>|(?:typing\.)?(\S[^.]*))", r"expected \1\2", text)
     return text.replace(". Got value: ", ", got ")
-
-
-def _help_of(parser: ArgumentParser, arguments: list[str]) -> str:
-    for action in parser._actions:
-        if isinstance(action.choices, dict) and arguments[0] in action.choices:
-            return str(action.choices[arguments[0]].format_help())
-    return str(parser.format_help())
 
 
 def refuse_changes(options: Namespace, start: Start) -> None:

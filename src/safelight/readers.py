@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -26,7 +27,7 @@ PICTURES = (".png", ".jpg", ".jpeg")
 CHANNELS = {"1": 1, "L": 1, "RGB": 3}  # of the kinds of picture that are taken, in Pillow's names
 DAMAGE = (
     EOFError, KeyError, OverflowError, RuntimeError, SyntaxError, TypeError, ValueError,
-    gzip.BadGzipFile, struct.error, zipfile.BadZipFile, zlib.error,
+    gzip.BadGzipFile, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 

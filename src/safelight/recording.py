@@ -12,7 +12,7 @@ import torch
 
 from safelight import evaluation, sampling
 from safelight.config import RunConfig
-from safelight.errors import Interrupted, TrainingError
+from safelight.errors import Interrupted, RunError, TrainingError
 from safelight.images import Batches, Splits
 from safelight.networks import Autoencoder
 from safelight.objective import NegativeELBO
@@ -127,6 +127,11 @@ def fit_in_folder(
             folder.write_state(*state.pack())
         return interrupted
 
+    if packed and len(history) < packed[1]["epoch"]:
+        raise RunError(
+            f"{folder.path / 'history.jsonl'}: expected {packed[1]['epoch']} epochs, as in the saved state, "
+            f"got {len(history)}; restore the file, or train a new run"
+        )
     write_examples(folder.figures, shown.subset(slice(SNAPSHOT_SAMPLES)).floats().numpy())
     if is_stale() or len(history) >= training.epochs:
         return

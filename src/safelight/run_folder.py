@@ -29,6 +29,18 @@ from safelight.files import write_atomically
 __all__ = ["BEST", "LAST", "RunFolder", "write_file"]
 
 CONFIG, LAST, BEST, LOCK = "config.json", "model.safetensors", "best.safetensors", ".lock"
+# The config goes last, so that a clearing that was killed can be repeated.
+OURS = (
+    LAST,
+    BEST,
+    "history.jsonl",
+    "evaluation.json",
+    "report.html",
+    "figures",
+    "state",
+    "tensorboard",
+    CONFIG,
+)
 MAX_JSON_BYTES = 1 << 24
 
 
@@ -44,7 +56,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
 
     @property
     def figures(self) -> Path:
@@ -53,10 +65,10 @@ class RunFolder:
 
     @contextmanager
     def create(self, overwrite: bool = False) -> Iterator[None]:
-        """Make the folder, empty and locked; it is a run as soon as its config is written.
+        """Make the folder, locked and with nothing of ours in it; its config makes it a run.
 
         Args:
-            overwrite: delete a run that is there.
+            overwrite: delete a run that is there; files that are not ours stay.
 
         Raises:
             RunError: something else is there, or the folder cannot be written.
@@ -70,13 +82,12 @@ class RunFolder:
             ) from None
         with self.locked():
             self._refuse_occupied(overwrite)  # another process may have been quicker
-            keep = (LOCK, CONFIG)  # the config goes last, so that a killed clearing can be repeated
-            for path in [p for p in self.path.iterdir() if p.name not in keep]:
+            for name in OURS:
+                path = self.path / name
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
-                    path.unlink()
-            (self.path / CONFIG).unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
             yield
 
     def _refuse_occupied(self, overwrite: bool) -> None:
@@ -151,7 +162,9 @@ class RunFolder:
                 raise ValueError("it is too large")
             values = json.loads(path.read_text(encoding="utf-8"))
             version = values.get("format_version")
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+        except (ValueError, AttributeError, RecursionError) as error:
             raise RunError(f"{path} cannot be read as a run's settings: {error}; train again") from None
         if version != FORMAT_VERSION:
             raise RunError(
@@ -225,8 +238,11 @@ class RunFolder:
         if not path.exists():
             return []
         try:
-            return [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-        except (OSError, ValueError, TypeError) as error:
+            records = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+            for record in records:
+                int(record["epoch"]), float(record["train_loss"]), float(record["val_loss"] or 0)
+            return records
+        except (OSError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
 
     def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
@@ -268,6 +284,8 @@ class RunFolder:
             with safetensors.safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         except FileNotFoundError:
+            if path.exists():
+                raise RunError(f"{path} cannot be read; check its permissions") from None
             raise RunError(
                 f"expected weights in {path}, but there are none; finish training, or train again"
             ) from None

@@ -69,7 +69,8 @@ def load(
         raise ConfigError(f"expected a limit of at least 1 image, got {limit}")
     if isinstance(source, str) and source in NAMED_SETS:
         prefix = "t10k" if split == "test" else "train"
-        return _part(_named(source, prefix, progress), split).subset(slice(limit))
+        images = _part(_named(source, prefix, progress), split)
+        return images if limit is None else images.subset(slice(limit))
     if isinstance(source, str) and source == "digits":
         images = _digits()
     elif isinstance(source, np.ndarray):

@@ -107,16 +107,23 @@ class State:
         self.network.load_state_dict(part("network."))
         self.loss.load_state_dict(part("loss."))
         for i, parameter in enumerate(self._parameters()):
-            for name, moment in part(f"optimizer.{i}.").items():
+            moments = part(f"optimizer.{i}.")
+            shapes = {name: moment.shape for name, moment in moments.items()}
+            if shapes != {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
+                raise ValueError(f"moments of parameter {i} are {shapes}")
+            for name, moment in moments.items():
                 # The fused step walks both in memory order, so a moment needs its parameter's layout.
                 same = moment.shape == parameter.shape
                 like = torch.empty_like(parameter) if same else moment.to(parameter.device)
                 self.optimizer.state[parameter][name] = like.detach().copy_(moment)
         self.generator.set_state(tensors["generator"])
         _set_global_generators(part("global_generator."))
-        self.epoch, self.step = int(numbers["epoch"]), int(numbers["step"])
+        counts = [numbers[name] for name in ("epoch", "step", "images")]
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(f"counts are {counts}")
+        self.epoch, self.step, self.images = counts
         self.totals = {str(name): float(total) for name, total in numbers["totals"].items()}
-        self.images, self.seconds = int(numbers["images"]), float(numbers["seconds"])
+        self.seconds = float(numbers["seconds"])
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]

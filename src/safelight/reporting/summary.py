@@ -133,9 +133,12 @@ def _epoch(index: int, record: dict[str, Any]) -> Epoch:
 
 
 def _finite(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond any float
+        return None
 
 
 def _measures(values: dict[str, Any]) -> dict[str, Any]:
