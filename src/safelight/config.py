@@ -72,7 +72,7 @@ class DeepConvConfig:
 
     channels: tuple[int, ...] = (32, 64)
     kernels: tuple[int, ...] = (4,)
-    hidden: int = 512
+    hidden: int = 256
     latent: int = 20
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
     normalization: Literal["none", "batch", "group"] = "none"
