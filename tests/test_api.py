@@ -403,7 +403,7 @@ def test_training_without_validation(tmp_path):
     assert run.history[0]["val_loss"] is None
     assert not (tmp_path / "a" / "best.safetensors").exists()
     assert len(run.images("train")) == 1617
-    with pytest.raises(DataError, match="without validation"):
+    with pytest.raises(DataError, match="has no validation images"):
         run.images("validation")
 
 
