@@ -66,7 +66,7 @@ class Gaussian(Likelihood):
         >>> import torch
         >>> likelihood = Gaussian()
         >>> at_mean = likelihood.log_prob(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5))
-        >>> round(float(at_mean) / 64, 4)  # -log(0.1) - ½ log 2π
+        >>> round(at_mean.item() / 64, 4)  # -log(0.1) - ½ log 2π
         1.3836
     """
 
