@@ -145,7 +145,7 @@ def test_a_run_cut_off_in_its_first_epoch_keeps_its_first_weights(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         safelight.train("digits", out=tmp_path / "cut", on_step=break_off, **warm)
-    assert not (tmp_path / "cut" / "state").exists()
+    assert not (tmp_path / "cut" / "state" / "training.safetensors").exists()
     api.resume(tmp_path / "cut")
     assert same_weights(tmp_path / "straight", tmp_path / "cut")
 
@@ -154,7 +154,8 @@ def test_weights_that_the_last_step_spoilt_are_not_saved(tmp_path):
     settings = FAST | {"batch_size": 1437, "lr": 1e38, "warmup": 0.0, "decay": "gamma"}
     with pytest.raises(TrainingError, match="no longer finite"):
         safelight.train("digits", out=tmp_path / "a", epochs=3, **settings)
-    weights = safetensors.torch.load_file(tmp_path / "a" / "model.safetensors")
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+    weights = safetensors.torch.load_file(tmp_path / "a" / "state" / "initial.safetensors")
     assert all(t.isfinite().all() for t in weights.values())
     assert not (tmp_path / "a" / "best.safetensors").exists()
     assert safelight.Run(tmp_path / "a").history == []

@@ -162,7 +162,8 @@ def test_overwrite_replaces_a_run_and_leaves_what_is_not_ours(folder):
 def test_what_a_killed_start_left_is_no_obstacle(tmp_path):
     half = RunFolder(tmp_path / "half")
     half.path.mkdir()
-    for name in (".lock", LAST, ".config.json.0a.partial"):
+    (half.path / "state").mkdir()
+    for name in (".lock", "state/initial.safetensors", ".config.json.0a.partial"):
         (half.path / name).write_bytes(b"")
     create(half)
     assert half.read_config() == CONFIG

@@ -35,7 +35,7 @@ from safelight.images import Batches, ImageSet, Splits
 from safelight.networks import NETWORKS, Autoencoder, build
 from safelight.objective import NegativeELBO, objective
 from safelight.recording import Progress, fit_in_folder
-from safelight.run_folder import BEST, LAST, RunFolder
+from safelight.run_folder import BEST, INITIAL, LAST, RunFolder
 from safelight.training import derive_seed, pick_device
 
 __all__ = ["Progress", "Run", "resume", "train"]
@@ -273,7 +273,9 @@ def train(
     folder = RunFolder(temporary or Path(str(out)))
     try:
         with folder.create(overwrite):
-            folder.write_weights(LAST, built, loss)  # a run killed in its first epoch starts from these again
+            folder.write_weights(
+                INITIAL, built, loss
+            )  # a run killed in its first epoch starts from these again
             folder.write_config(config)
             fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step)
     except BaseException:
@@ -335,7 +337,7 @@ def resume(
         splits = _splits(config.data, images)
         built, loss = _network(config, network), objective(config.likelihood, training)
         if packed is None:
-            folder.read_weights(LAST, built, loss)
+            folder.read_weights(INITIAL, built, loss)
         batches = Batches(splits.train, training.batch_size, training.seed, training.device)
         folder.write_config(config)
         fit_in_folder(folder, config, built, loss, batches, splits, on_epoch, on_step, packed)

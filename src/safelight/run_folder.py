@@ -26,7 +26,7 @@ from safelight.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
 from safelight.errors import ConfigError, RunError
 from safelight.files import write_atomically
 
-__all__ = ["BEST", "LAST", "RunFolder", "write_file"]
+__all__ = ["BEST", "INITIAL", "LAST", "RunFolder", "write_file"]
 
 CONFIG, LAST, BEST, LOCK = "config.json", "model.safetensors", "best.safetensors", ".lock"
 # The config goes last, so that a clearing that was killed can be repeated.
@@ -41,6 +41,7 @@ OURS = (
     "tensorboard",
     CONFIG,
 )
+INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
 MAX_JSON_BYTES = 1 << 24
 
 
@@ -97,7 +98,7 @@ class RunFolder:
             )
         if not self.path.exists():
             return
-        started = {LOCK, LAST}  # what is there before the config
+        started = {LOCK, "state"}  # what is there before the config
         others = {p.name for p in self.path.iterdir() if not p.name.endswith(".partial")} - started
         if not others:
             return
@@ -179,6 +180,7 @@ class RunFolder:
     def write_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
         """Write a network's weights, and its loss's under "loss."."""
         tensors = dict(network.state_dict()) | {f"loss.{k}": t for k, t in loss.state_dict().items()}
+        self._make_state_folder()
         self._write_tensors(self.path / name, tensors, {})
 
     def read_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
@@ -201,10 +203,7 @@ class RunFolder:
 
     def write_state(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Write the one file that a run continues from."""
-        try:
-            (self.path / "state").mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror}; free some space") from None
+        self._make_state_folder()
         self._write_tensors(
             self.path / "state" / "training.safetensors", tensors, {"numbers": json.dumps(numbers)}
         )
@@ -223,6 +222,12 @@ class RunFolder:
             return tensors, dict(json.loads(metadata["numbers"]))
         except (KeyError, ValueError, TypeError):
             raise RunError(f"{path} is not a training state; delete it to start the run anew") from None
+
+    def _make_state_folder(self) -> None:
+        try:
+            (self.path / "state").mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {error.strerror}; free some space") from None
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write history.jsonl, one JSON object an epoch."""
