@@ -145,10 +145,10 @@ def test_state_and_history_come_back(folder):
 
 
 def test_another_run_is_not_written_over(folder):
-    before = {p: p.read_bytes() for p in folder.path.iterdir()}
+    before = {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
     with pytest.raises(RunError, match="already holds a run; continue it with --resume"):
         create(folder)
-    assert {p: p.read_bytes() for p in folder.path.iterdir()} == before
+    assert {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()} == before
 
 
 def test_overwrite_replaces_a_run_and_leaves_what_is_not_ours(folder):
