@@ -98,6 +98,25 @@ def test_tuned_operators_equal_the_plain_ones(shape):
         torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kernel", [2, 4, 5])
+def test_the_default_networks_last_layer_equals_torchs(shape, kernel):
+    torch.manual_seed(1)
+    network = DeepConvVAE(shape, DeepConvConfig(kernels=(kernel,))).double()
+    *before, last = network.stages.decoder
+    maps = nn.Sequential(*before)(torch.randn(2, 20, dtype=torch.float64)).detach()
+    results = []
+    for layer in (last, last.t_conv):
+        x = maps.clone().requires_grad_()
+        network.zero_grad()
+        image = layer(x)
+        image.square().sum().backward()
+        results.append([image, x.grad, *(p.grad.clone() for p in last.parameters())])
+    assert results[0][0].shape == (2, *shape)
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
+
+
 def test_bfloat16_stays_close_and_keeps_float32_weights():
     torch.manual_seed(1)
     network, x = ConvVAE(), torch.rand(8, 1, 28, 28)
