@@ -99,10 +99,10 @@ def test_tuned_operators_equal_the_plain_ones(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("kernel", [2, 4, 5])
-def test_the_default_networks_last_layer_equals_torchs(shape, kernel):
+@pytest.mark.parametrize(("kernel", "strides"), [(2, (1, 2)), (4, (2,)), (5, (3, 1))])
+def test_the_default_networks_last_layer_equals_torchs(shape, kernel, strides):
     torch.manual_seed(1)
-    network = DeepConvVAE(shape, DeepConvConfig(kernels=(kernel,))).double()
+    network = DeepConvVAE(shape, DeepConvConfig(kernels=(kernel,), strides=strides)).double()
     *before, last = network.stages.decoder
     maps = nn.Sequential(*before)(torch.randn(2, 20, dtype=torch.float64)).detach()
     results = []
@@ -144,6 +144,7 @@ def test_each_field_of_the_config_changes_the_network():
     changes = {
         "channels": (16, 64),
         "kernels": (3, 5),
+        "strides": (2, 1),
         "hidden": 100,
         "latent": 7,
         "activation": "relu",

@@ -62,8 +62,9 @@ class DeepConvConfig:
     """Strided convolution stages, a hidden layer and a code; the decoder mirrors the encoder.
 
     Attributes:
-        channels: feature maps of each stage; every stage halves height and width
+        channels: feature maps of each stage
         kernels: kernel size of each stage, or one for all
+        strides: what each stage divides height and width by, or one for all
         hidden: width of the fully connected layer between the stages and the code
         latent: dimensions of the code
         activation: the nonlinearity after every hidden layer
@@ -72,6 +73,7 @@ class DeepConvConfig:
 
     channels: tuple[int, ...] = (32, 64)
     kernels: tuple[int, ...] = (4,)
+    strides: tuple[int, ...] = (2,)
     hidden: int = 256
     latent: int = 20
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
@@ -79,7 +81,7 @@ class DeepConvConfig:
 
     def __post_init__(self) -> None:
         _check_sizes(self, "hidden", "latent")
-        for name in ("channels", "kernels"):
+        for name in ("channels", "kernels", "strides"):
             _check(
                 1 <= len(getattr(self, name)) <= MAX_STAGES,
                 f"network.{name}",
@@ -90,12 +92,16 @@ class DeepConvConfig:
             _check(1 <= channels <= MAX_LAYER_SIZE, "network.channels", f"1 to {MAX_LAYER_SIZE}", channels)
         for kernel in self.kernels:
             _check(2 <= kernel <= 11, "network.kernels", "2 to 11 (less would skip pixels)", kernel)
-        _check(
-            len(self.kernels) in (1, len(self.channels)),
-            "network.kernels",
-            f"1 or {len(self.channels)} numbers, as there are stages",
-            self.kernels,
-        )
+        for name in ("kernels", "strides"):
+            _check(
+                len(getattr(self, name)) in (1, len(self.channels)),
+                f"network.{name}",
+                f"1 or {len(self.channels)} numbers, as there are stages",
+                getattr(self, name),
+            )
+        for stride in self.strides:
+            least = min(self.kernels)
+            _check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
 
 
 NetworkConfig = ConvVAEConfig | DeepConvConfig

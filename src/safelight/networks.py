@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple, cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from safelight.config import ConvVAEConfig, DeepConvConfig, RunConfig, did_you_mean, from_dict
 from safelight.errors import ConfigError
@@ -27,6 +29,7 @@ __all__ = [
     "DeepConvVAE",
     "Network",
     "build",
+    "cost",
 ]
 
 Shape = tuple[int, int, int]
@@ -149,16 +152,18 @@ class _DeepConv(nn.Module):
     def __init__(self, shape: Shape, config: DeepConvConfig, outputs: int) -> None:
         super().__init__()
         _check_image(shape)
-        kernels = config.kernels * (len(config.channels) if len(config.kernels) == 1 else 1)
+        stages = len(config.channels)
+        kernels = config.kernels * (stages if len(config.kernels) == 1 else 1)
+        strides = config.strides * (stages if len(config.strides) == 1 else 1)
         channels = (shape[0], *config.channels)
         sizes: list[tuple[int, int]] = [shape[1:]]  # height and width before and after each stage
-        for kernel in kernels:
+        for kernel, stride in zip(kernels, strides, strict=True):
             if min(sizes[-1]) < 2:
                 raise ConfigError(
                     f"network.channels: expected at most {len(sizes) - 1} stages for images of "
-                    f"{shape[1]}×{shape[2]}, got {len(config.channels)}; use fewer"
+                    f"{shape[1]}×{shape[2]}, got {stages}; use fewer, or a stride of 1"
                 )
-            height, width = ((side + 2 * _padding(kernel) - kernel) // 2 + 1 for side in sizes[-1])
+            height, width = ((side + 2 * _padding(kernel) - kernel) // stride + 1 for side in sizes[-1])
             sizes.append((height, width))
         features = channels[-1] * math.prod(sizes[-1])
 
@@ -171,13 +176,15 @@ class _DeepConv(nn.Module):
 
         down: list[nn.Module] = []
         for i, kernel in enumerate(kernels):
-            conv = nn.Conv2d(channels[i], channels[i + 1], kernel, 2, _padding(kernel))
+            conv = nn.Conv2d(channels[i], channels[i + 1], kernel, strides[i], _padding(kernel))
             down += hidden(conv, channels[i + 1])
         up: list[nn.Module] = []
         for i, kernel in reversed(list(enumerate(kernels))):
-            reached = [(side - 1) * 2 - 2 * _padding(kernel) + kernel for side in sizes[i + 1]]
+            reached = [(side - 1) * strides[i] - 2 * _padding(kernel) + kernel for side in sizes[i + 1]]
             missing = (sizes[i][0] - reached[0], sizes[i][1] - reached[1])
-            conv_up = nn.ConvTranspose2d(channels[i + 1], channels[i], kernel, 2, _padding(kernel), missing)
+            conv_up = nn.ConvTranspose2d(
+                channels[i + 1], channels[i], kernel, strides[i], _padding(kernel), missing
+            )
             up += hidden(conv_up, channels[i]) if i else [_ToImage(conv_up, sizes[0])]
         self.encoder = nn.Sequential(
             *down,
@@ -295,18 +302,44 @@ def build(config: RunConfig) -> Autoencoder:
     Raises:
         ConfigError: the name is not in `NETWORKS`, its fields do not fit, or the network is too large.
     """
-    name = config.network.name
-    if name not in NETWORKS:
-        raise ConfigError(f"network.name: unknown network {name!r}; {did_you_mean(name, NETWORKS)}")
-    network_class = NETWORKS[name]
-    fields: Any = from_dict(network_class.config_class, config.network.fields, "network.fields")
-    with torch.device("meta"):  # count before anything is allocated
-        size = sum(p.numel() for p in network_class(config.image.shape, fields).parameters())
+    size, _ = cost(config)
     if size > MAX_PARAMETERS:
         raise ConfigError(
             f"network: expected at most {MAX_PARAMETERS:,} parameters, got {size:,}; "
             "use fewer channels or a narrower hidden layer"
         )
+    return _make(config)
+
+
+def cost(config: RunConfig) -> tuple[int, int]:
+    """What a config's network costs, found without allocating it.
+
+    Returns:
+        The number of parameters, and the FLOPs of reconstructing one image: two for a multiplication and an
+        addition, in convolutions and matrix products alone.
+
+    Raises:
+        ConfigError: the name is not in `NETWORKS`, or its fields do not fit.
+
+    Example:
+        >>> from safelight.config import DataConfig, ImageConfig, NetworkSpec, TrainingConfig
+        >>> spec, image = NetworkSpec("conv-vae"), ImageConfig(28, 28, 1)
+        >>> cost(RunConfig(spec, image, DataConfig(), TrainingConfig()))
+        (1320201, 3374592)
+    """
+    with torch.device("meta"):
+        network = _make(config).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.reconstruct(torch.empty(1, *config.image.shape))
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
+
+
+def _make(config: RunConfig) -> Autoencoder:
+    name = config.network.name
+    if name not in NETWORKS:
+        raise ConfigError(f"network.name: unknown network {name!r}; {did_you_mean(name, NETWORKS)}")
+    network_class = NETWORKS[name]
+    fields: Any = from_dict(network_class.config_class, config.network.fields, "network.fields")
     return network_class(config.image.shape, fields)
 
 
@@ -328,7 +361,7 @@ def _normalization(kind: str, width: int, flat: bool) -> list[nn.Module]:
 
 
 def _padding(kernel: int) -> int:
-    return (kernel - 1) // 2  # a stage of stride 2 then halves the sides, rounding up or down
+    return (kernel - 1) // 2  # a stage then divides the sides by its stride, rounding up or down
 
 
 def _check_image(shape: Shape) -> None:
@@ -353,7 +386,13 @@ def _patches(x: Tensor, kernel: int) -> Tensor:
 def _compute_dtype(x: Tensor) -> torch.dtype:
     """What the large matrix products below are computed in: float32, or what autocast says."""
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    if x.is_meta or not torch.is_autocast_enabled(device):
+        return x.dtype
+    return torch.get_autocast_dtype(device)
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def _mask_negative(gradient: Tensor, activations: Tensor) -> Tensor:
@@ -379,7 +418,7 @@ class _ConvEncoder(torch.autograd.Function):
         ctx: Any, x: Tensor, w: Tensor, b: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
     ) -> tuple[Tensor, Tensor]:
         dtype = _compute_dtype(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x):
             n, maps = len(x), len(w)
             patches = _patches(x, w.shape[-1]).to(dtype)  # (N, C·k·k, h·w)
             kernels = w.view(1, maps, -1).to(dtype).expand(n, -1, -1)
@@ -414,7 +453,7 @@ class _ConvDecoder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, w3: Tensor, b3: Tensor, w: Tensor, b: Tensor, shape: Shape) -> Tensor:
         dtype = _compute_dtype(z)
-        with torch.autocast(z.device.type, enabled=False):
+        with _without_autocast(z):
             n, maps = len(z), len(w)
             z, w3 = z.to(dtype), w3.to(dtype)
             h = F.linear(z, w3, b3.to(dtype)).relu_().view(n, maps, -1)  # (N, maps, h·w)
