@@ -60,7 +60,7 @@ def test_train_evaluate_report_compare(command, trained, tmp_path):
 def test_resume_keeps_settings_and_takes_more_epochs(command, trained):
     done = command("train", "--resume", "run", "--lr", "0.5")
     assert done.returncode == 2
-    assert "--resume: expected the run's own lr" in done.stderr
+    assert "--resume: expected its own lr" in done.stderr
     assert command("train", "--resume", "run", "--epochs", "3").returncode == 0
     assert len((trained / "history.jsonl").read_text().splitlines()) == 3
     done = command("train", "--resume", "run", "--out", "b")

@@ -73,7 +73,7 @@ def test_a_whole_run_survives_json():
         (
             ImageConfig,
             {"height": 8, "width": 8, "channels": 1, "range": [0]},
-            "range: expected a list of numbers",
+            "range: expected a list",
         ),
         (DeepConvConfig, {"channels": []}, "channels: expected 1 to 6 numbers, got ()"),
         (DeepConvConfig, {"channels": [8, 0]}, "channels: expected 1 to 65536, got 0"),

@@ -24,12 +24,17 @@ ORDER = [
     *("errors", "files"),
     *("config", "images", "downloads", "readers", "named_sets"),
     *("sources", "networks"),
-    *("objective", "run_folder"),
+    *("objective", "folders", "run_folder"),
     "training",
     *("evaluation", "sampling"),
+    *(
+        f"evolution.{name}"
+        for name in ("genome", "genetic", "samplers", "trial", "executors", "ledger", "search")
+    ),
     *(f"reporting.{name}" for name in ("sheets", "pictures", "summary", "charts", "report", "compare")),
     "recording",
     "api",
+    "searching",
     "options",
     "cli",
 ]

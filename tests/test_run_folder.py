@@ -9,9 +9,10 @@ import torch
 
 from safelight.config import DataConfig, ImageConfig, NetworkSpec, RunConfig, TrainingConfig
 from safelight.errors import RunError, SafelightError
+from safelight.folders import write_file
 from safelight.networks import ConvVAE, DeepConvVAE, build
 from safelight.objective import objective
-from safelight.run_folder import BEST, LAST, RunFolder, write_file
+from safelight.run_folder import BEST, LAST, RunFolder
 
 CONFIG = RunConfig(
     NetworkSpec("conv-vae"), ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003)
@@ -227,7 +228,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     write_file(path, b"old")
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from safelight.run_folder import write_file\n"
+        "from safelight.folders import write_file\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_file(Path(sys.argv[1]), b'new' * 10_000)"

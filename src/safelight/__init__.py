@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safelight.api import Run, resume, train
-    from safelight.config import ConvVAEConfig, DataConfig, DeepConvConfig, TrainingConfig
+    from safelight.config import ConvVAEConfig, DataConfig, DeepConvConfig, SearchConfig, TrainingConfig
     from safelight.errors import (
         ConfigError,
         DataError,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from safelight.images import ImageSet
     from safelight.networks import Autoencoder, Code, ConvVAE, DeepConvAE, DeepConvVAE, Network
+    from safelight.searching import Evolution, evolve, resume_evolution
     from safelight.sources import load
 
 __version__ = "0.1.0"
@@ -37,16 +38,20 @@ _HOMES = {
     "DeepConvAE": "networks",
     "DeepConvConfig": "config",
     "DeepConvVAE": "networks",
+    "Evolution": "searching",
     "ImageSet": "images",
     "Interrupted": "errors",
     "Network": "networks",
     "Run": "api",
     "RunError": "errors",
     "SafelightError": "errors",
+    "SearchConfig": "config",
     "TrainingConfig": "config",
     "TrainingError": "errors",
+    "evolve": "searching",
     "load": "sources",
     "resume": "api",
+    "resume_evolution": "searching",
     "train": "api",
 }
 
@@ -61,16 +66,20 @@ __all__ = [
     "DeepConvAE",
     "DeepConvConfig",
     "DeepConvVAE",
+    "Evolution",
     "ImageSet",
     "Interrupted",
     "Network",
     "Run",
     "RunError",
     "SafelightError",
+    "SearchConfig",
     "TrainingConfig",
     "TrainingError",
+    "evolve",
     "load",
     "resume",
+    "resume_evolution",
     "train",
 ]
 

@@ -152,7 +152,7 @@ class Run:
         """
         if split not in ("train", "validation", "test"):
             raise DataError(f"expected a split of train, validation or test, got {split!r}")
-        part: ImageSet | None = getattr(_splits(self.config.data, images), split)
+        part: ImageSet | None = getattr(find_splits(self.config.data, images), split)
         if part is None and split == "test" and self.config.data.source is not None:
             part = sources.load(self.config.data.source, split="test")
         if part is None:
@@ -181,7 +181,7 @@ class Run:
         self, images: Images, function: Callable[[Autoencoder, torch.Tensor], torch.Tensor]
     ) -> NDArray[np.float32]:
         network, _ = self._load()
-        image_set = self._fitting(_image_set(images))
+        image_set = self._fitting(as_image_set(images))
         parts = [
             function(network, image_set.floats(slice(first, first + CHUNK), _device(network))).cpu().numpy()
             for first in range(0, len(image_set), CHUNK)
@@ -234,10 +234,10 @@ def train(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
-    image_set = _image_set(images)
+    image_set = as_image_set(images)
     splits = image_set.split(validation, limit)
     held_out = len(splits.validation) if splits.validation else 0
-    fields, training = _sort_settings(network, settings)
+    fields, training = sort_settings(network, settings)
     training = _resolve(training)
     channels, height, width = image_set.shape
     if isinstance(network, str):
@@ -334,7 +334,7 @@ def resume(
                 f"{folder.path} has {done} epochs already; ask for at least as many, got {training.epochs}"
             )
         pick_device(training.device)
-        splits = _splits(config.data, images)
+        splits = find_splits(config.data, images)
         built, loss = _network(config, network), objective(config.likelihood, training)
         if packed is None:
             folder.read_weights(INITIAL, built, loss)
@@ -344,15 +344,16 @@ def resume(
     return Run(path, network)
 
 
-def _image_set(images: Images) -> ImageSet:
+def as_image_set(images: Images) -> ImageSet:
+    """Images as they are, or loaded."""
     return images if isinstance(images, ImageSet) else sources.load(images)
 
 
-def _splits(data: DataConfig, images: Images | None = None) -> Splits:
+def find_splits(data: DataConfig, images: Images | None = None) -> Splits:
     """A run's images, divided as they were when it was made."""
     if images is None and data.source is None:
         raise DataError("this run was trained on images handed over in Python; hand over the same ones")
-    image_set = _image_set(images if images is not None else str(data.source))
+    image_set = as_image_set(images if images is not None else str(data.source))
     if image_set.fingerprint() != data.fingerprint:
         raise DataError(
             "expected the images that the run was trained on, but "
@@ -372,7 +373,7 @@ def _network(config: RunConfig, given: type[Autoencoder] | Autoencoder | None) -
     return build(config)
 
 
-def _sort_settings(
+def sort_settings(
     network: str | Autoencoder, settings: dict[str, Any]
 ) -> tuple[dict[str, Any], TrainingConfig]:
     """Divide keyword arguments into the network's fields, all resolved, and the training's."""

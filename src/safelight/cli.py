@@ -6,6 +6,7 @@ Everything heavy is imported inside the verbs, so that `--help` comes at once.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from safelight.config import TrainingConfig
+from safelight.config import SearchConfig, TrainingConfig
 from safelight.errors import ConfigError, Interrupted, SafelightError
 from safelight.options import Start, build_parser, parse, refuse_changes
 
 if TYPE_CHECKING:
     from safelight.api import Progress
+    from safelight.evolution.search import Status
 
-__all__ = ["exit_code", "main", "progress", "stop_on_signals"]
+__all__ = ["exit_code", "main", "progress", "search_progress", "stop_on_signals"]
 
+SHOWN_GENERATIONS = 20
+SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
 USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 
 out = Console(highlight=False, soft_wrap=True)
@@ -82,11 +86,12 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
 
 
 def _dispatch(arguments: list[str]) -> None:
-    start = Start.read(arguments[1:]) if arguments[:1] == ["train"] else Start()
+    start = Start.read(arguments[0], arguments[1:]) if arguments[:1] in (["train"], ["evolve"]) else Start()
     options = parse(build_parser(start), arguments)
     verb = options.verb
-    if verb == "train":
-        _train(options.train, start, shlex.join(["safelight", *arguments]))
+    if verb in ("train", "evolve"):
+        action = _train if verb == "train" else _evolve
+        action(options[verb], start, shlex.join(["safelight", *arguments]))
     elif verb == "data":
         _data(options.data)
     else:
@@ -108,7 +113,7 @@ def _train(options: Namespace, start: Start, command: str) -> None:
 
     keep_freed_memory()
     if options.resume:
-        refuse_changes(options, start)
+        refuse_changes("train", options, start)
     elif not options.data:
         raise ConfigError(
             "train: expected data, such as mnist or a folder; safelight data list shows the named sets"
@@ -142,6 +147,45 @@ def _train(options: Namespace, start: Start, command: str) -> None:
     out.print(
         f"Next:       safelight evaluate {escape(str(run.path))} && safelight report {escape(str(run.path))}"
     )
+
+
+def _evolve(options: Namespace, start: Start, command: str) -> None:
+    if options.resume:
+        refuse_changes("evolve", options, start)
+    elif not options.data:
+        raise ConfigError("evolve: expected data, such as mnist; safelight data list shows the named sets")
+    elif not options.out:
+        raise ConfigError("evolve: expected --out, the folder to make, such as --out runs/evo")
+    from safelight import searching, sources
+
+    where = {name: options[name] for name in ("workers", "engine", "address")}
+    with stop_on_signals("the trials that run") as is_stopped, search_progress() as on_status:
+        watch: dict[str, Any] = {"on_status": on_status, "is_stopped": is_stopped}
+        if options.resume:
+            found = searching.resume_evolution(options.resume, options.generations, **where, **watch)
+        else:
+            training = dataclasses.asdict(start.training)
+            found = searching.evolve(
+                sources.load(options.data, progress=err.is_terminal),
+                options.model,
+                options.out,
+                likelihood=options.likelihood,
+                settings=training | dataclasses.asdict(start.network),
+                overwrite=options.overwrite,
+                command=command,
+                **where,
+                **watch,
+                **{f.name: options[f.name] for f in dataclasses.fields(SearchConfig)},
+            )
+    table = Table(title="The winner")
+    table.add_column("gene")
+    table.add_column("value", justify="right")
+    for name, value in found.values.items():
+        table.add_row(name, escape(str(value)))
+    out.print(table)
+    out.print(f"Validation loss of 3 fresh seeds: {searching.spread(found.validation)} nats per image")
+    out.print(f"Test loss of the same:            {searching.spread(found.test)}")
+    out.print(f"Settings: {escape(str(found.path / 'best.json'))}")
 
 
 def _evaluate(options: Namespace) -> None:
@@ -226,8 +270,8 @@ def _data(options: Namespace) -> None:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C, or a polite kill, ends the training after the batch at hand; the second time, at once."""
+def stop_on_signals(finishing: str = "the batch") -> Iterator[Callable[[], bool]]:
+    """Ctrl-C, or a polite kill, ends the work after what is at hand; the second time, at once."""
     received: list[int] = []
     training = False
 
@@ -240,7 +284,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         if received or not training:
             raise KeyboardInterrupt
         received.append(number)
-        err.print("\nFinishing the batch, then saving; once more to stop now.")
+        err.print(f"\nFinishing {finishing}, then saving; once more to stop now.")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -280,6 +324,47 @@ def progress(
             return is_stopped()
 
         yield on_epoch, on_step
+
+
+@contextmanager
+def search_progress() -> Iterator[Callable[[Status], None]]:
+    """A live table on a terminal, a line a generation anywhere else: `evolve`'s callback."""
+    from rich.live import Live
+
+    rows: dict[int, Status] = {}
+    with Live(console=err, auto_refresh=False) if err.is_terminal else nullcontext() as live:
+
+        def on_status(status: Status) -> None:
+            before = rows.get(status.generation)
+            rows[status.generation] = status
+            if live is not None:
+                live.update(_search_table(list(rows.values())[-SHOWN_GENERATIONS:]), refresh=True)
+            elif status.is_complete and not (before and before.is_complete):
+                cells = zip(("generation", *SEARCH_COLUMNS), _search_row(status), strict=True)
+                err.print("  ".join(f"{name} {cell}" for name, cell in cells))
+
+        yield on_status
+
+
+def _search_table(rows: Sequence[Status]) -> Table:
+    table = Table(caption=f"{rows[-1].what}: {rows[-1].done} of {rows[-1].planned} trials; Ctrl-C saves")
+    for heading in ("generation", *SEARCH_COLUMNS):
+        table.add_column(heading, justify="right")
+    for status in rows:
+        table.add_row(*_search_row(status))
+    return table
+
+
+def _search_row(status: Status) -> tuple[str, ...]:
+    losses = (status.best, status.median, status.spread)
+    pace, left = status.trials_an_hour, status.seconds_left
+    return (
+        f"{status.generation}/{status.generations}",
+        *("–" if loss is None else f"{loss:.3f}" for loss in losses),
+        str(status.failures),
+        "–" if pace is None else f"{pace:.0f}",
+        "–" if left is None else str(datetime.timedelta(seconds=round(left))),
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from safelight.config import (
     NetworkConfig,
     NetworkSpec,
     RunConfig,
+    SearchConfig,
     TrainingConfig,
     did_you_mean,
     from_dict,
@@ -39,16 +40,17 @@ __all__ = ["Start", "build_parser", "parse", "refuse_changes"]
 
 @dataclass
 class Start:
-    """What `train`'s options start from: the defaults, a --config file, or the run to --resume."""
+    """What the options of `train` and `evolve` start from: defaults, a --config file, or what to --resume."""
 
     model: str = "deep-conv-vae"
     network: NetworkConfig = field(default_factory=DeepConvConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     likelihood: str = "bernoulli"
+    search: SearchConfig = field(default_factory=SearchConfig)
 
     @classmethod
-    def read(cls, arguments: list[str]) -> Start:
+    def read(cls, verb: str, arguments: list[str]) -> Start:
         """Look ahead for the options that decide which other options there are, and their defaults."""
         ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         for name in ("--model", "--config", "--resume"):
@@ -58,7 +60,13 @@ class Start:
         except argparse.ArgumentError as error:
             raise ConfigError(str(error)) from None
         start = cls()
-        if found.resume:
+        if found.resume and verb == "evolve":
+            from safelight.evolution.search import SearchFolder
+
+            record = SearchFolder(found.resume).read_config()
+            start = cls._from_values(dataclasses.asdict(record.base), f"{found.resume}/config.json")
+            start.search = record.search
+        elif found.resume:
             from safelight.run_folder import RunFolder
 
             config = RunFolder(found.resume).read_config()
@@ -113,7 +121,7 @@ class Start:
 
 
 def build_parser(start: Start | None = None) -> ArgumentParser:
-    """The whole command line; `train` shows the settings it would start from."""
+    """The whole command line; `train` and `evolve` show the settings they would start from."""
     start = start or Start()
     parser = _parser("Learn from images that nobody labelled: train autoencoders, measure and show them.")
     parser.prog = "safelight"
@@ -121,6 +129,8 @@ def build_parser(start: Start | None = None) -> ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     verbs = parser.add_subcommands(dest="verb", required=True)
     verbs.add_subcommand("train", _train_parser(start), help="train an autoencoder on images")
+
+    verbs.add_subcommand("evolve", _evolve_parser(start), help="search for settings or a structure")
 
     evaluate = _parser(
         "Measure a run on one split of its data, in nats per image.", "safelight evaluate runs/first --json"
@@ -196,21 +206,67 @@ def _train_parser(start: Start) -> ArgumentParser:
         "(default: a sixth of a named set, else a tenth)",
     )
     model = parser.add_argument_group("The network")
-    model.add_argument(
+    _add_model(model, start)
+    _add_fields(model, start.network, "network.")
+    _add_fields(parser.add_argument_group("The training"), start.training)
+    return parser
+
+
+def _evolve_parser(start: Start) -> ArgumentParser:
+    parser = _parser(
+        "Search for the settings or the structure of an autoencoder by training many of them, on one thread "
+        "each. Trials are judged on validation images; only the winner is measured on the test images.",
+        "safelight evolve mnist --model conv-vae --population 30 --generations 12 --out runs/evo",
+        "safelight evolve mnist --space structure --workers 2 --out runs/evo2",
+        "safelight evolve --resume runs/evo --generations 20",
+        "safelight train mnist --config runs/evo/best.json --epochs 30 --out runs/best",
+    )
+    run = parser.add_argument_group("The search")
+    run.add_argument(
+        "data", type=str, nargs="?", default=start.data.source, help="named set, file or folder of images"
+    )
+    run.add_argument("--out", type=str, help="folder to make")
+    run.add_argument("--overwrite", action="store_true", help="replace a search that is in --out")
+    run.add_argument(
+        "--resume", type=str, metavar="SEARCH", help="continue this search, also with more --generations"
+    )
+    run.add_argument(
+        "--config",
+        type=str,
+        metavar="FILE",
+        help="settings of every trial where no gene decides: a run's config.json, or part of one",
+    )
+    _add_model(run, start)
+    _add_fields(run, start.search)
+    where = parser.add_argument_group("Where trials run")
+    where.add_argument("--workers", type=int, help="trials at a time; by default one a core")
+    where.add_argument(
+        "--engine",
+        choices=("local", "dask", "ray"),
+        default="local",
+        help="processes of this machine, or a cluster; both clusters trust their network (default: local)",
+    )
+    where.add_argument(
+        "--address",
+        type=str,
+        help="of the cluster, such as tcp://host:8786; without it, workers are started on this machine",
+    )
+    return parser
+
+
+def _add_model(group: Any, start: Start) -> None:
+    group.add_argument(
         "--model",
         choices=tuple(NETWORK_CONFIGS),
         default=start.model,
         help=f"kind of network (default: {start.model})",
     )
-    model.add_argument(
+    group.add_argument(
         "--likelihood",
         choices=LIKELIHOODS,
         default=start.likelihood,
         help=f"what the decoder's output means (default: {start.likelihood})",
     )
-    _add_fields(model, start.network, "network.")
-    _add_fields(parser.add_argument_group("The training"), start.training)
-    return parser
 
 
 def _parser(description: str, *examples: str) -> ArgumentParser:
@@ -232,10 +288,14 @@ def _add_fields(group: Any, config: Any, prefix: str = "") -> None:
         kind: dict[str, Any] = {"type": hint, "metavar": name.upper()}
         if get_origin(hint) is Literal:
             kind = {"choices": get_args(hint)}
-        elif get_origin(hint) is tuple:
+        elif hint == tuple[int, ...]:
             kind = {"type": _numbers, "metavar": "N,N,..."}
+        elif hint == tuple[str, ...]:
+            kind = {"type": _words, "metavar": "NAME,..."}
+        elif hint is bool:
+            kind = {"action": "store_true"}
         shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        suffix = "" if default is None else f" (default: {shown})"
+        suffix = "" if default in (None, (), False) else f" (default: {shown})"
         option = f"--{prefix}{name.replace('_', '-')}"
         group.add_argument(option, default=default, help=f"{described[name]}{suffix}", **kind)
 
@@ -247,6 +307,10 @@ def _numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers such as 32,64, got {value}") from None
+
+
+def _words(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else tuple(value.split(","))
 
 
 def _count(value: str | int) -> int:
@@ -289,29 +353,32 @@ def _one_line(error: Exception) -> str:
     return text.replace(". Got value: ", ", got ")
 
 
-def refuse_changes(options: Namespace, start: Start) -> None:
-    """Make sure that nothing but the epochs differs from the run that is continued.
+def refuse_changes(verb: str, options: Namespace, start: Start) -> None:
+    """Make sure that nothing but the epochs, or the generations, differs from what is continued.
 
     Raises:
         ConfigError: something does.
     """
-    for name in ("out", "init_from", "config", "overwrite"):
-        if options[name]:
-            raise ConfigError(f"--resume continues a run in its own folder; drop --{name.replace('_', '-')}")
-    expected = {
+    expected: dict[str, Any] = {
         "model": start.model,
         "data": start.data.source,
-        "limit": start.data.limit,
-        "validation": start.data.validation,
         "likelihood": start.likelihood,
-        **{f"network.{name}": value for name, value in dataclasses.asdict(start.network).items()},
-        **dataclasses.asdict(start.training),
     }
+    if verb == "evolve":
+        expected |= dataclasses.asdict(start.search)
+    else:
+        expected |= {"limit": start.data.limit, "validation": start.data.validation}
+        expected |= {f"network.{name}": v for name, v in dataclasses.asdict(start.network).items()}
+        expected |= dataclasses.asdict(start.training)
+    may_change = "generations" if verb == "evolve" else "epochs"
+    for name in ("out", "init_from", "config", "overwrite"):
+        if options.get(name):
+            raise ConfigError(f"--resume continues in its own folder; drop --{name.replace('_', '-')}")
     for name, value in expected.items():
-        if name != "epochs" and options[name] != value:
+        if name != may_change and options[name] != value:
             raise ConfigError(
-                f"--resume: expected the run's own {name.replace('_', '-')} ({value}), got {options[name]}; "
-                "only --epochs may change, or train a new run"
+                f"--resume: expected its own {name.replace('_', '-')} ({value}), got {options[name]}; "
+                f"only --{may_change} may change, or begin anew"
             )
 
 

@@ -9,43 +9,26 @@ after it is written again, to the same bits, by the one that continues.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
-import filelock
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from safelight.config import FORMAT_VERSION, RunConfig, from_dict, to_dict
-from safelight.errors import ConfigError, RunError
-from safelight.files import write_atomically
+from safelight.config import RunConfig
+from safelight.errors import RunError
+from safelight.folders import CONFIG, MAX_JSON_BYTES, OwnFolder, write_file
 
-__all__ = ["BEST", "INITIAL", "LAST", "RunFolder", "write_file"]
+__all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
 
-CONFIG, LAST, BEST, LOCK = "config.json", "model.safetensors", "best.safetensors", ".lock"
-# The config goes last, so that a clearing that was killed can be repeated.
-OURS = (
-    LAST,
-    BEST,
-    "history.jsonl",
-    "evaluation.json",
-    "report.html",
-    "figures",
-    "state",
-    "tensorboard",
-    CONFIG,
-)
+LAST, BEST = "model.safetensors", "best.safetensors"
 INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
-MAX_JSON_BYTES = 1 << 24
 
 
-class RunFolder:
+@final
+class RunFolder(OwnFolder):
     """A run's files.
 
     Args:
@@ -56,92 +39,17 @@ class RunFolder:
         'first'
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the pictures."""
-        return self.path / "figures"
-
-    @contextmanager
-    def create(self, overwrite: bool = False) -> Iterator[None]:
-        """Make the folder, locked and with nothing of ours in it; its config makes it a run.
-
-        Args:
-            overwrite: delete a run that is there; files that are not ours stay.
-
-        Raises:
-            RunError: something else is there, or the folder cannot be written.
-        """
-        self._refuse_occupied(overwrite)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"cannot make the folder {self.path}: {error.strerror}; choose another --out"
-            ) from None
-        with self.locked():
-            self._refuse_occupied(overwrite)  # another process may have been quicker
-            for name in OURS:
-                path = self.path / name
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-            yield
-
-    def _refuse_occupied(self, overwrite: bool) -> None:
-        if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
-            raise RunError(
-                f"expected a new folder, but {self.path} is a link or a file; choose another --out"
-            )
-        if not self.path.exists():
-            return
-        started = {LOCK, "state"}  # what is there before the config
-        others = {p.name for p in self.path.iterdir() if not p.name.endswith(".partial")} - started
-        if not others:
-            return
-        if CONFIG not in others:
-            raise RunError(
-                f"expected a new or empty folder, but {self.path} holds other files; choose another --out"
-            )
-        if not overwrite:
-            raise RunError(
-                f"{self.path} already holds a run; continue it with --resume {self.path}, replace it with "
-                "--overwrite, or choose another --out"
-            )
-        self.read_config()  # only what is surely ours is deleted
-        here = self.path.resolve()
-        if here in (Path.cwd(), *Path.cwd().parents, Path.home(), *Path.home().parents):
-            raise RunError(
-                f"{self.path} holds the current or the home folder and is not deleted; choose another --out"
-            )
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second process from training in the same folder; a killed one leaves no lock behind.
-
-        Raises:
-            RunError: another process is at it, or the folder cannot be written.
-        """
-        lock = filelock.FileLock(self.path / LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise RunError(f"another process is working on {self.path}; wait for it, or stop it") from None
-        except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror}; choose another --out") from None
-        try:
-            for left_over in self.path.rglob(".*.partial"):  # by a command that was killed while writing
-                left_over.unlink(missing_ok=True)
-            yield
-        finally:
-            lock.release()
-
-    def write_config(self, config: RunConfig) -> None:
-        """Write config.json."""
-        write_file(self.path / CONFIG, json.dumps(to_dict(config), indent=2) + "\n")
+    files = (
+        LAST,
+        BEST,
+        "history.jsonl",
+        "evaluation.json",
+        "report.html",
+        "figures",
+        "state",
+        "tensorboard",
+        CONFIG,
+    )
 
     def read_config(self) -> RunConfig:
         """Read and check config.json.
@@ -149,33 +57,7 @@ class RunFolder:
         Raises:
             RunError: there is none, or it is not one of ours.
         """
-        path = self.path / CONFIG
-        if not self.path.is_dir():
-            raise RunError(
-                f"expected a run folder, but {self.path} is not a folder; see safelight train --help"
-            )
-        if not path.is_file():
-            raise RunError(
-                f"expected a run folder, but {self.path} has no config.json; see safelight train --help"
-            )
-        try:
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise ValueError("it is too large")
-            values = json.loads(path.read_text(encoding="utf-8"))
-            version = values.get("format_version")
-        except OSError as error:
-            raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise RunError(f"{path} cannot be read as a run's settings: {error}; train again") from None
-        if version != FORMAT_VERSION:
-            raise RunError(
-                f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "
-                "use the version of safelight that wrote it"
-            )
-        try:
-            return from_dict(RunConfig, values, str(path))
-        except ConfigError as error:
-            raise RunError(str(error)) from None
+        return self._read_config(RunConfig)
 
     def write_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
         """Write a network's weights, and its loss's under "loss."."""
@@ -296,17 +178,3 @@ class RunFolder:
             ) from None
         except (safetensors.SafetensorError, OSError) as error:
             raise RunError(f"{path} is truncated or no safetensors file ({error}); train again") from None
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a run's file atomically.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written.
-    """
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
-        ) from None

@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from safelight.folders import write_file
 from safelight.reporting.summary import Epoch, Summary
-from safelight.run_folder import write_file
 
 __all__ = [
     "DARK",

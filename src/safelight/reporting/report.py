@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from safelight.errors import RunError
+from safelight.folders import write_file
 from safelight.reporting.charts import DARK, LIGHT, kl_chart, loss_chart, parts_chart, write_both
 from safelight.reporting.pictures import png
 from safelight.reporting.sheets import (
@@ -23,7 +24,7 @@ from safelight.reporting.sheets import (
     write_animation,
 )
 from safelight.reporting.summary import Summary, summarize
-from safelight.run_folder import RunFolder, write_file
+from safelight.run_folder import RunFolder
 
 __all__ = ["write_report"]
 

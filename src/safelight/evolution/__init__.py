@@ -1,0 +1,1 @@
+"""Evolving settings and structures: genes, the algorithms over them, the search that trains them."""

@@ -1,0 +1,245 @@
+"""Where trials run: processes of this machine, a Dask or a Ray cluster, all behind the standard executor.
+
+An engine gives `submit(task)`, which answers with a `concurrent.futures.Future`. Dask and Ray trust whoever
+reaches their ports; use them in a network that you trust.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, TimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safelight.errors import ConfigError
+from safelight.evolution.trial import Material, Outcome, Task, evaluate
+
+__all__ = ["ENGINES", "Engine", "LocalExecutor", "open_engine"]
+
+T = TypeVar("T")
+RETRIES = 2  # of a trial whose worker died
+GRACE = 30.0  # seconds that a trial has to notice that its time is up
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Something that runs trials.
+
+    Attributes:
+        executor: where they run.
+        material: what the executor hands to `evaluate` for the images.
+        workers: trials at a time.
+    """
+
+    executor: Executor
+    material: Any
+    workers: int
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        """Start a trial; its future holds an outcome even where the worker died."""
+        return self.executor.submit(evaluate, self.material, task)
+
+
+@contextmanager
+def open_engine(name: str, material: Material, workers: int, address: str | None = None) -> Iterator[Engine]:
+    """Start an engine, or connect to a cluster, for as long as the block runs.
+
+    Args:
+        name: local, dask or ray.
+        material: the images; handed to every worker once.
+        workers: processes to start here; a cluster that is connected to has its own number.
+        address: of a cluster's scheduler; without one, dask and ray start workers on this machine.
+
+    Raises:
+        ConfigError: an unknown engine, one that is not installed, or a cluster that does not answer.
+    """
+    with ENGINES[name](material, workers, address) as engine:
+        yield engine
+
+
+@contextmanager
+def _local(material: Material, workers: int, address: str | None) -> Iterator[Engine]:
+    with tempfile.TemporaryDirectory(prefix="safelight-") as name:
+        material.save(Path(name))
+        executor = LocalExecutor(workers)
+        try:
+            yield Engine(executor, (Path(name), material.train.value_range), workers)
+        except BaseException:
+            executor.shutdown(wait=False)
+            raise
+        executor.shutdown()
+
+
+class LocalExecutor(Executor):
+    """Processes of this machine, each a pool of its own, so that one that dies takes down nothing else.
+
+    A task whose process died is tried again in a new one, at most twice. Processes end with this one, however
+    it ends.
+
+    Args:
+        workers: number of processes.
+
+    Example:
+        >>> with LocalExecutor(1) as executor:
+        ...     executor.submit(pow, 2, 10).result()
+        1024
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trial")
+        self._own = threading.local()  # each thread has one process
+        self._pools: list[tuple[ProcessPoolExecutor, int]] = []
+        self._closing = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run a function in the next process that is free."""
+        return self._threads.submit(self._run, fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes; without waiting, at once."""
+        self._closing = True
+        if not wait:
+            for _, pid in self._pools:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._threads.shutdown(wait=True, cancel_futures=cancel_futures)
+        for pool, _ in self._pools:
+            pool.shutdown(wait=True)
+
+    def _run(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        for attempt in range(RETRIES + 1):
+            pool, pid = self._pool()
+            try:
+                return pool.submit(fn, *args, **kwargs).result(self._limit(args))
+            except TimeoutError:  # it hangs where no step ends
+                os.kill(pid, signal.SIGKILL)
+                self._drop(pool, pid)
+                raise
+            except BrokenProcessPool:
+                self._drop(pool, pid)
+                if attempt == RETRIES or self._closing:
+                    raise
+        raise AssertionError
+
+    def _pool(self) -> tuple[ProcessPoolExecutor, int]:
+        if getattr(self._own, "pool", None) is None:
+            spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
+            pool = ProcessPoolExecutor(1, spawn, _start_worker)
+            self._own.pool = pool, pool.submit(os.getpid).result()
+            self._pools.append(self._own.pool)
+        found: tuple[ProcessPoolExecutor, int] = self._own.pool
+        return found
+
+    def _drop(self, pool: ProcessPoolExecutor, pid: int) -> None:
+        self._own.pool = None
+        self._pools.remove((pool, pid))
+        pool.shutdown(wait=True)
+
+    @staticmethod
+    def _limit(args: tuple[Any, ...]) -> float | None:
+        seconds = next((task.seconds for task in args if isinstance(task, Task)), None)
+        return None if seconds is None else seconds + GRACE
+
+
+def _start_worker() -> None:
+    """In a new process: leave Ctrl-C to the parent, and die with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _optional(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f"--engine {extra}: {module} is not installed; pip install 'safelight[{extra}]'"
+        ) from None
+
+
+@contextmanager
+def _dask(material: Material, workers: int, address: str | None) -> Iterator[Engine]:
+    distributed = _optional("distributed", "dask")
+    with contextlib.ExitStack() as stack:
+        cluster: Any = address
+        if address is None:
+            cluster = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+                )
+            )
+        try:
+            client = stack.enter_context(distributed.Client(cluster, timeout="10s"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--address: expected a Dask scheduler such as tcp://host:8786, but {address} does not "
+                f"answer ({type(error).__name__})"
+            ) from None
+        count = len(client.scheduler_info(n_workers=-1)["workers"])
+        if count == 0:
+            raise ConfigError(f"--address: the scheduler at {address} has no workers; start some")
+        shared = client.scatter(material, broadcast=True)
+        yield Engine(client.get_executor(retries=RETRIES, pure=False), shared, count)
+
+
+@contextmanager
+def _ray(material: Material, workers: int, address: str | None) -> Iterator[Engine]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = _optional("ray", "ray")
+    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    try:
+        if address is None:
+            ray.init(num_cpus=workers, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        else:
+            where = urllib.parse.urlsplit(address if "//" in address else f"//{address}")
+            # Ray itself would wait for minutes.
+            socket.create_connection((where.hostname, where.port), timeout=10).close()
+            ray.init(address=address, **quiet)
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"--address: expected a Ray cluster such as ray://host:10001, but {address} does not answer "
+            f"({type(error).__name__})"
+        ) from None
+    try:
+        count = int(ray.cluster_resources().get("CPU", 1))
+        yield Engine(_RayExecutor(ray), ray.put(material), count)
+    finally:
+        ray.shutdown()
+
+
+class _RayExecutor(Executor):
+    """Ray's tasks as futures; Ray itself tries again where a worker died."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run a function on the cluster; references among its arguments arrive as what they stand for."""
+        remote = self._ray.remote(num_cpus=1, max_retries=RETRIES)(fn)
+        future: Future[T] = remote.remote(*args, **kwargs).future()
+        return future
+
+
+ENGINES: dict[str, Callable[[Material, int, str | None], contextlib.AbstractContextManager[Engine]]] = {
+    "local": _local,
+    "dask": _dask,
+    "ray": _ray,
+}

@@ -1,0 +1,354 @@
+"""Algorithms that ask which genotypes to try and are told what came of them.
+
+They know a space of genes, and neither networks nor files; asking and telling in the same order with the same
+seed gives the same questions, which is how a search is continued.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from safelight.errors import ConfigError
+from safelight.evolution.genome import Genotype, Space, Values
+
+__all__ = [
+    "Algorithm",
+    "GeneticAlgorithm",
+    "Individual",
+    "RandomSearch",
+    "Truncation",
+    "initial_design",
+    "order",
+]
+
+Fitness = tuple[float, ...]
+Units = NDArray[np.float64]
+
+ATTEMPTS = 100  # at a genotype that was not tried yet
+
+
+@dataclass(frozen=True)
+class Individual:
+    """A genotype to try, and where it came from.
+
+    Attributes:
+        genotype: one number in [0, 1] a gene, repaired.
+        origin: known, latin-hypercube, offspring, immigrant or sampler.
+        parents: numbers of the individuals that it came from, counted from 0 as they were asked for.
+    """
+
+    genotype: Genotype
+    origin: str
+    parents: tuple[int, ...] = ()
+
+
+class Algorithm(ABC):
+    """Something to ask for individuals and to tell how they did; lower fitness is better."""
+
+    @abstractmethod
+    def ask(self) -> list[Individual]:
+        """The next individuals, none of them asked for before; empty once a small space is used up."""
+
+    @abstractmethod
+    def tell(self, fitnesses: Sequence[Fitness]) -> None:
+        """What came of those just asked for, in their order; infinite for one that failed."""
+
+
+def key_of(space: Space, genotype: Genotype) -> tuple[tuple[str, object], ...]:
+    """What makes two genotypes the same: the values that act."""
+    return tuple(space.decode(genotype).items())
+
+
+def initial_design(space: Space, count: int, seed: int, known: Sequence[Values] = ()) -> list[Individual]:
+    """Individuals to start from: known good ones, then a Latin hypercube (McKay et al. 1979).
+
+    Args:
+        space: the genes.
+        count: number of individuals; fewer come back from a space that has fewer.
+        seed: fixes the hypercube.
+        known: values that have proved good; genes that they do not name take the middle of their range.
+
+    Example:
+        >>> from safelight.evolution.genome import Gene
+        >>> design = initial_design(Space({"training.lr": Gene("float", 0.0, 1.0)}), 4, seed=0)
+        >>> sorted(int(4 * individual.genotype[0]) for individual in design)
+        [0, 1, 2, 3]
+    """
+    rng = np.random.default_rng(seed)
+    rest = max(0, count - len(known))
+    hypercube = qmc.LatinHypercube(len(space), rng=rng).random(rest) if rest else []
+    chosen = [
+        *(Individual(space.repair(space.encode(values)), "known") for values in known),
+        *(Individual(space.repair(tuple(map(float, units))), "latin-hypercube") for units in hypercube),
+    ][:count]
+    design: list[Individual] = []
+    seen: set[object] = set()
+    for individual in chosen:
+        for _ in range(ATTEMPTS):
+            key = key_of(space, individual.genotype)
+            if key not in seen:
+                seen.add(key)
+                design.append(individual)
+                break
+            units = tuple(map(float, rng.random(len(space))))
+            individual = Individual(space.repair(units), "immigrant")
+    return design
+
+
+def order(fitnesses: Sequence[Fitness]) -> list[int]:
+    """Indices from best to worst: by Pareto front, then the loneliest of a front first, then by age.
+
+    With one objective a front is a value. Deb et al. (2002), sections III.A and III.B.
+
+    Example:
+        >>> order([(3.0,), (1.0,), (2.0,)])
+        [1, 2, 0]
+        >>> order([(2.0, 2.0), (1.0, 3.0), (3.0, 1.0), (3.0, 3.0)])
+        [1, 2, 0, 3]
+    """
+    values = np.array(fitnesses, float)
+    left = np.arange(len(values))
+    ranking: list[int] = []
+    while len(left):
+        front = values[left]
+        no_worse = (front[:, None] <= front[None]).all(2)
+        better = (front[:, None] < front[None]).any(2)
+        is_front = ~(no_worse & better).any(0)
+        members = left[is_front]
+        lonely = _crowding(values[members])
+        ranking += [int(members[i]) for i in np.argsort(-lonely, kind="stable")]
+        left = left[~is_front]
+    return ranking
+
+
+def _crowding(front: Units) -> Units:
+    """How far apart each point's neighbours are along its front, summed over the objectives."""
+    distance = np.zeros(len(front))
+    for column in front.T:
+        along = np.argsort(column, kind="stable")
+        if not column[along[0]] < column[along[-1]] < math.inf:
+            continue
+        span = column[along[-1]] - column[along[0]]
+        distance[along[[0, -1]]] = math.inf
+        distance[along[1:-1]] += (column[along[2:]] - column[along[:-2]]) / span
+    return distance
+
+
+class _Generational(Algorithm, ABC):
+    """Generations of one size, of which the best ever seen survive with the fitness that they had.
+
+    Args:
+        space: the genes.
+        population: individuals a generation.
+        seed: fixes everything.
+        start: the first generation.
+        objectives: number of values that a fitness has; any number is the same to it.
+    """
+
+    survivors: ClassVar[float]  # how many of all so far are parents, as a share of the population
+    immigrants: ClassVar[float]  # share of a generation drawn afresh
+
+    def __init__(
+        self, space: Space, population: int, seed: int, start: Sequence[Individual], objectives: int = 1
+    ) -> None:
+        if population < 2:
+            raise ConfigError(f"population: expected at least 2, got {population}")
+        self.space = space
+        self.population = population
+        self.rng = np.random.default_rng((seed, 1))  # not the design's numbers again
+        self.is_ordered = np.array([gene.is_ordered for gene in space.genes.values()])
+        self._start = list(start)
+        self._asked: list[Individual] = []
+        self._told: list[Fitness] = []
+        self._seen = {key_of(space, individual.genotype) for individual in start}
+
+    def ask(self) -> list[Individual]:
+        """The start, then generations of offspring and immigrants."""
+        new = self._start
+        if self._asked:
+            count = max(2, round(self.population * self.survivors))
+            elders = [i for i in order(self._told)[:count] if self._told[i][0] < math.inf]
+            drawn = round(self.population * self.immigrants) if len(elders) > 1 else self.population
+            asked = [self._unseen(elders if i >= drawn else []) for i in range(self.population)]
+            new = [individual for individual in asked if individual]
+        self._asked += new
+        return new
+
+    def tell(self, fitnesses: Sequence[Fitness]) -> None:
+        """Remember them; nothing is ever evaluated again."""
+        self._told += fitnesses
+
+    def _unseen(self, elders: list[int]) -> Individual | None:
+        """A child of the elders, if there are any, or a stranger; None when all seems to be tried."""
+        for attempt in range(2 * ATTEMPTS):
+            parents: tuple[int, ...] = ()
+            if elders and attempt < ATTEMPTS:
+                parents = self._couple(elders)
+                units = self._breed(*(np.array(self._asked[i].genotype) for i in parents))
+            else:
+                units = self.rng.random(len(self.space))
+            genotype = self.space.repair(tuple(map(float, units)))
+            key = key_of(self.space, genotype)
+            if key not in self._seen:
+                self._seen.add(key)
+                return Individual(genotype, "offspring" if parents else "immigrant", parents)
+        return None
+
+    @abstractmethod
+    def _couple(self, elders: list[int]) -> tuple[int, int]:
+        """Two parents out of the survivors' numbers, which come best first."""
+
+    @abstractmethod
+    def _breed(self, a: Units, b: Units) -> Units:
+        """A child of two genotypes."""
+
+
+@final
+class GeneticAlgorithm(_Generational):
+    """A (μ+λ) genetic algorithm: tournaments, simulated binary crossover, polynomial mutation.
+
+    Categories cross uniformly and mutate to any other.
+
+    Example:
+        >>> from safelight.evolution.genome import Gene
+        >>> space = Space({name: Gene("float", 0.0, 1.0) for name in ("training.gamma", "training.warmup")})
+        >>> algorithm = GeneticAlgorithm(space, 10, seed=0, start=initial_design(space, 10, seed=0))
+        >>> best = []
+        >>> for generation in range(12):
+        ...     points = [space.decode(i.genotype) for i in algorithm.ask()]
+        ...     fitnesses = [sum((v - 0.3) ** 2 for v in point.values()) for point in points]
+        ...     algorithm.tell([(f,) for f in fitnesses])
+        ...     best.append(min(fitnesses))
+        >>> min(best) < 1e-3 < best[0]
+        True
+    """
+
+    survivors = 0.5
+    immigrants = 0.1
+    tournament: ClassVar[int] = 2
+    crossover_rate: ClassVar[float] = 0.9
+    crossover_index: ClassVar[float] = 5.0
+    mutation_index: ClassVar[float] = 10.0
+
+    def _couple(self, elders: list[int]) -> tuple[int, int]:
+        first = self._winner(elders)
+        return first, self._winner([i for i in elders if i != first])
+
+    def _winner(self, elders: list[int]) -> int:
+        return elders[int(self.rng.integers(len(elders), size=self.tournament).min())]
+
+    def _breed(self, a: Units, b: Units) -> Units:
+        child = a
+        if self.rng.random() < self.crossover_rate:
+            from_a = self.rng.random(len(a)) < 0.5
+            crossed = simulated_binary_crossover(a, b, self.crossover_index, self.rng)
+            child = np.where(self.is_ordered, crossed, np.where(from_a, a, b))
+        hit = self.rng.random(len(child)) < 1 / len(child)
+        moved = polynomial_mutation(child, self.mutation_index, self.rng)
+        other = self.rng.random(len(child))
+        return np.where(hit, np.where(self.is_ordered, moved, other), child)
+
+
+def simulated_binary_crossover(a: Units, b: Units, index: float, rng: np.random.Generator) -> Units:
+    """A child whose genes lie near one of its parents', in [0, 1].
+
+    Deb & Agrawal (1995), in the form of Deb et al. (2002) that keeps to a range: the spread of children
+    around their parents' middle is as wide as with one-point crossover of bits. Half of the genes are
+    crossed.
+
+    Args:
+        a: (D,) genotype.
+        b: (D,) genotype.
+        index: the greater, the nearer are children to their parents.
+        rng: source of the numbers.
+    """
+    near, far = np.minimum(a, b), np.maximum(a, b)
+    crosses = (far - near > 1e-12) & (rng.random(len(a)) < 0.5)
+    gap = np.where(crosses, far - near, 1.0)
+    is_low, u = rng.random(len(a)) < 0.5, rng.random(len(a))
+    room = np.where(is_low, near, 1 - far)  # to that end of the range
+    alpha = 2 - (1 + 2 * room / gap) ** -(index + 1)
+    contracting, expanding = u * alpha, 1 / np.maximum(2 - u * alpha, 1e-12)
+    spread = np.where(u <= 1 / alpha, contracting, expanding) ** (1 / (index + 1))
+    child = (near + far) / 2 + np.where(is_low, -0.5, 0.5) * spread * gap
+    return np.where(crosses, np.clip(child, 0, 1), np.where(is_low, a, b))
+
+
+def polynomial_mutation(x: Units, index: float, rng: np.random.Generator) -> Units:
+    """Every gene moved within [0, 1]; Deb & Goyal (1996), in the form of Deb et al. (2002) for a range.
+
+    Args:
+        x: (D,) genotype.
+        index: the greater, the smaller the step.
+        rng: source of the numbers.
+    """
+    u, power = rng.random(len(x)), index + 1
+    down = (2 * u + (1 - 2 * u) * (1 - x) ** power) ** (1 / power) - 1
+    up = 1 - (2 * (1 - u) + (2 * u - 1) * x**power) ** (1 / power)
+    return np.clip(x + np.where(u < 0.5, down, up), 0, 1)
+
+
+@final
+class Truncation(_Generational):
+    """The original report's operators, kept for comparison.
+
+    The best 30% survive, random couples of them cross uniformly, and a gene mutates with probability 0.2 by a
+    normal step as wide as its parents differ; unlike there, the step never falls below a floor and nothing
+    that survives is evaluated again.
+
+    Example:
+        >>> from safelight.evolution.genome import Gene
+        >>> space = Space({"training.gamma": Gene("float", 0.0, 1.0)})
+        >>> algorithm = Truncation(space, 4, seed=0, start=initial_design(space, 4, seed=0))
+        >>> algorithm.tell([(i.genotype[0],) for i in algorithm.ask()])
+        >>> [individual.origin for individual in algorithm.ask()]
+        ['offspring', 'offspring', 'offspring', 'offspring']
+    """
+
+    survivors = 0.3
+    immigrants = 0.1
+    mutation_rate: ClassVar[float] = 0.2
+    least_step: ClassVar[float] = 0.05
+
+    def _couple(self, elders: list[int]) -> tuple[int, int]:
+        first, second = self.rng.choice(elders, 2, replace=False)
+        return int(first), int(second)
+
+    def _breed(self, a: Units, b: Units) -> Units:
+        child = np.where(self.rng.random(len(a)) < 0.5, a, b)
+        hit = self.rng.random(len(child)) < self.mutation_rate
+        step = self.rng.normal(size=len(child)) * np.maximum(np.abs(a - b), self.least_step)
+        other = self.rng.random(len(child))
+        moved = np.clip(child + step, 0, 1)
+        return np.where(hit, np.where(self.is_ordered, moved, other), child)
+
+
+@final
+class RandomSearch(_Generational):
+    """Every individual drawn afresh from the whole space (Bergstra & Bengio 2012).
+
+    Example:
+        >>> from safelight.evolution.genome import Gene
+        >>> space = Space({"training.gamma": Gene("float", 0.0, 1.0)})
+        >>> algorithm = RandomSearch(space, 3, seed=0, start=initial_design(space, 3, seed=0))
+        >>> algorithm.tell([(1.0,) for _ in algorithm.ask()])
+        >>> [individual.origin for individual in algorithm.ask()]
+        ['immigrant', 'immigrant', 'immigrant']
+    """
+
+    survivors = 0.0
+    immigrants = 1.0
+
+    def _couple(self, elders: list[int]) -> tuple[int, int]:
+        raise AssertionError("a random search has no couples")
+
+    def _breed(self, a: Units, b: Units) -> Units:
+        raise AssertionError("a random search has no children")

@@ -1,0 +1,202 @@
+"""The record of a search: an Optuna study in SQLite, which one process writes.
+
+A trial is there from the moment it was asked for, with all its values, so that a search that was killed finds
+what it had begun. Trials are numbered as an algorithm asks for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from safelight.errors import RunError
+from safelight.evolution.genome import Space, Values
+from safelight.evolution.samplers import distribution_of
+
+__all__ = ["Ledger", "Trial", "table_hash", "trials_of"]
+
+NAME = "safelight"
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the record.
+
+    Attributes:
+        number: counted from 0.
+        values: of the genes that act.
+        origin: known, latin-hypercube, offspring, immigrant or sampler.
+        parents: numbers of the trials that it came from.
+        fitness: its objectives, or None where it failed or is not done.
+        failure: why it failed.
+        losses: validation loss by number of epochs, in nats per image.
+        parameters: of its network.
+        seconds: it took.
+        curve: training losses at the checkpoints of its schedule.
+        is_done: whether it is finished, well or not.
+    """
+
+    number: int
+    values: Values
+    origin: str
+    parents: tuple[int, ...]
+    fitness: tuple[float, ...] | None
+    failure: str | None
+    losses: dict[int, float]
+    parameters: int
+    seconds: float
+    curve: tuple[float, ...]
+    is_done: bool
+
+    @property
+    def rank_by(self) -> tuple[float, ...]:
+        """What an algorithm is told: its objectives, infinite where it failed."""
+        return self.fitness if self.fitness is not None else (math.inf,)
+
+
+class Ledger:
+    """The study of one search.
+
+    Args:
+        path: the SQLite file; made if missing.
+        space: the genes.
+        fingerprint: of everything that the losses follow from.
+        objectives: number of values a trial has.
+
+    Raises:
+        RunError: the file is no study of ours, belongs to another search, or cannot be written.
+    """
+
+    def __init__(self, path: Path, space: Space, fingerprint: str, objectives: int = 1) -> None:
+        self.space = space
+        self._storage, self._study = _open(path, objectives)
+        with _spoken(path):
+            found = self._study.user_attrs.setdefault("fingerprint", None)
+            if found is None:
+                self._study.set_user_attr("fingerprint", fingerprint)
+            while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                self._study.ask()  # for one that was killed before it could
+            self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
+        self._path = path
+        if found not in (None, fingerprint):
+            raise RunError(
+                f"{path}: expected trials of the same space, data, seed and versions, got another search's; "
+                "use the versions in its config.json, or search anew"
+            )
+
+    def trials(self) -> list[Trial]:
+        """All rows in the order of their numbers."""
+        return [_row(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def trial(self, number: int) -> Trial:
+        """One row."""
+        return _row(self._storage.get_trial(self._ids[number]))
+
+    def ask(self, values: Values, origin: str, parents: Sequence[int]) -> int:
+        """Enter a trial that is about to run; its number."""
+        with _spoken(self._path):
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=dict(values),
+                    distributions={name: distribution_of(self.space.genes[name]) for name in values},
+                    user_attrs={"origin": origin, "parents": list(parents)},
+                )
+            )
+            trial = self._study.ask()  # all its values are there before it runs; a bare ask leaves a gap
+        self._ids[trial.number] = trial._trial_id
+        return trial.number
+
+    def report(self, number: int, epochs: int, loss: float) -> None:
+        """Enter a trial's validation loss after so many epochs."""
+        with _spoken(self._path):
+            self._storage.set_trial_intermediate_value(self._ids[number], epochs, loss)
+
+    def note(self, number: int, **about: Any) -> None:
+        """Keep something beside a trial that is not closed yet."""
+        with _spoken(self._path):
+            for name, value in about.items():
+                self._storage.set_trial_user_attr(self._ids[number], name, value)
+
+    def tell(self, number: int, fitness: Sequence[float] | None, failure: str | None = None) -> None:
+        """Close a trial with its objectives, or with why it failed."""
+        if fitness is None:
+            self.note(number, failure=failure)
+        with _spoken(self._path):
+            if fitness is None:
+                self._study.tell(number, state=TrialState.FAIL)
+            else:
+                self._study.tell(number, list(fitness))
+
+
+def trials_of(path: Path, objectives: int = 1) -> list[Trial]:
+    """The rows of a study's file.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not path.exists():
+        raise RunError(f"expected a search's study in {path}, but there is none; see safelight evolve --help")
+    return [_row(trial) for trial in _open(path, objectives)[1].get_trials(deepcopy=False)]
+
+
+def table_hash(trials: Sequence[Trial]) -> str:
+    """SHA-256 over everything in the table that is not a time."""
+    rows = [
+        [t.number, t.values, t.origin, t.parents, t.fitness, t.failure, sorted(t.losses.items()), t.curve]
+        for t in sorted(trials, key=lambda t: t.number)
+    ]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _open(path: Path, objectives: int) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
+    with _spoken(path):
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}}
+        )
+        study = optuna.create_study(
+            storage=storage, study_name=NAME, directions=["minimize"] * objectives, load_if_exists=True
+        )
+    return storage, study
+
+
+@contextmanager
+def _spoken(path: Path) -> Iterator[None]:
+    """Whatever the database says, in one line."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        detail = " ".join(str(error.__cause__ or error).split())[:160]
+        raise RunError(
+            f"{path} cannot be read or written as a study ({detail}); free some space or restore the file, "
+            "then resume"
+        ) from None
+
+
+def _row(trial: FrozenTrial) -> Trial:
+    about = trial.user_attrs
+    is_complete = trial.state == TrialState.COMPLETE
+    return Trial(
+        number=trial.number,
+        values=dict(trial.params),
+        origin=about.get("origin", ""),
+        parents=tuple(about.get("parents", ())),
+        fitness=tuple(trial.values) if is_complete and trial.values else None,
+        failure=about.get("failure"),
+        losses=dict(trial.intermediate_values),
+        parameters=about.get("parameters", 0),
+        seconds=about.get("seconds", 0.0),
+        curve=tuple(about.get("curve", ())),
+        is_done=trial.state.is_finished(),
+    )

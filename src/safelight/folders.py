@@ -1,0 +1,173 @@
+"""Folders that hold what one command made: made whole, locked while they are written, deleted with care."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import filelock
+
+from safelight.config import FORMAT_VERSION, from_dict, to_dict
+from safelight.errors import ConfigError, RunError
+from safelight.files import write_atomically
+
+__all__ = ["CONFIG", "MAX_JSON_BYTES", "OwnFolder", "write_file"]
+
+CONFIG, LOCK = "config.json", ".lock"
+MAX_JSON_BYTES = 1 << 24
+
+T = TypeVar("T")
+
+
+class OwnFolder(ABC):
+    """A folder of ours: its config.json makes it one, and goes last when it is deleted.
+
+    Args:
+        path: the folder; it need not exist before `create`.
+    """
+
+    files: ClassVar[tuple[str, ...]]  # what is ours in it, its config last
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "figures"
+
+    @abstractmethod
+    def read_config(self) -> object:
+        """Read and check config.json.
+
+        Raises:
+            RunError: there is none, or it is not one of ours.
+        """
+
+    @contextmanager
+    def create(self, overwrite: bool = False) -> Iterator[None]:
+        """Make the folder, locked and with nothing of ours in it; its config makes it a run.
+
+        Args:
+            overwrite: delete a run that is there; files that are not ours stay.
+
+        Raises:
+            RunError: something else is there, or the folder cannot be written.
+        """
+        self._refuse_occupied(overwrite)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"cannot make the folder {self.path}: {error.strerror}; choose another --out"
+            ) from None
+        with self.locked():
+            self._refuse_occupied(overwrite)  # another process may have been quicker
+            for name in self.files:
+                path = self.path / name
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            yield
+
+    def _refuse_occupied(self, overwrite: bool) -> None:
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+            raise RunError(
+                f"expected a new folder, but {self.path} is a link or a file; choose another --out"
+            )
+        if not self.path.exists():
+            return
+        started = {LOCK, "state"}  # what is there before the config
+        others = {p.name for p in self.path.iterdir() if not p.name.endswith(".partial")} - started
+        if not others:
+            return
+        if CONFIG not in others:
+            raise RunError(
+                f"expected a new or empty folder, but {self.path} holds other files; choose another --out"
+            )
+        if not overwrite:
+            raise RunError(
+                f"{self.path} already holds a run; continue it with --resume {self.path}, replace it with "
+                "--overwrite, or choose another --out"
+            )
+        self.read_config()  # only what is surely ours is deleted
+        here = self.path.resolve()
+        if here in (Path.cwd(), *Path.cwd().parents, Path.home(), *Path.home().parents):
+            raise RunError(
+                f"{self.path} holds the current or the home folder and is not deleted; choose another --out"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from training in the same folder; a killed one leaves no lock behind.
+
+        Raises:
+            RunError: another process is at it, or the folder cannot be written.
+        """
+        lock = filelock.FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise RunError(f"another process is working on {self.path}; wait for it, or stop it") from None
+        except OSError as error:
+            raise RunError(f"cannot write to {self.path}: {error.strerror}; choose another --out") from None
+        try:
+            for left_over in self.path.rglob(".*.partial"):  # by a command that was killed while writing
+                left_over.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
+
+    def write_config(self, config: Any) -> None:
+        """Write config.json from a config dataclass."""
+        write_file(self.path / CONFIG, json.dumps(to_dict(config), indent=2) + "\n")
+
+    def _read_config(self, cls: type[T]) -> T:
+        path = self.path / CONFIG
+        if not self.path.is_dir():
+            raise RunError(
+                f"expected a run folder, but {self.path} is not a folder; see safelight train --help"
+            )
+        if not path.is_file():
+            raise RunError(
+                f"expected a run folder, but {self.path} has no config.json; see safelight train --help"
+            )
+        try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError("it is too large")
+            values = json.loads(path.read_text(encoding="utf-8"))
+            version = values.get("format_version")
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise RunError(f"{path} cannot be read as a run's settings: {error}; train again") from None
+        if version != FORMAT_VERSION:
+            raise RunError(
+                f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "
+                "use the version of safelight that wrote it"
+            )
+        try:
+            return from_dict(cls, values, str(path))
+        except ConfigError as error:
+            raise RunError(str(error)) from None
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a run's file atomically.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
+        ) from None

@@ -1,0 +1,209 @@
+"""Asking and telling: operators by their known properties, algorithms on landscapes of known shape."""
+
+import math
+
+import numpy as np
+import pytest
+
+from safelight.errors import ConfigError
+from safelight.evolution.genetic import (
+    GeneticAlgorithm,
+    RandomSearch,
+    Truncation,
+    initial_design,
+    key_of,
+    order,
+    polynomial_mutation,
+    simulated_binary_crossover,
+)
+from safelight.evolution.genome import Gene, Space
+from safelight.evolution.samplers import nsga2, tpe
+
+SPACE = Space(
+    {
+        "training.lr": Gene("log-float", 1e-6, 1.0),
+        "training.gamma": Gene("float", 0.0, 1.0),
+        "training.batch_size": Gene("integer", 10, 128),
+        "network.activation": Gene("categorical", choices=("relu", "silu", "gelu", "elu")),
+    }
+)
+MAKERS = {
+    "ga": GeneticAlgorithm,
+    "truncation": Truncation,
+    "random": RandomSearch,
+    "nsga2": nsga2,
+    "tpe": tpe,
+}
+
+
+def loss(values) -> float:
+    """A valley: one rate, a decay, a size and an activation are best."""
+    near = (
+        (math.log10(values["training.lr"]) + 2) ** 2
+        + (values["training.gamma"] - 0.3) ** 2
+        + ((values["training.batch_size"] - 40) / 100) ** 2
+    )
+    return near + (values["network.activation"] != "silu")
+
+
+def run(name, seed, generations=8, population=10, space=SPACE, measure=loss):
+    start = initial_design(space, population, seed)
+    algorithm = MAKERS[name](space, population, seed, start)
+    asked, told = [], []
+    for _ in range(generations):
+        individuals = algorithm.ask()
+        fitnesses = [(measure(space.decode(i.genotype)),) for i in individuals]
+        algorithm.tell(fitnesses)
+        asked += individuals
+        told += fitnesses
+    return asked, told
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_same_seed_asks_the_same_questions(name):
+    first, second, other = run(name, 1, 4), run(name, 1, 4), run(name, 2, 4)
+    assert first == second
+    assert first != other
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_nothing_is_asked_twice(name):
+    asked, _ = run(name, 3)
+    assert len(asked) == 80
+    assert len({key_of(SPACE, individual.genotype) for individual in asked}) == 80
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_all_start_from_the_same_individuals(name):
+    assert run(name, 5, 1)[0] == initial_design(SPACE, 10, 5)
+
+
+@pytest.mark.parametrize("name", ["ga", "truncation", "tpe"])
+def test_searching_beats_drawing(name):
+    ours = [min(run(name, seed)[1])[0] for seed in range(12)]
+    drawn = [min(run("random", seed)[1])[0] for seed in range(12)]
+    assert np.median(ours) < 0.5 * np.median(drawn)
+
+
+def test_a_small_space_is_used_up():
+    space = Space({"network.activation": Gene("categorical", choices=("relu", "silu", "elu"))})
+    start = initial_design(space, 10, 0)
+    assert len(start) == 3
+    algorithm = GeneticAlgorithm(space, 10, 0, start)
+    algorithm.tell([(1.0,) for _ in algorithm.ask()])
+    assert algorithm.ask() == []
+
+
+def test_a_latin_hypercube_fills_every_row():
+    design = initial_design(SPACE, 20, 7)
+    for gene in range(3):
+        assert sorted(int(20 * individual.genotype[gene]) for individual in design) == list(range(20))
+
+
+def test_known_values_come_first():
+    known = {"training.lr": 0.01, "training.gamma": 0.5, "training.batch_size": 64}
+    first = initial_design(SPACE, 5, 0, [known])[0]
+    assert first.origin == "known"
+    assert SPACE.decode(first.genotype) == known | {"network.activation": "gelu"}  # the middle of four
+
+
+def test_parents_are_the_best_so_far_and_never_failures():
+    start = initial_design(SPACE, 10, 0)
+    algorithm = GeneticAlgorithm(SPACE, 10, 0, start)
+    algorithm.ask()
+    algorithm.tell([(math.inf,) if i in (1, 3) else (float(i),) for i in range(10)])
+    for generation in range(1, 6):
+        individuals = algorithm.ask()
+        parents = {p for i in individuals for p in i.parents}
+        assert parents <= {0, 2, 4, 5, 6}  # half of a population: elders stay while they are the best
+        algorithm.tell([(100.0 + generation,) for _ in individuals])
+    assert sum(i.origin == "immigrant" for i in individuals) == 1
+
+
+def test_without_survivors_everything_is_drawn_afresh():
+    algorithm = GeneticAlgorithm(SPACE, 6, 0, initial_design(SPACE, 6, 0))
+    algorithm.tell([(math.inf,) for _ in algorithm.ask()])
+    assert {i.origin for i in algorithm.ask()} == {"immigrant"}
+
+
+def test_order_is_deb_and_others_fronts():
+    rng = np.random.default_rng(0)
+    points = [tuple(map(float, p)) for p in rng.integers(0, 12, (60, 2))]
+    ranks = {}
+    left = set(range(60))
+    level = 0
+    while left:  # by the definition: a front is what no other dominates
+        front = {
+            i
+            for i in left
+            if not any(
+                all(a <= b for a, b in zip(points[j], points[i], strict=True)) and points[j] != points[i]
+                for j in left
+            )
+        }
+        ranks |= dict.fromkeys(front, level)
+        left -= front
+        level += 1
+    got = [ranks[i] for i in order(points)]
+    assert got == sorted(got)
+    assert level > 3
+
+
+def test_order_puts_failures_last():
+    assert order([(math.inf,), (2.0,), (math.inf,), (1.0,)]) == [3, 1, 0, 2]
+
+
+def test_the_ends_of_a_front_come_before_its_crowd():
+    front = [(0.0, 10.0), (4.9, 5.1), (5.0, 5.0), (5.1, 4.9), (10.0, 0.0)]
+    assert set(order(front)[:2]) == {0, 4}
+    assert order(front)[-1] == 2
+
+
+def test_crossover_keeps_to_the_range_and_to_its_parents():
+    rng = np.random.default_rng(0)
+    a, b = np.full(20_000, 0.2), np.full(20_000, 0.6)
+    child = simulated_binary_crossover(a, b, 5.0, rng)
+    assert child.min() >= 0
+    assert child.max() <= 1
+    nearest = np.minimum(abs(child - 0.2), abs(child - 0.6))
+    assert np.median(nearest) < 0.02
+    assert np.mean(child == 0.2) == pytest.approx(0.25, abs=0.02)  # half of the genes are not crossed
+    wide = simulated_binary_crossover(a, b, 1.0, rng)
+    assert wide.std() > child.std()
+
+
+def test_crossover_spreads_children_as_its_density_says():
+    """Far from the bounds half of the children lie inside their parents, as the distribution has it."""
+    rng = np.random.default_rng(0)
+    a, b = np.full(40_000, 0.499), np.full(40_000, 0.501)
+    child = simulated_binary_crossover(a, b, 2.0, rng)
+    crossed = child[(child != a) & (child != b)]
+    inside = (crossed > 0.499) & (crossed < 0.501)
+    assert inside.mean() == pytest.approx(0.5, abs=0.02)
+    beta = np.abs(crossed - 0.5) / 0.001
+    assert np.quantile(beta[inside[: len(beta)]], 0.5) == pytest.approx(0.5 ** (1 / 3), abs=0.02)
+
+
+def test_mutation_stays_near_and_in_range():
+    rng = np.random.default_rng(0)
+    for x in (0.0, 0.3, 1.0):
+        moved = polynomial_mutation(np.full(20_000, x), 10.0, rng)
+        assert moved.min() >= 0
+        assert moved.max() <= 1
+        assert 0 < np.abs(moved - x).mean() < 0.12
+    near = polynomial_mutation(np.full(20_000, 0.5), 100.0, rng)
+    assert near.std() < moved.std() / 3
+
+
+def test_truncations_step_has_a_floor():
+    space = Space({"training.gamma": Gene("float", 0.0, 1.0)})
+    algorithm = Truncation(space, 10, 0, initial_design(space, 10, 0))
+    children = [algorithm._breed(np.array([0.5]), np.array([0.5]))[0] for _ in range(2000)]
+    moved = [c for c in children if c != 0.5]
+    assert 0.15 < len(moved) / 2000 < 0.25
+    assert np.std(moved) == pytest.approx(0.05, rel=0.15)
+
+
+def test_a_population_of_one_is_refused():
+    with pytest.raises(ConfigError, match="population: expected at least 2, got 1"):
+        GeneticAlgorithm(SPACE, 1, 0, [])
