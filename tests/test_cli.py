@@ -2,6 +2,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +19,20 @@ from safelight.cli import main
 SMALL = ["--threads", "1", "--network.channels", "8", "--network.hidden", "32", "--network.latent", "4"]
 
 
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    subprocess.run(
+        safelight_command(["train", "digits", "--out", "run", "--epochs", "2", *SMALL]),
+        cwd=folder,
+        check=True,
+    )
+    return folder / "run"
+
+
 @pytest.fixture
-def trained(command, tmp_path) -> Path:
-    done = command("train", "digits", "--out", "run", "--epochs", "2", *SMALL)
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "run"
+def trained(trained_once, tmp_path) -> Path:
+    return Path(shutil.copytree(trained_once, tmp_path / "run"))
 
 
 def test_train_evaluate_report_compare(command, trained, tmp_path):
@@ -64,7 +74,7 @@ def test_resume_keeps_settings_and_takes_more_epochs(command, trained):
     assert command("train", "--resume", "run", "--epochs", "3").returncode == 0
     assert len((trained / "history.jsonl").read_text().splitlines()) == 3
     done = command("train", "--resume", "run", "--out", "b")
-    assert "--resume continues a run in its own folder; drop --out" in done.stderr
+    assert "--resume continues in its own folder; drop --out" in done.stderr
     done = command("train", "--resume", "run", "--epochs", "2")
     assert done.returncode == 2
     assert "has 3 epochs already" in done.stderr
