@@ -31,7 +31,8 @@ ORDER = [
         f"evolution.{name}"
         for name in ("genome", "genetic", "samplers", "trial", "executors", "ledger", "search")
     ),
-    *(f"reporting.{name}" for name in ("sheets", "pictures", "summary", "charts", "report", "compare")),
+    *(f"reporting.{name}" for name in ("sheets", "pictures", "summary", "charts", "page", "report")),
+    *(f"reporting.{name}" for name in ("compare", "search_charts", "search_report")),
     "recording",
     "api",
     "searching",

@@ -185,7 +185,11 @@ def _evolve(options: Namespace, start: Start, command: str) -> None:
     out.print(table)
     out.print(f"Validation loss of 3 fresh seeds: {searching.spread(found.validation)} nats per image")
     out.print(f"Test loss of the same:            {searching.spread(found.test)}")
+    from safelight.evolution.search import SearchFolder
+    from safelight.reporting.search_report import write_search_report
+
     out.print(f"Settings: {escape(str(found.path / 'best.json'))}")
+    out.print(f"Report:   {escape(str(write_search_report(SearchFolder(found.path))))}")
 
 
 def _evaluate(options: Namespace) -> None:
@@ -215,9 +219,16 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
+    from safelight.evolution.search import SearchFolder
+    from safelight.folders import kind_of
     from safelight.reporting.report import write_report
+    from safelight.reporting.search_report import write_search_report
     from safelight.run_folder import RunFolder
 
+    if kind_of(Path(options.run)) == "search":
+        out.print(f"Report:    {escape(str(write_search_report(SearchFolder(options.run))))}")
+        out.print(f"Pictures:  {escape(str(SearchFolder(options.run).figures))}")
+        return
     folder = RunFolder(options.run)
     report = write_report(folder)
     out.print(f"Report:    {escape(str(report))}")

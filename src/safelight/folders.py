@@ -131,32 +131,42 @@ class OwnFolder(ABC):
 
     def _read_config(self, cls: type[T]) -> T:
         path = self.path / CONFIG
-        if not self.path.is_dir():
-            raise RunError(
-                f"expected a run folder, but {self.path} is not a folder; see safelight train --help"
-            )
-        if not path.is_file():
-            raise RunError(
-                f"expected a run folder, but {self.path} has no config.json; see safelight train --help"
-            )
         try:
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise ValueError("it is too large")
-            values = json.loads(path.read_text(encoding="utf-8"))
-            version = values.get("format_version")
-        except OSError as error:
-            raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise RunError(f"{path} cannot be read as a run's settings: {error}; train again") from None
-        if version != FORMAT_VERSION:
-            raise RunError(
-                f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "
-                "use the version of safelight that wrote it"
-            )
-        try:
-            return from_dict(cls, values, str(path))
+            return from_dict(cls, _read_values(self.path), str(path))
         except ConfigError as error:
             raise RunError(str(error)) from None
+
+
+def kind_of(path: Path) -> object:
+    """What a folder of ours holds, such as run or search.
+
+    Raises:
+        RunError: it is none of ours.
+    """
+    return _read_values(path).get("kind")
+
+
+def _read_values(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise RunError(f"expected a run folder, but {folder} is not a folder; see safelight train --help")
+    if not path.is_file():
+        raise RunError(f"expected a run folder, but {folder} has no config.json; see safelight train --help")
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError("it is too large")
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = values.get("format_version")
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read as a run's settings: {error}; train again") from None
+    if version != FORMAT_VERSION:
+        raise RunError(
+            f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "
+            "use the version of safelight that wrote it"
+        )
+    return values
 
 
 def write_file(path: Path, content: str | bytes) -> None:

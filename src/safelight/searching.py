@@ -31,6 +31,7 @@ from safelight.evolution.executors import ENGINES, open_engine
 from safelight.evolution.genome import Values, named_genes
 from safelight.evolution.ledger import Trial, trials_of
 from safelight.evolution.search import (
+    RESULT,
     Finalist,
     SearchFolder,
     SearchRecord,
@@ -45,8 +46,6 @@ from safelight.networks import build
 from safelight.objective import objective
 
 __all__ = ["Evolution", "evolve", "resume_evolution"]
-
-RESULT = "result.json"
 
 
 @dataclass(frozen=True)

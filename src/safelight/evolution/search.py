@@ -39,6 +39,7 @@ from safelight.networks import cost
 
 __all__ = ["Finalist", "SearchFolder", "SearchRecord", "Status", "make_space", "run_search"]
 
+RESULT = "result.json"
 FINALISTS = 3
 FRESH_SEEDS = 3
 ALGORITHMS: dict[str, Callable[[Space, int, int, Sequence[Individual], int], Algorithm]] = {
@@ -98,7 +99,7 @@ class SearchFolder(OwnFolder):
         "study.db-journal",
         "best.json",
         "finalists.json",
-        "result.json",
+        RESULT,
         "report.html",
         "figures",
         "state",
@@ -109,6 +110,11 @@ class SearchFolder(OwnFolder):
     def study(self) -> Path:
         """The Optuna study."""
         return self.path / "study.db"
+
+    @property
+    def figures(self) -> Path:
+        """The report's pictures."""
+        return self.path / "figures"
 
     def read_config(self) -> SearchRecord:
         """Read and check config.json.

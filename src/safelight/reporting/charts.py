@@ -26,8 +26,11 @@ __all__ = [
     "Theme",
     "comparison_chart",
     "kl_chart",
+    "legend",
     "loss_chart",
+    "new_figure",
     "parts_chart",
+    "style",
     "write_both",
 ]
 
@@ -69,7 +72,7 @@ DARK = Theme("#141110", "#1d1917", "#efe9e3", "#aea59d", "#3a332f", "#ff7d70", "
 
 def loss_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
     """Training and validation loss against the epoch, the best validation loss marked."""
-    figure, axes = _figure(theme)
+    figure, axes = new_figure(theme)
     x = [epoch.epoch for epoch in epochs]
     _line(axes, x, [epoch.train_loss for epoch in epochs], theme.second, "--", "s", "training")
     validation = [epoch.val_loss for epoch in epochs]
@@ -91,7 +94,7 @@ def parts_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
     _line(upper, x, [epoch.reconstruction for epoch in epochs], theme.accent, "-", "o", "")
     _line(lower, x, [epoch.kl for epoch in epochs], theme.second, "-", "s", "")
     for axes, title, colour in ((upper, "reconstruction", theme.accent), (lower, "KL", theme.second)):
-        _finish(axes, theme, x, "", legend=False)
+        _finish(axes, theme, x, "", with_legend=False)
         axes.set_title(title, loc="left", color=colour, fontsize=10.5, fontweight="bold")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
     upper.set_xlabel("")
@@ -103,10 +106,10 @@ def parts_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
 
 def kl_chart(kl: Sequence[float], theme: Theme) -> Figure:
     """What each dimension of the code tells of an image, the most telling first."""
-    figure, axes = _figure(theme)
+    figure, axes = new_figure(theme)
     order = sorted(range(len(kl)), key=lambda i: -kl[i])
     axes.bar(range(len(kl)), [kl[i] for i in order], width=0.8, color=theme.accent)
-    _style(axes, theme)
+    style(axes, theme)
     if len(kl) <= LABELLED_BARS:
         size = 9 if len(kl) <= 20 else 6
         axes.set_xticks(range(len(kl)), [str(i) for i in order], fontsize=size)
@@ -146,7 +149,9 @@ def comparison_chart(
             drawn += 1
         longest = max((run.epochs for _, run in runs), key=len)
         what = "validation loss" if all(run.validated for _, run in runs) else "loss"
-        _finish(axes, theme, [epoch.epoch for epoch in longest], f"{what} (nats per image)", legend=False)
+        _finish(
+            axes, theme, [epoch.epoch for epoch in longest], f"{what} (nats per image)", with_legend=False
+        )
         axes.set_title(_literal(title), loc="left", color=theme.ink, fontsize=10.5)
         axes.legend(
             loc="upper left",
@@ -179,7 +184,8 @@ def _literal(name: str) -> str:
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
-def _figure(theme: Theme) -> tuple[Figure, Axes]:
+def new_figure(theme: Theme) -> tuple[Figure, Axes]:
+    """A chart of the usual size, empty."""
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor=theme.panel, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
@@ -201,27 +207,33 @@ def _line(
     )
 
 
-def _finish(axes: Axes, theme: Theme, x: Sequence[int], ylabel: str, legend: bool = True) -> None:
-    _style(axes, theme)
+def _finish(axes: Axes, theme: Theme, x: Sequence[int], ylabel: str, with_legend: bool = True) -> None:
+    style(axes, theme)
     axes.set_xlabel("epoch")
     axes.set_ylabel(ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     margin = max(0.5, 0.03 * (x[-1] - x[0]))
     axes.set_xlim(x[0] - margin, x[-1] + margin)
-    if legend:
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 0.98),
-            ncols=3,
-            frameon=False,
-            labelcolor=theme.ink,
-            fontsize=10.5,
-            handlelength=2.1,
-            columnspacing=1.2,
-        )
+    if with_legend:
+        legend(axes, theme, 3)
 
 
-def _style(axes: Axes, theme: Theme) -> None:
+def legend(axes: Axes, theme: Theme, columns: int) -> None:
+    """What the marks mean, above the chart."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.98),
+        ncols=columns,
+        frameon=False,
+        labelcolor=theme.ink,
+        fontsize=10.5,
+        handlelength=2.1,
+        columnspacing=1.2,
+    )
+
+
+def style(axes: Axes, theme: Theme) -> None:
+    """What all charts look like."""
     axes.set_facecolor(theme.panel)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from safelight.errors import RunError
 from safelight.folders import write_file
-from safelight.reporting.charts import DARK, LIGHT, kl_chart, loss_chart, parts_chart, write_both
+from safelight.reporting.charts import kl_chart, loss_chart, parts_chart
+from safelight.reporting.page import (
+    Chart,
+    data_uri,
+    duration,
+    make_figures,
+    number,
+    plain,
+    shown,
+    uri,
+    write_charts,
+    write_page,
+)
 from safelight.reporting.pictures import png
 from safelight.reporting.sheets import (
     choose_epochs,
@@ -51,16 +58,12 @@ def write_report(folder: RunFolder) -> Path:
     """
     run = summarize(folder)
     figures = folder.figures
-    try:
-        figures.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {figures}: {error.strerror}; check its permissions") from None
+    make_figures(figures)
     page = {
+        "name": run.name,
         "run": run,
-        "light": LIGHT,
-        "dark": DARK,
-        "charts": _write_charts(run, figures),
-        "examples": _uri(figures / "examples.png") if (figures / "examples.png").exists() else None,
+        "charts": write_charts(figures, _charts(run)),
+        "examples": uri(figures / "examples.png") if (figures / "examples.png").exists() else None,
         "samples": _write_sheet(run, figures, "samples"),
         "reconstructions": _write_sheet(run, figures, "reconstructions"),
         "animation": _write_animation(run, figures),
@@ -70,34 +73,22 @@ def write_report(folder: RunFolder) -> Path:
         "data": _data(run),
         "evaluation": _evaluation(run),
         "kl": _kl(run),
-        "path": _shown(folder.path),
+        "path": shown(folder.path),
         "pixel_count": math.prod(run.config.image.shape),
         "long_table": LONG_TABLE,
     }
-    environment = Environment(
-        loader=PackageLoader("safelight", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    path = folder.path / "report.html"
-    write_file(path, environment.get_template("template.html.j2").render(page))
-    return path
+    return write_page(folder.path / "report.html", "run.html.j2", **page)
 
 
-def _write_charts(run: Summary, figures: Path) -> dict[str, tuple[str, str]]:
-    """Draw the charts that the run has numbers for; their data URIs, light and dark, by name."""
-    draw = {"loss": lambda theme: loss_chart(run.epochs, theme)}
+def _charts(run: Summary) -> dict[str, Chart]:
+    """The charts that the run has numbers for."""
+    draw: dict[str, Chart] = {"loss": lambda theme: loss_chart(run.epochs, theme)}
     if run.variational:
         draw["parts"] = lambda theme: parts_chart(run.epochs, theme)
     kl = _kl(run)
     if kl:
         draw["kl"] = lambda theme: kl_chart(kl["values"], theme)
-    for name, chart in draw.items():
-        write_both(figures, name, chart)
-    return {name: (_uri(figures / f"{name}.png"), _uri(figures / f"{name}-dark.png")) for name in draw}
+    return draw
 
 
 def _write_sheet(run: Summary, figures: Path, kind: str) -> list[dict[str, Any]]:
@@ -112,7 +103,7 @@ def _write_sheet(run: Summary, figures: Path, kind: str) -> list[dict[str, Any]]
         {
             "epoch": epoch,
             "numbers": numbers.get(epoch),
-            "uri": _data_uri(png(fit(picture, PAGE_SIDE)), "png"),
+            "uri": data_uri(png(fit(picture, PAGE_SIDE)), "png"),
             "size": fit(picture, PAGE_SIDE).size,
         }
         for epoch, picture in panels
@@ -128,8 +119,8 @@ def _write_animation(run: Summary, figures: Path) -> dict[str, str] | None:
     last = max(pictures)
     still = contact_sheet([(fit(read_picture(pictures[last])), f"epoch {last} of {run.epochs[-1].epoch}")])
     return {
-        "moving": _uri(figures / "samples.gif") if len(pictures) > 1 else "",
-        "still": _data_uri(png(still), "png"),
+        "moving": uri(figures / "samples.gif") if len(pictures) > 1 else "",
+        "still": data_uri(png(still), "png"),
     }
 
 
@@ -138,13 +129,13 @@ def _tiles(run: Summary) -> list[tuple[str, str, str]]:
     test, best, last = run.evaluation.get("test"), run.best, run.epochs[-1]
     tiles = []
     if test:
-        tiles.append(("test loss", _number(test.get("loss"), 2), "nats per image"))
+        tiles.append(("test loss", number(test.get("loss"), 2), "nats per image"))
     if best:
-        tiles.append(("best validation loss", _number(best.val_loss, 2), f"after epoch {best.epoch}"))
+        tiles.append(("best validation loss", number(best.val_loss, 2), f"after epoch {best.epoch}"))
     else:
-        tiles.append(("training loss", _number(last.train_loss, 2), f"in epoch {last.epoch}"))
+        tiles.append(("training loss", number(last.train_loss, 2), f"in epoch {last.epoch}"))
     tiles.append(("epochs", str(len(run.epochs)), f"of {run.config.training.epochs} planned"))
-    tiles.append(("training time", _duration(run.seconds), "steps alone"))
+    tiles.append(("training time", duration(run.seconds), "steps alone"))
     if run.parameters is not None:
         tiles.append(("parameters", f"{run.parameters:,}", str(run.config.network.name)))
     return tiles
@@ -159,7 +150,7 @@ def _status(run: Summary, path: Path) -> dict[str, str] | None:
         reason = f"none of the last {training.patience} was better"
         return {"words": f"Stopped after {done} of {training.epochs} epochs: {reason}.", "command": ""}
     words = f"Only {done} of {training.epochs} epochs are finished. To continue:"
-    return {"words": words, "command": f"safelight train --resume {_shown(path)}"}
+    return {"words": words, "command": f"safelight train --resume {shown(path)}"}
 
 
 def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -168,13 +159,10 @@ def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
     fields = fields if isinstance(fields, dict) else {}
     unset = {"threads": "as many as there are cores", "patience": "never stop early"}
     return [
-        ("Network", [("name", network.name), *((str(k), _plain(v)) for k, v in fields.items())]),
+        ("Network", [("name", network.name), *((str(k), plain(v)) for k, v in fields.items())]),
         (
             "Training",
-            [
-                (k.replace("_", " "), unset.get(k, "–") if v is None else _plain(v))
-                for k, v in training.items()
-            ]
+            [(k.replace("_", " "), unset.get(k, "–") if v is None else plain(v)) for k, v in training.items()]
             + [("likelihood", run.config.likelihood)],
         ),
         ("Versions", [(name, version) for name, version in run.config.versions.items()]),
@@ -191,7 +179,7 @@ def _data(run: Summary) -> list[tuple[str, str]]:
         ("training images", "all the others" if data.limit is None else f"the first {data.limit:,}"),
         ("validation images", validation if data.validation != 0 else "none"),
     ]
-    rows += [(f"{split} images, evaluated", _number(m.get("n"), 0)) for split, m in run.evaluation.items()]
+    rows += [(f"{split} images, evaluated", number(m.get("n"), 0)) for split, m in run.evaluation.items()]
     return [*rows, ("SHA-256 of the images", data.fingerprint or "not stored")]
 
 
@@ -220,7 +208,7 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
         {
             "name": name,
             "meaning": words,
-            "values": [_number(run.evaluation[split].get(key), digits) for split in splits],
+            "values": [number(run.evaluation[split].get(key), digits) for split in splits],
         }
         for key, (name, words, digits) in meaning.items()
         if (run.variational or key in ("loss", "n"))  # the others are the same number, or none
@@ -237,34 +225,3 @@ def _kl(run: Summary) -> dict[str, Any]:
             ranked = sorted(enumerate(values), key=lambda pair: -pair[1])
             return {"split": split, "values": values, "ranked": ranked[:MAX_TABLE]}
     return {}
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}" if digits else f"{value:,.0f}"
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
-
-
-def _shown(path: Path) -> str:
-    """The folder as a command takes it; of an absolute path, which says nothing to others, the name."""
-    return shlex.quote(path.name if path.is_absolute() else str(path))
-
-
-def _uri(path: Path) -> str:
-    return _data_uri(path.read_bytes(), path.suffix[1:])
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
