@@ -165,7 +165,8 @@ def importances(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
                 value=float(losses.index(trial.rank_by[0])),
             )
         )
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+    return {name: float(share) for name, share in shares.items()}
 
 
 def ancestors(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:
