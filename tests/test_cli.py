@@ -127,6 +127,25 @@ def test_a_runs_config_repeats_it_and_flags_override_the_file(command, trained, 
         ("report nothing", "nothing is not a folder"),
         ("compare nothing", "at least two runs to compare, got 1"),
         ("compare nothing none", "nothing is not a folder"),
+        (
+            "evolve digits --out a --space genes.json",
+            "unknown gene 'training.lrr'; did you mean 'training.lr'",
+        ),
+        ("evolve digits --out a --space empty.json", "a range with low < high, got 1.0 to 1.0"),
+        (
+            "evolve digits --out a --space wrong.json",
+            "expected one of relu, silu, gelu, elu, leaky-relu, got 'r'",
+        ),
+        ("evolve digits --out a --space hypr", "did you mean 'hyper'"),
+        ("evolve digits --out a --population 1", "population: expected at least 2, got 1"),
+        ("evolve digits --out a --engine dask --address tcp://127.0.0.1:9", "does not answer"),
+        ("evolve digits --out a --engine ray --address 127.0.0.1:9", "does not answer"),
+        ("evolve digits --out a --address tcp://127.0.0.1:9", "expected with --engine dask or ray"),
+        ("evolve digits --out a --lr 0.1", "--lr is an option of safelight train"),
+        ("evolve digits --out a --space structure --max-parameters 9", "no network in it is small enough"),
+        ("evolve --out a", "expected data, such as mnist"),
+        ("evolve digits", "expected --out"),
+        ("evolve --resume nothing", "nothing is not a folder"),
         ("trian digits", "invalid choice: 'trian'"),
         ("data fetch mnits", "did you mean 'mnist'"),
     ],
@@ -136,6 +155,11 @@ def test_a_mistake_gives_one_line_and_leaves_nothing(tmp_path, monkeypatch, caps
     (tmp_path / "bad.json").write_text('{"training": {"lrr": 1}}')
     (tmp_path / "path.json").write_text('{"network": {"name": "os.system"}}')
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "genes.json").write_text('{"training.lrr": {"kind": "float", "low": 0, "high": 1}}')
+    (tmp_path / "empty.json").write_text('{"training.lr": {"kind": "float", "low": 1, "high": 1}}')
+    (tmp_path / "wrong.json").write_text(
+        '{"network.activation": {"kind": "categorical", "choices": ["relu", "r"]}}'
+    )
     assert main(arguments.split()) == 2
     captured = capsys.readouterr()
     assert message in captured.err

@@ -1,15 +1,16 @@
 """Whole searches: the same table however they are run, and nothing lost or seen too early."""
 
+import contextlib
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import safelight
@@ -129,12 +130,52 @@ def test_kills_change_nothing(found, tmp_path):
     out = tmp_path / "worker"
     process = subprocess.Popen([sys.executable, script, out])
     wait_for(out, 5)
-    for pid in children_of(process.pid):
-        if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
-            os.kill(int(pid), signal.SIGKILL)
-            break
+    kill_a_worker(process.pid)
     assert process.wait(timeout=120) == 0
     assert hash_of(out) == hash_of(found.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_a_cluster_loses_its_workers_and_nothing_else(engine, found, tmp_path):
+    """Both workers of a cluster on this machine, one after the other, by kill -9."""
+    script = tmp_path / "evolve.py"
+    script.write_text(KILLED.replace("{settings}", repr(SMALL | {"engine": engine})))
+    process = subprocess.Popen([sys.executable, script, tmp_path / "a"])
+    killed = set()
+    for done in (2, 8):
+        wait_for(tmp_path / "a", done)
+        killed.add(kill_a_worker(process.pid, but=killed))
+    assert process.wait(timeout=180) == 0
+    assert len(killed) == 2
+    assert hash_of(tmp_path / "a") == hash_of(found.path)
+    assert not [t for t in trials_of(tmp_path / "a" / "study.db") if t.failure]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [60_000, 120_000])
+def test_a_full_disk_loses_nothing(size, found, tmp_path):
+    """Files that may not grow stand for a disk that is full, while the study is made and in the middle."""
+    script = tmp_path / "evolve.py"
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+    script.write_text(limit + KILLED.replace("{settings}", repr(SMALL)))
+    done = subprocess.run([sys.executable, script, tmp_path / "a"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "RunError: " in done.stderr.splitlines()[-1]
+    assert "cannot" in done.stderr.splitlines()[-1]
+    safelight.resume_evolution(tmp_path / "a")
+    assert hash_of(tmp_path / "a") == hash_of(found.path)
+
+
+def kill_a_worker(pid: int, but: Container[int] = ()) -> int:
+    """Kill one of the processes that a search trains in, as the system names them; its number."""
+    names = ("spawn_main", "ray::evaluate", "ray::IDLE")
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(name in " ".join(process.cmdline()) for name in names) and process.pid not in but:
+                process.kill()
+                return process.pid
+    raise AssertionError("no worker to kill")
 
 
 def wait_for(out: Path, done: int) -> None:

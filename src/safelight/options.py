@@ -340,6 +340,11 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
         if unknown:
             options = [name for name in chosen._option_string_actions if name.startswith("--")]
+            if arguments[0] == "evolve" and unknown[1] in verbs["train"]._option_string_actions:
+                raise ConfigError(
+                    f"{unknown[1]} is an option of safelight train; a search has such settings from its "
+                    "genes, and from --config what no gene decides"
+                ) from None
             raise ConfigError(f"unknown option {unknown[1]}; {did_you_mean(unknown[1], options)}") from None
         program = f"safelight {arguments[0]}" if chosen is not parser else "safelight"
         raise ConfigError(f"{message}; see {program} --help") from None

@@ -27,7 +27,7 @@ from safelight.config import (
     from_dict,
 )
 from safelight.errors import ConfigError, DataError, RunError
-from safelight.evolution.executors import ENGINES, open_engine
+from safelight.evolution.executors import ENGINES, Engine, open_engine
 from safelight.evolution.genome import Values, named_genes
 from safelight.evolution.ledger import Trial, trials_of
 from safelight.evolution.search import (
@@ -67,8 +67,7 @@ class Evolution:
     @property
     def trials(self) -> list[Trial]:
         """Every trial, in the order of their numbers."""
-        record = SearchFolder(self.path).read_config()
-        return trials_of(SearchFolder(self.path).study, len(record.search.objective))
+        return trials_of(SearchFolder(self.path).study)
 
 
 def evolve(
@@ -146,11 +145,14 @@ def evolve(
     material = _material(record, image_set)
     make_space(record)  # refuses what cannot be searched
     folder = SearchFolder(out)
-    with folder.create(overwrite):
+    with (
+        open_engine(engine, material, workers or os.cpu_count() or 1, address) as opened,
+        folder.create(overwrite),
+    ):
         (folder.path / "state").mkdir()
         folder.write_config(record)
         record = folder.read_config()  # as a later process will see it, to the type of every number
-        return _search(folder, record, material, engine, address, workers, on_status, is_stopped, images)
+        return _search(folder, record, material, opened, on_status, is_stopped, images)
 
 
 def resume_evolution(
@@ -202,23 +204,20 @@ def resume_evolution(
         found = images if images is not None else record.base.data.source
         find_splits(record.base.data, images)  # the same images
         material = _material(record, as_image_set(found))  # type: ignore[arg-type]
-        return _search(folder, record, material, engine, address, workers, on_status, is_stopped, found)
+        with open_engine(engine, material, workers or os.cpu_count() or 1, address) as opened:
+            return _search(folder, record, material, opened, on_status, is_stopped, found)
 
 
 def _search(
     folder: SearchFolder,
     record: SearchRecord,
     material: Material,
-    engine: str,
-    address: str | None,
-    workers: int | None,
+    engine: Engine,
     on_status: Callable[[Status], object],
     is_stopped: Callable[[], bool],
     images: Images | None,
 ) -> Evolution:
-    count = workers or os.cpu_count() or 1
-    with open_engine(engine, material, count, address) as opened:
-        finalists = run_search(folder, record, opened, len(material.train), on_status, is_stopped)
+    finalists = run_search(folder, record, engine, len(material.train), on_status, is_stopped)
     winner = finalists[0]
     test = _measure(record, winner, images)
     result = {

@@ -15,8 +15,16 @@ import socket
 import tempfile
 import threading
 import urllib.parse
+import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, TimeoutError
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    TimeoutError,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,14 +49,16 @@ class Engine:
         executor: where they run.
         material: what the executor hands to `evaluate` for the images.
         workers: trials at a time.
+        lost: errors of a future that say nothing of its trial: the workers, or the way to them, are gone.
     """
 
     executor: Executor
     material: Any
     workers: int
+    lost: tuple[type[BaseException], ...] = (CancelledError, ConnectionError)
 
     def submit(self, task: Task) -> Future[Outcome]:
-        """Start a trial; its future holds an outcome even where the worker died."""
+        """Start a trial; a worker that dies is replaced and the trial tried again, at most twice."""
         return self.executor.submit(evaluate, self.material, task)
 
 
@@ -196,8 +206,12 @@ def _dask(material: Material, workers: int, address: str | None) -> Iterator[Eng
         count = len(client.scheduler_info(n_workers=-1)["workers"])
         if count == 0:
             raise ConfigError(f"--address: the scheduler at {address} has no workers; start some")
-        shared = client.scatter(material, broadcast=True)
-        yield Engine(client.get_executor(retries=RETRIES, pure=False), shared, count)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            # A task's result is made again where its worker died; scattered data would be lost for good.
+            shared = client.submit(_given, material, pure=False)
+        lost = (*Engine.lost, distributed.comm.CommClosedError)
+        yield Engine(client.get_executor(retries=RETRIES, pure=False), shared, count, lost)
 
 
 @contextmanager
@@ -220,9 +234,14 @@ def _ray(material: Material, workers: int, address: str | None) -> Iterator[Engi
         ) from None
     try:
         count = int(ray.cluster_resources().get("CPU", 1))
-        yield Engine(_RayExecutor(ray), ray.put(material), count)
+        lost = (*Engine.lost, ray.exceptions.ObjectLostError, ray.exceptions.RaySystemError)
+        yield Engine(_RayExecutor(ray), ray.put(material), count, lost)
     finally:
         ray.shutdown()
+
+
+def _given(material: Material) -> Material:
+    return material
 
 
 class _RayExecutor(Executor):

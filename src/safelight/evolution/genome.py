@@ -281,7 +281,7 @@ def named_genes(space: str, model: str, side: int) -> dict[str, Gene]:
         side: the shorter side of the images.
 
     Raises:
-        ConfigError: neither, or genes that this network does not have.
+        ConfigError: neither, or genes or values that this network does not have.
 
     Example:
         >>> list(named_genes("hyper", "conv-vae", 28))
@@ -296,7 +296,9 @@ def named_genes(space: str, model: str, side: int) -> dict[str, Gene]:
     if space == "both":
         return hyper_genes() | structure_genes(side)
     if not space.endswith(".json"):
-        raise ConfigError(f"--space: {did_you_mean(space, SPACES)}, or a .json file of genes; got {space!r}")
+        raise ConfigError(
+            f"--space: got {space!r}; {did_you_mean(space, (*SPACES, 'or a .json file of genes'))}"
+        )
     values = _read_json(Path(space))
     genes = {name: from_dict(Gene, gene, f"{space}: {name}") for name, gene in values.items()}
     known = known_names(model)
@@ -304,6 +306,12 @@ def named_genes(space: str, model: str, side: int) -> dict[str, Gene]:
         if name.rstrip("0123456789") not in known:
             shown = [f"{k}0" if k.endswith(".") else k for k in known]
             raise ConfigError(f"{space}: unknown gene {name!r}; {did_you_mean(name, shown)}")
+        for value in genes[name].choices or (genes[name].decode(0.0), genes[name].decode(1.0)):
+            try:
+                spec, _ = to_settings({name: value}, NetworkSpec(model), TrainingConfig())
+                from_dict(NETWORK_CONFIGS[model], spec.fields, "network")
+            except ConfigError as error:
+                raise ConfigError(f"{space}: {name}: {error}") from None
     return genes
 
 

@@ -80,8 +80,14 @@ class Ledger:
 
     def __init__(self, path: Path, space: Space, fingerprint: str, objectives: int = 1) -> None:
         self.space = space
-        self._storage, self._study = _open(path, objectives)
         with _spoken(path):
+            self._storage = _storage(path, is_new=True)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=NAME,
+                directions=["minimize"] * objectives,
+                load_if_exists=True,
+            )
             found = self._study.user_attrs.setdefault("fingerprint", None)
             if found is None:
                 self._study.set_user_attr("fingerprint", fingerprint)
@@ -140,15 +146,17 @@ class Ledger:
                 self._study.tell(number, list(fitness))
 
 
-def trials_of(path: Path, objectives: int = 1) -> list[Trial]:
-    """The rows of a study's file.
+def trials_of(path: Path) -> list[Trial]:
+    """The rows of a study's file, also while a search writes it.
 
     Raises:
         RunError: there is none.
     """
     if not path.exists():
         raise RunError(f"expected a search's study in {path}, but there is none; see safelight evolve --help")
-    return [_row(trial) for trial in _open(path, objectives)[1].get_trials(deepcopy=False)]
+    with _spoken(path):
+        study = optuna.load_study(study_name=NAME, storage=_storage(path, is_new=False))
+        return [_row(trial) for trial in study.get_trials(deepcopy=False)]
 
 
 def table_hash(trials: Sequence[Trial]) -> str:
@@ -160,15 +168,12 @@ def table_hash(trials: Sequence[Trial]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _open(path: Path, objectives: int) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
-    with _spoken(path):
-        storage = optuna.storages.RDBStorage(
-            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}}
-        )
-        study = optuna.create_study(
-            storage=storage, study_name=NAME, directions=["minimize"] * objectives, load_if_exists=True
-        )
-    return storage, study
+def _storage(path: Path, *, is_new: bool) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(
+        f"sqlite:///{path}",
+        engine_kwargs={"connect_args": {"timeout": 60}},
+        skip_table_creation=not is_new,
+    )
 
 
 @contextmanager
@@ -176,7 +181,7 @@ def _spoken(path: Path) -> Iterator[None]:
     """Whatever the database says, in one line."""
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, KeyError) as error:
         detail = " ".join(str(error.__cause__ or error).split())[:160]
         raise RunError(
             f"{path} cannot be read or written as a study ({detail}); free some space or restore the file, "

@@ -13,7 +13,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -362,7 +362,12 @@ class _Run:
             done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
             for future in done:
                 task = running.pop(future)
-                error = future.exception()
+                error = CancelledError() if future.cancelled() else future.exception()
+                if isinstance(error, self.engine.lost):
+                    raise RunError(
+                        f"lost the workers ({type(error).__name__}); what is done is saved, continue with: "
+                        f"safelight evolve --resume {self.folder.path}"
+                    )
                 if error is None:
                     yield task, future.result()
                 else:

@@ -69,7 +69,7 @@ def write_search_report(folder: SearchFolder) -> Path:
         RunError: no trial has succeeded yet, a file of the search is damaged, or one cannot be written.
     """
     record = folder.read_config()
-    trials = trials_of(folder.study, len(record.search.objective))
+    trials = trials_of(folder.study)
     ranked = _ranked(trials)
     if not ranked:
         raise RunError(
