@@ -7,11 +7,13 @@ Machines are noisy, so ratios within a round are what counts.
 
     python benchmarks/train_step.py            # everything, about 20 minutes
     python benchmarks/train_step.py --quick    # the ratios alone
+    python benchmarks/train_step.py --lasting  # of a trained network, and beside a busy process; 15 minutes
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +35,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import safelight
-from safelight.config import TrainingConfig
+import safelight.evolution.trial
+import safelight.training
+from safelight.config import DataConfig, ImageConfig, NetworkSpec, RunConfig, TrainingConfig
+from safelight.evolution.trial import Material, Task, evaluate
 from safelight.images import Batches
+from safelight.machine import SPIN, prepare_process
 from safelight.objective import objective
-from safelight.training import fit, keep_freed_memory
+from safelight.training import fit
 
 BATCH, THREADS, TRAIN_IMAGES = 49, 2, 60_000
+STEPS_AN_EPOCH, TRAINED_EPOCHS, WARM_UP = -(-TRAIN_IMAGES // BATCH), 5, 20
+LIBRARY_DEFAULT = (
+    "300000"  # rounds that GNU's OpenMP spins, by its manual, where the threads have a core each
+)
+SPIN_COUNTS = (LIBRARY_DEFAULT, "100000", "30000", "20000", "10000", "5000")
 PLAIN_EPOCHS = 30
 TARGET_LOSS = 100.99
 VARIANTS = ("plain", "float32", "bfloat16")
+CHILDREN = (*VARIANTS, "denormals", "trial", "trial-denormals")
 
 
 class PlainImages(Dataset[Tensor]):
@@ -80,13 +92,37 @@ class PlainVAE(nn.Module):
         return torch.sigmoid(self.t_conv(maps)), mu, logvar
 
 
-def run_plain(images: PlainImages, steps: int) -> float:
+class Stopwatch:
+    """Notes wall and processor time at chosen steps of a training; its last mark ends it."""
+
+    def __init__(self, marks: set[int]) -> None:
+        self.marks = marks
+        self.done = 0
+        self.times: dict[int, tuple[float, float]] = {}
+        self._note()
+
+    def step(self, state: object = None) -> bool:
+        self.done += 1
+        if self.done in self.marks:
+            self._note()
+        return self.done == max(self.marks)
+
+    def between(self, first: int, last: int) -> dict[str, float]:
+        wall, cpu = (self.times[last][i] - self.times[first][i] for i in (0, 1))
+        return {
+            "images_per_second": (last - first) * BATCH / wall,
+            "cpu_ms_per_step": cpu / (last - first) * 1e3,
+        }
+
+    def _note(self) -> None:
+        self.times[self.done] = time.perf_counter(), sum(os.times()[:4])
+
+
+def run_plain(stopwatch: Stopwatch) -> None:
     network = PlainVAE()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=3.2318e-05)
-    loader = DataLoader(images, batch_size=BATCH, shuffle=True, num_workers=1)
-    started = time.perf_counter()
-    done = 0
-    while done < steps:
+    loader = DataLoader(PlainImages(), batch_size=BATCH, shuffle=True, num_workers=1)
+    while True:
         for x in loader:
             optimizer.zero_grad()
             reconstruction, mu, logvar = network(x)
@@ -95,56 +131,129 @@ def run_plain(images: PlainImages, steps: int) -> float:
             (loss / len(x)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss.item()
-            done += 1
-            if done == steps:
-                break
-    return time.perf_counter() - started
+            if stopwatch.step():
+                return
 
 
-def run_ours(images: safelight.ImageSet, steps: int, precision: str) -> float:
-    keep_freed_memory()
+def run_ours(stopwatch: Stopwatch, precision: str) -> None:
+    prepare_process()
     config = TrainingConfig(
-        epochs=1,
+        epochs=PLAIN_EPOCHS,
         batch_size=BATCH,
-        lr=1e-3,
+        lr=7e-3,
+        warmup=0.5 / PLAIN_EPOCHS,
         weight_decay=3.2318e-05,
         precision=precision,  # type: ignore[arg-type]
     )
     torch.manual_seed(0)
     network = safelight.ConvVAE()
-    batches = Batches(images, BATCH, 0)
-    done = 0
-
-    def count(state: object) -> bool:
-        nonlocal done
-        done += 1
-        return done == steps
-
-    started = time.perf_counter()
-    fit(network, batches, objective("bernoulli", config), config, on_step=count)
-    return time.perf_counter() - started
+    batches = Batches(safelight.load("mnist"), BATCH, 0)
+    fit(network, batches, objective("bernoulli", config), config, on_step=stopwatch.step)
 
 
-def child(variant: str, steps: int) -> None:
-    """One measurement, printed as JSON; the warm-up is not counted."""
+def keep_denormals() -> None:
+    """Make this process train as safelight once did, to measure what that cost."""
+
+    def inline() -> AbstractContextManager[Callable[..., Any]]:
+        return nullcontext(lambda function, *arguments: function(*arguments))
+
+    vars(safelight.training)["compute_thread"] = inline
+    vars(safelight.evolution.trial)["prepare_process"] = lambda: None
+    globals()["prepare_process"] = lambda: None
+
+
+def child(variant: str, steps: int, trained: bool) -> None:
+    """One measurement, printed as JSON: steps of a fresh network after a warm-up, and of a trained one."""
     torch.set_num_threads(THREADS)
-    run: Callable[[int], float]
+    if variant.endswith("denormals"):
+        keep_denormals()
+    if variant.startswith("trial"):
+        print(json.dumps(run_trial()))
+        return
+    ends = [i * STEPS_AN_EPOCH for i in range(TRAINED_EPOCHS + 1)]
+    fresh = (WARM_UP, WARM_UP + steps)
+    stopwatch = Stopwatch({*fresh, *ends, ends[-1] + steps} if trained else {*fresh})
     if variant == "plain":
-        run = partial(run_plain, PlainImages())
+        run_plain(stopwatch)
     else:
-        run = partial(run_ours, safelight.load("mnist"), precision=variant)
-    run(20)
-    before = os.times()
-    seconds = run(steps)
-    after = os.times()
-    cpu = sum(after[:4]) - sum(before[:4])
-    print(json.dumps({"images_per_second": steps * BATCH / seconds, "cpu_ms_per_step": cpu / steps * 1e3}))
+        run_ours(stopwatch, "bfloat16" if variant == "bfloat16" else "float32")
+    result: dict[str, Any] = stopwatch.between(*fresh)
+    if trained:
+        seconds = [stopwatch.times[b][0] - stopwatch.times[a][0] for a, b in itertools.pairwise(ends)]
+        result = {
+            "fresh": result,
+            "trained": stopwatch.between(ends[-1], ends[-1] + steps),
+            "epoch_seconds": seconds,
+        }
+    print(json.dumps(result))
 
 
-def measure_child(variant: str, steps: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", variant, "--steps", str(steps)]
-    measured: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+def run_trial() -> dict[str, float]:
+    """One trial of the search, by the best settings that it had found, on one thread."""
+    splits = safelight.load("mnist").split()
+    assert splits.validation is not None
+    training = TrainingConfig(
+        epochs=1, batch_size=14, lr=0.0061, decay="gamma", gamma=0.295, weight_decay=3.1e-5, device="cpu"
+    )
+    config = RunConfig(NetworkSpec("conv-vae"), ImageConfig(28, 28, 1), DataConfig(), training)
+    before = sum(os.times()[:4])
+    outcome = evaluate(Material(splits.train, splits.validation), Task(0, config, 1))
+    assert outcome.loss is not None
+    return {"cpu_seconds": sum(os.times()[:4]) - before, "validation_loss": outcome.loss}
+
+
+def measure_child(variant: str, steps: int, *options: str, **environment: str) -> dict[str, Any]:
+    """A measurement in a process of its own, which waits at barriers as the command's does."""
+    command = [sys.executable, __file__, "--child", variant, "--steps", str(steps), *options]
+    own = {} if variant == "plain" else SPIN
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, env={**os.environ, **own, **environment}
+    )
+    measured: dict[str, Any] = json.loads(done.stdout)
     return measured
+
+
+def measure_lasting(steps: int) -> dict[str, Any]:
+    """Fresh and after five epochs: the plain loop, ours, and ours with denormal numbers kept."""
+    rows = {v: measure_child(v, steps, "--trained") for v in ("plain", "denormals", "float32")}
+    epochs = {v: row["epoch_seconds"] for v, row in rows.items()}
+    thirty = {v: s[0] + (PLAIN_EPOCHS - 1) * s[-1] for v, s in epochs.items()}
+    return {
+        "networks": rows,
+        "trained_over_fresh": {
+            v: row["trained"]["images_per_second"] / row["fresh"]["images_per_second"]
+            for v, row in rows.items()
+        },
+        "thirty_epochs_times_plain": {v: thirty["plain"] / thirty[v] for v in ("denormals", "float32")},
+        "trial_of_batch_14": {v: measure_child(v, steps) for v in ("trial-denormals", "trial")},
+    }
+
+
+def measure_neighbour(rounds: int, steps: int) -> dict[str, Any]:
+    """Alone and beside a process that computes, by how long OpenMP's threads spin at a barrier."""
+    table: list[dict[str, Any]] = []
+    for _ in range(rounds):
+        row: dict[str, Any] = {}
+        for count in SPIN_COUNTS:
+            spin = {"GOMP_SPINCOUNT": count}
+            alone = measure_child("float32", steps, **spin)["images_per_second"]
+            with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+                beside = measure_child("float32", steps, **spin)["images_per_second"]
+                busy.kill()
+            row[count] = {"alone": alone, "beside": beside}
+        table.append(row)
+        print(row, file=sys.stderr)
+    base = LIBRARY_DEFAULT
+    return {
+        "rounds": table,
+        "times_library_default": {
+            count: {
+                state: spread([row[count][state] / row[base][state] for row in table])
+                for state in ("alone", "beside")
+            }
+            for count in SPIN_COUNTS
+        },
+    }
 
 
 def measure_rounds(rounds: int, steps: int) -> dict[str, Any]:
@@ -247,15 +356,22 @@ def measure_command(folder: Path, *options: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    parser.add_argument("--trained", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--lasting", action="store_true", help="only trained networks and a busy neighbour")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--quick", action="store_true", help="only the ratios and the floor")
     chosen = parser.parse_args()
     if chosen.child:
-        child(chosen.child, chosen.steps)
+        child(chosen.child, chosen.steps, chosen.trained)
         return
     result: dict[str, Any] = {"threads": THREADS, "batch_size": BATCH, "steps": chosen.steps}
+    if chosen.lasting:
+        result |= {"lasting": measure_lasting(chosen.steps), "neighbour": measure_neighbour(3, chosen.steps)}
+        print(json.dumps(result, indent=2))
+        print(save("lasting", result))
+        return
     result |= measure_rounds(chosen.rounds, chosen.steps)
     floor = measure_floor()
     fastest = {v: max(row[v]["images_per_second"] for row in result["rounds"]) for v in VARIANTS}

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each line may import from the lines above it, and what stands before it in its own line.
 ORDER = [
-    *("errors", "files"),
+    *("errors", "files", "machine"),
     *("config", "images", "downloads", "readers", "named_sets"),
     *("sources", "networks"),
     *("objective", "folders", "run_folder"),

@@ -11,9 +11,10 @@ from torch import nn
 from safelight.config import DeepConvConfig, TrainingConfig
 from safelight.errors import ConfigError, TrainingError
 from safelight.images import Batches, ImageSet
+from safelight.machine import cpu_threads, derive_seed, pick_device
 from safelight.networks import NETWORKS, Autoencoder, Code, ConvVAE, DeepConvVAE
 from safelight.objective import Bernoulli, NegativeELBO, objective
-from safelight.training import cpu_threads, derive_seed, fit, learning_rate, pick_device
+from safelight.training import fit, learning_rate
 
 LOSSES = Path(__file__).parent / "losses"
 SMALL = DeepConvConfig(channels=(8,), hidden=32, latent=4)

@@ -16,6 +16,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from safelight.cli import exit_code, progress, search_progress, stop_on_signals
+from safelight.machine import prepare_process, shorten_spinning
 
 EVOLVED = {
     "training.batch_size": 49,
@@ -43,7 +44,10 @@ def main() -> None:
     parser.add_argument(
         "--evolve", action="store_true", help="search for its hyperparameters, 30 x 12 trials"
     )
-    if parser.parse_args().evolve:
+    options = parser.parse_args()
+    shorten_spinning()
+    prepare_process()
+    if options.evolve:
         evolve()
     else:
         train()
@@ -85,9 +89,7 @@ def train() -> None:
     import safelight
     from safelight import api
     from safelight.reporting.report import write_report
-    from safelight.training import keep_freed_memory
 
-    keep_freed_memory()
     print(safelight.ConvVAE())
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
         if (RUN / "config.json").exists():

@@ -32,11 +32,11 @@ from safelight.config import (
 from safelight.errors import ConfigError, DataError, RunError
 from safelight.evaluation import CHUNK
 from safelight.images import Batches, ImageSet, Splits
+from safelight.machine import derive_seed, pick_device
 from safelight.networks import NETWORKS, Autoencoder, build
 from safelight.objective import NegativeELBO, objective
 from safelight.recording import Progress, fit_in_folder
 from safelight.run_folder import BEST, INITIAL, LAST, RunFolder
-from safelight.training import derive_seed, pick_device
 
 __all__ = ["Progress", "Run", "resume", "train"]
 

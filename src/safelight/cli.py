@@ -25,6 +25,7 @@ from rich.table import Table
 
 from safelight.config import SearchConfig, TrainingConfig
 from safelight.errors import ConfigError, Interrupted, SafelightError
+from safelight.machine import prepare_process, shorten_spinning
 from safelight.options import Start, build_parser, parse, refuse_changes
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, as in `exit_code`.
     """
+    shorten_spinning()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     return exit_code(lambda: _dispatch([a for a in arguments if a != "--debug"]), debug)
@@ -88,6 +90,7 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
 def _dispatch(arguments: list[str]) -> None:
     start = Start.read(arguments[0], arguments[1:]) if arguments[:1] in (["train"], ["evolve"]) else Start()
     options = parse(build_parser(start), arguments)
+    prepare_process()
     verb = options.verb
     if verb in ("train", "evolve"):
         action = _train if verb == "train" else _evolve
@@ -109,9 +112,7 @@ def _complain(message: str, debug: bool) -> None:
 
 def _train(options: Namespace, start: Start, command: str) -> None:
     from safelight import api
-    from safelight.training import keep_freed_memory
 
-    keep_freed_memory()
     if options.resume:
         refuse_changes("train", options, start)
     elif not options.data:

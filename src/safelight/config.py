@@ -128,7 +128,7 @@ class TrainingConfig:
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
         seed: fixes initial weights, order of the images and noise
-        threads: CPU threads; by default as many as PyTorch takes, one a core
+        threads: CPU threads; by default one a core, and on a busy machine better one less
         device: auto takes the first of CUDA, MPS and CPU that is there
         precision: bfloat16 computes in half the memory, quicker on processors made for it
         patience: stop after this many epochs without a better validation loss

@@ -8,6 +8,7 @@ import torch
 
 from safelight.errors import ConfigError
 from safelight.images import ImageSet
+from safelight.machine import derive_seed
 from safelight.networks import Autoencoder
 from safelight.objective import (
     LOGVAR_RANGE,
@@ -16,7 +17,6 @@ from safelight.objective import (
     gaussian_kl,
     importance_weighted_bound,
 )
-from safelight.training import derive_seed
 
 __all__ = ["ACTIVE_VARIANCE", "evaluate", "mean_loss"]
 

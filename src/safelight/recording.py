@@ -14,11 +14,12 @@ from safelight import evaluation, sampling
 from safelight.config import RunConfig
 from safelight.errors import Interrupted, RunError, TrainingError
 from safelight.images import Batches, Splits
+from safelight.machine import cpu_threads
 from safelight.networks import Autoencoder
 from safelight.objective import NegativeELBO
 from safelight.reporting.pictures import write_examples, write_snapshot
 from safelight.run_folder import BEST, LAST, RunFolder
-from safelight.training import EpochResult, State, cpu_threads, fit
+from safelight.training import EpochResult, State, fit
 
 __all__ = ["Progress", "fit_in_folder"]
 

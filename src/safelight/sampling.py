@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from safelight.images import ImageSet
+from safelight.machine import derive_seed
 from safelight.networks import Autoencoder
-from safelight.training import derive_seed
 
 __all__ = ["latent_points", "sample"]
 

@@ -6,33 +6,26 @@ The loop is pure as to files: it hands its `State` to two callbacks after every 
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from safelight.config import TrainingConfig
-from safelight.errors import ConfigError, RunError, TrainingError
+from safelight.errors import RunError, TrainingError
 from safelight.images import Batches
+from safelight.machine import compute_thread, derive_seed
 from safelight.networks import Network
 
 __all__ = [
     "EpochResult",
     "State",
-    "cpu_threads",
-    "derive_seed",
     "fit",
-    "keep_freed_memory",
     "learning_rate",
-    "pick_device",
 ]
 
 
@@ -181,7 +174,24 @@ def fit(
     state = State(network, loss, optimizer, generator)
     steps = len(batches) * config.epochs
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-    with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
+
+    def take_step(batch: Tensor, rate: float, progress: float) -> dict[str, float]:
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        with autocast:
+            terms = loss(network, batch, generator, progress=progress)
+        values = {name: term.item() for name, term in terms.items()}
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"the loss became {values['loss']} in epoch {state.epoch + 1} at a rate of "
+                f"{rate:.3g}; finished epochs are kept: lower --lr, or use float32"
+            )
+        terms["loss"].backward()
+        optimizer.step()
+        return values
+
+    deterministic = torch.backends.cudnn.flags(deterministic=True)
+    with torch.random.fork_rng(), deterministic, compute_thread() as compute:
         torch.manual_seed(derive_seed(config.seed, "layers"))
         if packed:
             try:
@@ -194,19 +204,7 @@ def fit(
             started = time.perf_counter() - state.seconds
             for batch in batches.epoch(state.epoch, state.step):
                 done = state.epoch * len(batches) + state.step
-                rate = learning_rate(config, done, steps)
-                optimizer.param_groups[0]["lr"] = rate
-                optimizer.zero_grad()
-                with autocast:
-                    terms = loss(network, batch, generator, progress=done / steps)
-                values = {name: term.item() for name, term in terms.items()}
-                if not math.isfinite(values["loss"]):
-                    raise TrainingError(
-                        f"the loss became {values['loss']} in epoch {state.epoch + 1} at a rate of "
-                        f"{rate:.3g}; finished epochs are kept: lower --lr, or use float32"
-                    )
-                terms["loss"].backward()
-                optimizer.step()
+                values = compute(take_step, batch, learning_rate(config, done, steps), done / steps)
                 state.step += 1
                 state.images += len(batch)
                 state.seconds = time.perf_counter() - started
@@ -258,56 +256,3 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     decay = 1 - share if config.decay == "linear" else config.gamma**share
     rise = min(1.0, (step + 1) / (config.warmup * steps)) if config.warmup else 1.0
     return config.lr * decay * rise
-
-
-def derive_seed(seed: int, purpose: str) -> int:
-    """A seed of its own for each use of randomness, all fixed by one."""
-    words = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(2, np.uint32)
-    return int(words[0]) << 31 ^ int(words[1])
-
-
-def pick_device(name: str) -> str:
-    """The device that a setting means.
-
-    Raises:
-        ConfigError: it is not there.
-
-    Example:
-        >>> pick_device("cpu")
-        'cpu'
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise ConfigError(f"device: expected a device that is there, got {name!r}; use cpu or auto") from None
-    return name
-
-
-@contextmanager
-def cpu_threads(count: int | None) -> Iterator[int]:
-    """Compute with this many CPU threads inside the block; None leaves them as they are."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc not to hand freed memory back to the system; elsewhere, nothing.
-
-    A step frees and asks for the same tens of megabytes; faulting fresh pages in took up to half its time.
-    For processes of our own only: the setting is the whole process's, so nothing does it on import.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt:
-            trim_threshold, mmap_max = -1, -4  # malloc.h
-            mallopt(trim_threshold, 2**31 - 1)
-            mallopt(mmap_max, 0)

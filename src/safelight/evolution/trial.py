@@ -20,9 +20,10 @@ from safelight import evaluation
 from safelight.config import RunConfig
 from safelight.errors import SafelightError, TrainingError
 from safelight.images import Batches, ImageSet
+from safelight.machine import cpu_threads, derive_seed, pick_device, prepare_process
 from safelight.networks import build
 from safelight.objective import objective
-from safelight.training import State, cpu_threads, derive_seed, fit, keep_freed_memory, pick_device
+from safelight.training import State, fit
 
 __all__ = ["CHECKPOINTS", "Material", "Outcome", "Task", "evaluate", "seed_of"]
 
@@ -117,7 +118,7 @@ def evaluate(material: Material | tuple[Path, tuple[float, float]], task: Task) 
         The outcome; whatever went wrong in training is told there.
     """
     started = time.perf_counter()
-    keep_freed_memory()
+    prepare_process()
     if isinstance(material, tuple):
         material = Material.mapped(*material)
     try:
