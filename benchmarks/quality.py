@@ -21,7 +21,7 @@ from machine import save
 
 from deep_learning_hw2.__main__ import SETTINGS
 
-SAFELIGHT = [sys.executable, "-m", "safelight.cli"]
+SAFELIGHT = [sys.executable, "-m", "safelight"]
 ORIGINAL = [
     "--model", "conv-vae", "--validation", "0",
     *(word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))),

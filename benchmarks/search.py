@@ -25,7 +25,11 @@ from machine import save
 from scipy.stats import wilcoxon
 
 import safelight
-from safelight.config import DataConfig, ImageConfig, NetworkSpec, RunConfig, SearchConfig, TrainingConfig
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import NetworkSpec
+from safelight.config.run import RunConfig
+from safelight.config.search import SearchConfig
+from safelight.config.training import TrainingConfig
 from safelight.evolution.executors import open_engine
 from safelight.evolution.genome import hyper_genes
 from safelight.evolution.ledger import table_hash, trials_of

@@ -36,13 +36,16 @@ from torch.utils.data import DataLoader, Dataset
 
 import safelight
 import safelight.evolution.trial
-import safelight.training
-from safelight.config import DataConfig, ImageConfig, NetworkSpec, RunConfig, TrainingConfig
+import safelight.runs.training
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import NetworkSpec
+from safelight.config.run import RunConfig
+from safelight.config.training import TrainingConfig
+from safelight.data.batches import Batches
 from safelight.evolution.trial import Material, Task, evaluate
-from safelight.images import Batches
 from safelight.machine import SPIN, prepare_process
-from safelight.objective import objective
-from safelight.training import fit
+from safelight.runs.training import fit
+from safelight.tasks.objective import objective
 
 BATCH, THREADS, TRAIN_IMAGES = 49, 2, 60_000
 STEPS_AN_EPOCH, TRAINED_EPOCHS, WARM_UP = -(-TRAIN_IMAGES // BATCH), 5, 20
@@ -157,7 +160,7 @@ def keep_denormals() -> None:
     def inline() -> AbstractContextManager[Callable[..., Any]]:
         return nullcontext(lambda function, *arguments: function(*arguments))
 
-    vars(safelight.training)["compute_thread"] = inline
+    vars(safelight.runs.training)["compute_thread"] = inline
     vars(safelight.evolution.trial)["prepare_process"] = lambda: None
     globals()["prepare_process"] = lambda: None
 
@@ -334,7 +337,7 @@ def measure_default(folder: Path, steps: int, repeats: int = 3) -> dict[str, Any
 def measure_command(folder: Path, *options: str) -> dict[str, float]:
     """Processor time and peak memory of one `safelight train mnist`, and the test loss it reached."""
     out = folder / "-".join(["run", *(o.strip("-") for o in options)])
-    command = [sys.executable, "-m", "safelight.cli"]
+    command = [sys.executable, "-m", "safelight"]
     code = (
         "import json, resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)\n"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import safelight
-from safelight.images import ImageSet
+from safelight.data.images import ImageSet
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -36,4 +36,4 @@ def command(tmp_path: Path) -> Command:
 
 
 def safelight_command(arguments: Sequence[str | Path]) -> list[str]:
-    return [sys.executable, "-m", "safelight.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "safelight", *map(str, arguments)]

@@ -13,10 +13,10 @@ from torch import nn
 
 import safelight
 from safelight import api
+from safelight.data.images import ImageSet
+from safelight.data.pictures import png
 from safelight.errors import ConfigError, DataError, Interrupted, RunError, TrainingError
-from safelight.images import ImageSet
-from safelight.networks import Autoencoder, Code
-from safelight.reporting.pictures import png
+from safelight.networks.base import Autoencoder, Code
 
 FAST = {"threads": 1, "channels": (8,), "hidden": 32, "latent": 4, "batch_size": 100, "lr": 3e-3}
 
@@ -418,7 +418,7 @@ def test_tensorboard_gets_the_history(tmp_path):
 
 
 def test_a_folder_of_pictures_trains(tmp_path):
-    from safelight.reporting.pictures import tile
+    from safelight.data.pictures import tile
 
     (tmp_path / "photos").mkdir()
     images = np.random.default_rng(0).random((30, 3, 64, 64))

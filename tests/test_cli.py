@@ -14,7 +14,7 @@ import pytest
 import safetensors.torch
 from conftest import safelight_command
 
-from safelight.cli import main
+from safelight.command.main import main
 
 SMALL = ["--threads", "1", "--network.channels", "8", "--network.hidden", "32", "--network.latent", "4"]
 
@@ -236,7 +236,7 @@ def test_data_list_shows_what_there_is(command):
 
 
 def test_help_needs_no_torch_and_shows_every_verb(command):
-    code = "import sys, safelight.cli as c; c.main(['--help']); sys.exit('torch' in sys.modules)"
+    code = "import sys, safelight.command.main as c; c.main(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for verb in ("train", "evaluate", "report", "compare", "data"):

@@ -5,18 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.config import (
-    ConvVAEConfig,
-    DataConfig,
-    DeepConvConfig,
-    ImageConfig,
-    NetworkSpec,
-    RunConfig,
-    TrainingConfig,
-    did_you_mean,
-    from_dict,
-    to_dict,
-)
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import ConvVAEConfig, DeepConvConfig, NetworkSpec
+from safelight.config.reading import did_you_mean, from_dict, to_dict
+from safelight.config.run import RunConfig
+from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 
 

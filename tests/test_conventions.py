@@ -13,7 +13,10 @@ import docstring_parser
 import pytest
 
 import safelight
-from safelight import config, networks
+from safelight.config.network import NETWORK_CONFIGS
+from safelight.config.training import TrainingConfig
+from safelight.networks.base import Autoencoder, Network
+from safelight.networks.table import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "safelight"
@@ -22,22 +25,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each line may import from the lines above it, and what stands before it in its own line.
 ORDER = [
     *("errors", "files", "machine"),
-    *("config", "images", "downloads", "readers", "named_sets"),
-    *("sources", "networks"),
-    *("objective", "folders", "run_folder"),
-    "training",
-    *("evaluation", "sampling"),
-    *(
-        f"evolution.{name}"
-        for name in ("genome", "genetic", "samplers", "trial", "executors", "ledger", "search")
-    ),
-    *(f"reporting.{name}" for name in ("sheets", "pictures", "summary", "charts", "page", "report")),
-    *(f"reporting.{name}" for name in ("compare", "search_charts", "search_report")),
-    "recording",
+    *(f"config.{name}" for name in ("reading", "network", "training", "search", "data", "run")),
+    *(f"data.{name}" for name in ("images", "batches", "downloads", "readers", "named_sets", "sources")),
+    "data.pictures",
+    *(f"networks.{name}" for name in ("base", "conv_vae", "deep_conv", "table", "sampling")),
+    *(f"tasks.{name}" for name in ("objective", "evaluation")),
+    *(f"runs.{name}" for name in ("folders", "folder", "training", "recorder")),
+    *(f"reporting.{name}" for name in ("sheets", "summary", "charts", "page", "report", "comparison")),
+    *(f"evolution.{name}" for name in ("genome", "genetic", "samplers", "trial", "executors", "ledger")),
+    *(f"evolution.{name}" for name in ("search", "charts", "report")),
     "api",
-    "searching",
-    "options",
-    "cli",
+    "evolution.evolve",
+    *(f"command.{name}" for name in ("options", "main")),
+    "__main__",
 ]
 
 
@@ -71,7 +71,12 @@ def test_imports_go_one_way(path):
 
 
 def test_the_import_check_can_fail():
-    assert imports_of(PACKAGE / "cli.py") >= {"config", "errors", "options", "api", "training"}
+    assert imports_of(PACKAGE / "command" / "main.py") >= {
+        "config.search",
+        "errors",
+        "command.options",
+        "api",
+    }
 
 
 def test_exported_names_are_what_the_package_says():
@@ -117,13 +122,13 @@ def test_the_names_of_the_public_interface_have_examples():
 def test_every_setting_is_described_and_is_an_option():
     help_text = " ".join(
         subprocess.run(
-            [sys.executable, "-m", "safelight.cli", "train", "--model", model, "--help"],
+            [sys.executable, "-m", "safelight", "train", "--model", model, "--help"],
             capture_output=True,
             text=True,
         ).stdout
-        for model in config.NETWORK_CONFIGS
+        for model in NETWORK_CONFIGS
     )
-    configs = {config.TrainingConfig: "--", **dict.fromkeys(config.NETWORK_CONFIGS.values(), "--network.")}
+    configs = {TrainingConfig: "--", **dict.fromkeys(NETWORK_CONFIGS.values(), "--network.")}
     for cls, prefix in configs.items():
         described = {p.arg_name: p.description for p in docstring_parser.parse(cls.__doc__).params}
         names = [f.name for f in dataclasses.fields(cls)]
@@ -134,7 +139,7 @@ def test_every_setting_is_described_and_is_an_option():
 
 def test_readme_names_every_option_it_uses():
     help_text = subprocess.run(
-        [sys.executable, "-m", "safelight.cli", "train", "--help"], capture_output=True, text=True
+        [sys.executable, "-m", "safelight", "train", "--help"], capture_output=True, text=True
     ).stdout
     for line in re.findall(
         r"^\s*(?:\$ )?safelight train .*$", (ROOT / "README.md").read_text(), re.MULTILINE
@@ -144,17 +149,17 @@ def test_readme_names_every_option_it_uses():
 
 
 def test_one_table_of_networks():
-    assert list(networks.NETWORKS) == list(config.NETWORK_CONFIGS)
-    for name, network in networks.NETWORKS.items():
-        assert network.config_class is config.NETWORK_CONFIGS[name]
+    assert list(NETWORKS) == list(NETWORK_CONFIGS)
+    for name, network in NETWORKS.items():
+        assert network.config_class is NETWORK_CONFIGS[name]
 
 
 def test_every_network_is_abstract_or_final_and_overrides_nothing_concrete():
-    for cls in networks.NETWORKS.values():
+    for cls in NETWORKS.values():
         assert getattr(cls, "__final__", False), cls
         concrete = {
             name
-            for base in (networks.Network, networks.Autoencoder)
+            for base in (Network, Autoencoder)
             for name, value in vars(base).items()
             if inspect.isfunction(value) and not getattr(value, "__isabstractmethod__", False)
         }
@@ -163,7 +168,7 @@ def test_every_network_is_abstract_or_final_and_overrides_nothing_concrete():
 
 def test_importing_safelight_brings_in_nothing_heavy():
     code = (
-        "import sys, safelight, safelight.cli\n"
+        "import sys, safelight, safelight.command.main\n"
         "heavy = {'torch', 'numpy', 'matplotlib', 'sklearn', 'PIL', 'pooch'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )

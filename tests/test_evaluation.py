@@ -3,10 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from safelight.evaluation import evaluate, mean_loss
-from safelight.images import ImageSet
-from safelight.networks import Autoencoder, Code, DeepConvAE, DeepConvVAE
-from safelight.objective import Bernoulli, NegativeELBO
+from safelight.data.images import ImageSet
+from safelight.networks.base import Autoencoder, Code
+from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+from safelight.tasks.evaluation import evaluate, mean_loss
+from safelight.tasks.objective import Bernoulli, NegativeELBO
 
 
 class Brightness(Autoencoder):

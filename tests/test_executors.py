@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight.config import DataConfig, ImageConfig, NetworkSpec, RunConfig, TrainingConfig
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import NetworkSpec
+from safelight.config.run import RunConfig
+from safelight.config.training import TrainingConfig
+from safelight.data.sources import load
 from safelight.errors import ConfigError
 from safelight.evolution.executors import LocalExecutor, open_engine
 from safelight.evolution.trial import Material, Task, evaluate
-from safelight.sources import load
 
 
 def die_until(folder: str, times: int) -> int:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safelight.config import NetworkSpec, TrainingConfig
+from safelight.config.network import NetworkSpec
+from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 from safelight.evolution.genome import (
     Gene,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from safelight.data.batches import Batches
+from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, DataError
-from safelight.images import Batches, ImageSet
 
 
 def numbered(count: int, **options) -> ImageSet:

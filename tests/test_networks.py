@@ -6,18 +6,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from safelight.config import (
-    ConvVAEConfig,
-    DataConfig,
-    DeepConvConfig,
-    ImageConfig,
-    NetworkSpec,
-    RunConfig,
-    TrainingConfig,
-)
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import ConvVAEConfig, DeepConvConfig, NetworkSpec
+from safelight.config.run import RunConfig
+from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
-from safelight.networks import NETWORKS, Autoencoder, ConvVAE, DeepConvAE, DeepConvVAE, build
-from safelight.objective import Bernoulli, NegativeELBO
+from safelight.networks.base import Autoencoder
+from safelight.networks.conv_vae import ConvVAE
+from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+from safelight.networks.table import NETWORKS, build
+from safelight.tasks.objective import Bernoulli, NegativeELBO
 
 BLUEPRINT = """\
 ConvVAE(

@@ -9,10 +9,12 @@ from scipy import stats
 from scipy.special import logsumexp
 from torch import nn
 
-from safelight.config import TrainingConfig
+from safelight.config.training import TrainingConfig
 from safelight.errors import TrainingError
-from safelight.networks import Autoencoder, Code, ConvVAE, DeepConvAE
-from safelight.objective import (
+from safelight.networks.base import Autoencoder, Code
+from safelight.networks.conv_vae import ConvVAE
+from safelight.networks.deep_conv import DeepConvAE
+from safelight.tasks.objective import (
     Bernoulli,
     Gaussian,
     NegativeELBO,

@@ -11,24 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from safelight.config import (
-    ConvVAEConfig,
-    DataConfig,
-    DeepConvConfig,
-    ImageConfig,
-    NetworkSpec,
-    RunConfig,
-    TrainingConfig,
-)
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import ConvVAEConfig, DeepConvConfig, NetworkSpec
+from safelight.config.run import RunConfig
+from safelight.config.training import TrainingConfig
+from safelight.data.pictures import GREY, GUTTER, tile, write_examples, write_snapshot
 from safelight.errors import RunError
-from safelight.networks import DeepConvVAE
-from safelight.objective import Bernoulli, NegativeELBO
+from safelight.networks.deep_conv import DeepConvVAE
 from safelight.reporting import charts, sheets
-from safelight.reporting.compare import compare, draw_comparison
-from safelight.reporting.pictures import GREY, GUTTER, tile, write_examples, write_snapshot
+from safelight.reporting.comparison import compare, draw_comparison
 from safelight.reporting.report import write_report
 from safelight.reporting.summary import summarize
-from safelight.run_folder import LAST, RunFolder
+from safelight.runs.folder import LAST, RunFolder
+from safelight.tasks.objective import Bernoulli, NegativeELBO
 
 NETWORK = NetworkSpec("deep-conv-vae", {"channels": [4], "hidden": 8, "latent": 3})
 CONFIG = RunConfig(

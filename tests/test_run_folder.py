@@ -7,12 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from safelight.config import DataConfig, ImageConfig, NetworkSpec, RunConfig, TrainingConfig
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import NetworkSpec
+from safelight.config.run import RunConfig
+from safelight.config.training import TrainingConfig
 from safelight.errors import RunError, SafelightError
-from safelight.folders import write_file
-from safelight.networks import ConvVAE, DeepConvVAE, build
-from safelight.objective import objective
-from safelight.run_folder import BEST, LAST, RunFolder
+from safelight.files import write_file
+from safelight.networks.conv_vae import ConvVAE
+from safelight.networks.deep_conv import DeepConvVAE
+from safelight.networks.table import build
+from safelight.runs.folder import BEST, LAST, RunFolder
+from safelight.tasks.objective import objective
 
 CONFIG = RunConfig(
     NetworkSpec("conv-vae"), ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003)

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from safelight.networks import Autoencoder, Code, DeepConvVAE
-from safelight.sampling import latent_points, sample
+from safelight.networks.base import Autoencoder, Code
+from safelight.networks.deep_conv import DeepConvVAE
+from safelight.networks.sampling import latent_points, sample
 
 
 class Points(Autoencoder):

@@ -11,12 +11,12 @@ from PIL import Image
 
 import safelight
 from safelight.errors import Interrupted, RunError
+from safelight.evolution.charts import family_chart, parallel_chart, pareto_chart, population_chart
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, Trial
+from safelight.evolution.report import ancestors, importances, write_search_report
 from safelight.evolution.search import SearchFolder, make_space
 from safelight.reporting.charts import DARK, LIGHT
-from safelight.reporting.search_charts import family_chart, parallel_chart, pareto_chart, population_chart
-from safelight.reporting.search_report import ancestors, importances, write_search_report
 
 
 def trial(number, loss=1.0, parents=(), **values):

@@ -75,7 +75,7 @@ def test_the_best_settings_train(found, tmp_path):
     config = json.loads((found.path / "best.json").read_text())
     assert config["training"]["lr"] == found.values["training.lr"]
     assert config["training"]["decay"] == "gamma"
-    command = [sys.executable, "-m", "safelight.cli", "train", "digits", "--config", found.path / "best.json"]
+    command = [sys.executable, "-m", "safelight", "train", "digits", "--config", found.path / "best.json"]
     subprocess.run([*command, "--epochs", "2", "--out", tmp_path / "best"], check=True)
     run = safelight.Run(tmp_path / "best")
     assert run.config.training.batch_size == found.values["training.batch_size"]

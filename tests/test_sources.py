@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from safelight.data.named_sets import FILES, NAMED_SETS, cache_folder, fetch, is_cached
+from safelight.data.sources import load, overview
 from safelight.errors import ConfigError, DataError
-from safelight.named_sets import FILES, NAMED_SETS, cache_folder, fetch, is_cached
-from safelight.sources import load, overview
 
 TRAIN, LABELS, TEST, TEST_LABELS = FILES
 NOWHERE = "https://localhost:9/"

@@ -8,13 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from safelight.config import DeepConvConfig, TrainingConfig
+from safelight.config.network import DeepConvConfig
+from safelight.config.training import TrainingConfig
+from safelight.data.batches import Batches
+from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, TrainingError
-from safelight.images import Batches, ImageSet
 from safelight.machine import cpu_threads, derive_seed, pick_device
-from safelight.networks import NETWORKS, Autoencoder, Code, ConvVAE, DeepConvVAE
-from safelight.objective import Bernoulli, NegativeELBO, objective
-from safelight.training import fit, learning_rate
+from safelight.networks.base import Autoencoder, Code
+from safelight.networks.conv_vae import ConvVAE
+from safelight.networks.deep_conv import DeepConvVAE
+from safelight.networks.table import NETWORKS
+from safelight.runs.training import fit, learning_rate
+from safelight.tasks.objective import Bernoulli, NegativeELBO, objective
 
 LOSSES = Path(__file__).parent / "losses"
 SMALL = DeepConvConfig(channels=(8,), hidden=32, latent=4)

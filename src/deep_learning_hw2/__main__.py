@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from safelight.cli import exit_code, progress, search_progress, stop_on_signals
+from safelight.command.main import exit_code, progress, search_progress, stop_on_signals
 from safelight.machine import prepare_process, shorten_spinning
 
 EVOLVED = {
@@ -56,7 +56,7 @@ def main() -> None:
 def evolve() -> None:
     """Begin, continue or just show the search in `SEARCH`."""
     import safelight
-    from safelight import searching
+    from safelight.evolution import evolve as searching
     from safelight.evolution.search import SearchFolder
 
     with stop_on_signals("the trials that run") as is_stopped, search_progress() as on_status:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safelight.api import Run, resume, train
-    from safelight.config import ConvVAEConfig, DataConfig, DeepConvConfig, SearchConfig, TrainingConfig
+    from safelight.config.data import DataConfig
+    from safelight.config.network import ConvVAEConfig, DeepConvConfig
+    from safelight.config.search import SearchConfig
+    from safelight.config.training import TrainingConfig
+    from safelight.data.images import ImageSet
+    from safelight.data.sources import load
     from safelight.errors import (
         ConfigError,
         DataError,
@@ -20,38 +25,38 @@ if TYPE_CHECKING:
         SafelightError,
         TrainingError,
     )
-    from safelight.images import ImageSet
-    from safelight.networks import Autoencoder, Code, ConvVAE, DeepConvAE, DeepConvVAE, Network
-    from safelight.searching import Evolution, evolve, resume_evolution
-    from safelight.sources import load
+    from safelight.evolution.evolve import Evolution, evolve, resume_evolution
+    from safelight.networks.base import Autoencoder, Code, Network
+    from safelight.networks.conv_vae import ConvVAE
+    from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Autoencoder": "networks",
-    "Code": "networks",
+    "Autoencoder": "networks.base",
+    "Code": "networks.base",
     "ConfigError": "errors",
-    "ConvVAE": "networks",
-    "ConvVAEConfig": "config",
-    "DataConfig": "config",
+    "ConvVAE": "networks.conv_vae",
+    "ConvVAEConfig": "config.network",
+    "DataConfig": "config.data",
     "DataError": "errors",
-    "DeepConvAE": "networks",
-    "DeepConvConfig": "config",
-    "DeepConvVAE": "networks",
-    "Evolution": "searching",
-    "ImageSet": "images",
+    "DeepConvAE": "networks.deep_conv",
+    "DeepConvConfig": "config.network",
+    "DeepConvVAE": "networks.deep_conv",
+    "Evolution": "evolution.evolve",
+    "ImageSet": "data.images",
     "Interrupted": "errors",
-    "Network": "networks",
+    "Network": "networks.base",
     "Run": "api",
     "RunError": "errors",
     "SafelightError": "errors",
-    "SearchConfig": "config",
-    "TrainingConfig": "config",
+    "SearchConfig": "config.search",
+    "TrainingConfig": "config.training",
     "TrainingError": "errors",
-    "evolve": "searching",
-    "load": "sources",
+    "evolve": "evolution.evolve",
+    "load": "data.sources",
     "resume": "api",
-    "resume_evolution": "searching",
+    "resume_evolution": "evolution.evolve",
     "train": "api",
 }
 

@@ -17,26 +17,24 @@ import torch
 from numpy.typing import NDArray
 
 import safelight
-from safelight import evaluation, sampling, sources
-from safelight.config import (
-    CUSTOM_NETWORK,
-    LIKELIHOODS,
-    DataConfig,
-    ImageConfig,
-    NetworkSpec,
-    RunConfig,
-    TrainingConfig,
-    did_you_mean,
-    from_dict,
-)
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import CUSTOM_NETWORK, NetworkSpec
+from safelight.config.reading import did_you_mean, from_dict
+from safelight.config.run import LIKELIHOODS, RunConfig
+from safelight.config.training import TrainingConfig
+from safelight.data import sources
+from safelight.data.batches import Batches
+from safelight.data.images import ImageSet, Splits
 from safelight.errors import ConfigError, DataError, RunError
-from safelight.evaluation import CHUNK
-from safelight.images import Batches, ImageSet, Splits
 from safelight.machine import derive_seed, pick_device
-from safelight.networks import NETWORKS, Autoencoder, build
-from safelight.objective import NegativeELBO, objective
-from safelight.recording import Progress, fit_in_folder
-from safelight.run_folder import BEST, INITIAL, LAST, RunFolder
+from safelight.networks import sampling
+from safelight.networks.base import Autoencoder
+from safelight.networks.table import NETWORKS, build
+from safelight.runs.folder import BEST, INITIAL, LAST, RunFolder
+from safelight.runs.recorder import Progress, fit_in_folder
+from safelight.tasks import evaluation
+from safelight.tasks.evaluation import CHUNK
+from safelight.tasks.objective import NegativeELBO, objective
 
 __all__ = ["Progress", "Run", "resume", "train"]
 

@@ -6,7 +6,9 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+from safelight.errors import RunError
+
+__all__ = ["write_atomically", "write_file"]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -37,3 +39,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a run's file atomically.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
+        ) from None

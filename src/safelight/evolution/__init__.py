@@ -1,1 +1,1 @@
-"""Evolving settings and structures: genes, the algorithms over them, the search that trains them."""
+"""A genetic algorithm over settings and structures, and other ways to search, all by ask and tell."""

@@ -15,14 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
-from safelight.config import (
-    NETWORK_CONFIGS,
-    DeepConvConfig,
-    NetworkSpec,
-    TrainingConfig,
-    did_you_mean,
-    from_dict,
-)
+from safelight.config.network import NETWORK_CONFIGS, DeepConvConfig, NetworkSpec
+from safelight.config.reading import did_you_mean, from_dict
+from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 
 __all__ = [

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from safelight.config import NETWORK_CONFIGS, RunConfig, SearchConfig
+from safelight.config.network import NETWORK_CONFIGS
+from safelight.config.run import RunConfig
+from safelight.config.search import SearchConfig
 from safelight.errors import ConfigError, Interrupted, RunError
 from safelight.evolution.executors import Engine
 from safelight.evolution.genetic import (
@@ -34,8 +36,9 @@ from safelight.evolution.genome import Gene, Space, Values, from_settings, to_se
 from safelight.evolution.ledger import Ledger
 from safelight.evolution.samplers import nsga2, tpe
 from safelight.evolution.trial import Outcome, Task, seed_of
-from safelight.folders import CONFIG, OwnFolder, write_file
-from safelight.networks import cost
+from safelight.files import write_file
+from safelight.networks.table import cost
+from safelight.runs.folders import CONFIG, OwnFolder
 
 __all__ = ["Finalist", "SearchFolder", "SearchRecord", "Status", "make_space", "run_search"]
 

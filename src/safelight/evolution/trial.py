@@ -16,14 +16,15 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from safelight import evaluation
-from safelight.config import RunConfig
+from safelight.config.run import RunConfig
+from safelight.data.batches import Batches
+from safelight.data.images import ImageSet
 from safelight.errors import SafelightError, TrainingError
-from safelight.images import Batches, ImageSet
 from safelight.machine import cpu_threads, derive_seed, pick_device, prepare_process
-from safelight.networks import build
-from safelight.objective import objective
-from safelight.training import State, fit
+from safelight.networks.table import build
+from safelight.runs.training import State, fit
+from safelight.tasks import evaluation
+from safelight.tasks.objective import objective
 
 __all__ = ["CHECKPOINTS", "Material", "Outcome", "Task", "evaluate", "seed_of"]
 

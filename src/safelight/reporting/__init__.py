@@ -1,1 +1,1 @@
-"""What a run looks like: pictures while it trains, a page when it is done, and charts of several runs."""
+"""What people look at: charts, contact sheets, the report of a run, runs side by side."""

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from safelight.folders import write_file
+from safelight.files import write_file
 from safelight.reporting.summary import Epoch, Summary
 
 __all__ = [

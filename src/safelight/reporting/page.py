@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from safelight.errors import RunError
-from safelight.folders import write_file
+from safelight.files import write_file
 from safelight.reporting.charts import DARK, LIGHT, Theme, write_both
 
 __all__ = [
@@ -34,7 +34,7 @@ Chart = Callable[[Theme], Figure]
 def write_page(path: Path, template: str, /, **page: Any) -> Path:
     """Render a template of this folder, with every value escaped, to a page that needs nothing but itself."""
     environment = Environment(
-        loader=PackageLoader("safelight", "reporting"),
+        loader=PackageLoader("safelight", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from safelight.folders import write_file
+from safelight.data.pictures import png
+from safelight.files import write_file
 from safelight.reporting.charts import kl_chart, loss_chart, parts_chart
 from safelight.reporting.page import (
     Chart,
@@ -21,7 +22,6 @@ from safelight.reporting.page import (
     write_charts,
     write_page,
 )
-from safelight.reporting.pictures import png
 from safelight.reporting.sheets import (
     choose_epochs,
     contact_sheet,
@@ -31,7 +31,7 @@ from safelight.reporting.sheets import (
     write_animation,
 )
 from safelight.reporting.summary import Summary, summarize
-from safelight.run_folder import RunFolder
+from safelight.runs.folder import RunFolder
 
 __all__ = ["write_report"]
 
@@ -77,7 +77,7 @@ def write_report(folder: RunFolder) -> Path:
         "pixel_count": math.prod(run.config.image.shape),
         "long_table": LONG_TABLE,
     }
-    return write_page(folder.path / "report.html", "run.html.j2", **page)
+    return write_page(folder.path / "report.html", "reporting/run.html.j2", **page)
 
 
 def _charts(run: Summary) -> dict[str, Chart]:

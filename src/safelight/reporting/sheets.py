@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from safelight.errors import RunError
-from safelight.folders import write_file
+from safelight.files import write_file
 
 __all__ = [
     "animation_epochs",

@@ -10,10 +10,10 @@ from typing import Any
 import safetensors
 import torch
 
-from safelight.config import RunConfig
+from safelight.config.run import RunConfig
 from safelight.errors import ConfigError, RunError
-from safelight.networks import NETWORKS, build
-from safelight.run_folder import LAST, RunFolder
+from safelight.networks.table import NETWORKS, build
+from safelight.runs.folder import LAST, RunFolder
 
 __all__ = ["Epoch", "Summary", "summarize"]
 

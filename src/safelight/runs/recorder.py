@@ -10,16 +10,18 @@ from typing import Any, NamedTuple
 
 import torch
 
-from safelight import evaluation, sampling
-from safelight.config import RunConfig
+from safelight.config.run import RunConfig
+from safelight.data.batches import Batches
+from safelight.data.images import Splits
+from safelight.data.pictures import write_examples, write_snapshot
 from safelight.errors import Interrupted, RunError, TrainingError
-from safelight.images import Batches, Splits
 from safelight.machine import cpu_threads
-from safelight.networks import Autoencoder
-from safelight.objective import NegativeELBO
-from safelight.reporting.pictures import write_examples, write_snapshot
-from safelight.run_folder import BEST, LAST, RunFolder
-from safelight.training import EpochResult, State, fit
+from safelight.networks import sampling
+from safelight.networks.base import Autoencoder
+from safelight.runs.folder import BEST, LAST, RunFolder
+from safelight.runs.training import EpochResult, State, fit
+from safelight.tasks import evaluation
+from safelight.tasks.objective import NegativeELBO
 
 __all__ = ["Progress", "fit_in_folder"]
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from safelight.config import TrainingConfig
+from safelight.config.training import TrainingConfig
 from safelight.errors import TrainingError
-from safelight.networks import Autoencoder
+from safelight.networks.base import Autoencoder
 
 __all__ = [
     "Bernoulli",
@@ -123,7 +123,7 @@ class NegativeELBO(nn.Module):
 
     Example:
         >>> import torch
-        >>> from safelight.networks import DeepConvVAE
+        >>> from safelight.networks.deep_conv import DeepConvVAE
         >>> loss = NegativeELBO(Bernoulli())
         >>> sorted(loss(DeepConvVAE(), torch.rand(4, 1, 28, 28)))
         ['kl', 'loss', 'reconstruction']
@@ -204,7 +204,7 @@ def importance_weighted_bound(
 
     Example:
         >>> import torch
-        >>> from safelight.networks import DeepConvVAE
+        >>> from safelight.networks.deep_conv import DeepConvVAE
         >>> importance_weighted_bound(DeepConvVAE(), Bernoulli(), torch.rand(2, 1, 28, 28), 5).shape
         torch.Size([2])
     """

@@ -15,12 +15,20 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from PIL import Image
 
 from safelight.errors import RunError
+from safelight.evolution.charts import (
+    family_chart,
+    gene_label,
+    importance_chart,
+    parallel_chart,
+    pareto_chart,
+    population_chart,
+)
 from safelight.evolution.genetic import order
 from safelight.evolution.genome import Space
 from safelight.evolution.ledger import Trial, trials_of
 from safelight.evolution.samplers import distribution_of
 from safelight.evolution.search import RESULT, SearchFolder, SearchRecord, make_space
-from safelight.networks import cost
+from safelight.networks.table import cost
 from safelight.reporting.page import (
     Chart,
     duration,
@@ -30,14 +38,6 @@ from safelight.reporting.page import (
     shown,
     write_charts,
     write_page,
-)
-from safelight.reporting.search_charts import (
-    family_chart,
-    gene_label,
-    importance_chart,
-    parallel_chart,
-    pareto_chart,
-    population_chart,
 )
 
 __all__ = ["ancestors", "importances", "write_search_report"]
@@ -101,7 +101,7 @@ def write_search_report(folder: SearchFolder) -> Path:
     source = data.source and (Path(data.source).name or data.source)
     return write_page(
         folder.path / "report.html",
-        "search.html.j2",
+        "evolution/search.html.j2",
         name=folder.path.resolve().name,
         record=record,
         what=ALGORITHMS[record.search.algorithm],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.errors import RunError
-from safelight.folders import write_file
+from safelight.files import write_file
 
 __all__ = ["png", "tile", "write_examples", "write_snapshot"]
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from safelight.config import TrainingConfig
+from safelight.config.training import TrainingConfig
+from safelight.data.batches import Batches
 from safelight.errors import RunError, TrainingError
-from safelight.images import Batches
 from safelight.machine import compute_thread, derive_seed
-from safelight.networks import Network
+from safelight.networks.base import Network
 
 __all__ = [
     "EpochResult",
@@ -151,10 +151,10 @@ def fit(
 
     Example:
         >>> import safelight
-        >>> from safelight.config import TrainingConfig
-        >>> from safelight.images import Batches
-        >>> from safelight.networks import ConvVAE
-        >>> from safelight.objective import Bernoulli, NegativeELBO
+        >>> from safelight.config.training import TrainingConfig
+        >>> from safelight.data.batches import Batches
+        >>> from safelight.networks.conv_vae import ConvVAE
+        >>> from safelight.tasks.objective import Bernoulli, NegativeELBO
         >>> config = TrainingConfig(epochs=2, batch_size=64, threads=1)
         >>> losses = []
         >>> state = fit(

@@ -15,13 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.downloads import (
-    UnavailableError,
-    from_folder,
-    from_mirror,
-    from_wheel,
-    unpacked,
-)
+from safelight.data.downloads import UnavailableError, from_folder, from_mirror, from_wheel, unpacked
 from safelight.errors import DataError
 from safelight.files import write_atomically
 
@@ -121,7 +115,7 @@ def cache_folder(name: str) -> Path:
     """The folder that keeps the unpacked files of a named set; `SAFELIGHT_DATA` moves it.
 
     Example:
-        >>> from safelight.named_sets import cache_folder
+        >>> from safelight.data.named_sets import cache_folder
         >>> cache_folder("mnist").name
         'mnist'
     """
@@ -139,7 +133,7 @@ def is_cached(name: str) -> bool:
         DataError: there is no such set.
 
     Example:
-        >>> from safelight.named_sets import NAMED_SETS, is_cached
+        >>> from safelight.data.named_sets import NAMED_SETS, is_cached
         >>> cached = [name for name in NAMED_SETS if is_cached(name)]
     """
     _named(name)
@@ -164,7 +158,7 @@ def fetch(name: str, progress: bool = False) -> Path:
             cannot be written.
 
     Example:
-        >>> from safelight.named_sets import fetch
+        >>> from safelight.data.named_sets import fetch
         >>> sorted(file.name for file in fetch("mnist").glob("t10k-*"))
         ['t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte']
     """

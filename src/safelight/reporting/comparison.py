@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import RunError
-from safelight.folders import write_file
+from safelight.files import write_file
 from safelight.reporting.charts import comparison_chart, render
 from safelight.reporting.summary import Summary, summarize
-from safelight.run_folder import RunFolder
+from safelight.runs.folder import RunFolder
 
 __all__ = ["compare", "draw_comparison"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safelight.data.images import SPLIT_SEED, ImageSet
+from safelight.data.named_sets import NAMED_SETS, fetch, is_cached, read_file, unknown_name
+from safelight.data.readers import as_pixels, read_idx, read_npy, read_npz, read_pictures
 from safelight.errors import ConfigError, DataError
-from safelight.images import SPLIT_SEED, ImageSet
-from safelight.named_sets import NAMED_SETS, fetch, is_cached, read_file, unknown_name
-from safelight.readers import as_pixels, read_idx, read_npy, read_npz, read_pictures
 
 __all__ = ["NAMES", "fetch", "load", "overview"]
 
@@ -89,7 +89,7 @@ def overview() -> list[tuple[str, str, str, bool, str]]:
     """The sets that have names: name, number of images, size to download, whether it is here, description.
 
     Example:
-        >>> from safelight.sources import overview
+        >>> from safelight.data.sources import overview
         >>> [name for name, images, size, here, description in overview()]
         ['digits', 'mnist', 'fashion-mnist', 'kmnist']
     """

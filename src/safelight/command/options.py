@@ -18,21 +18,18 @@ import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 import safelight
-from safelight.config import (
+from safelight.config.data import DataConfig
+from safelight.config.network import (
     CUSTOM_NETWORK,
-    FORMAT_VERSION,
-    LIKELIHOODS,
     NETWORK_CONFIGS,
-    DataConfig,
     DeepConvConfig,
     NetworkConfig,
     NetworkSpec,
-    RunConfig,
-    SearchConfig,
-    TrainingConfig,
-    did_you_mean,
-    from_dict,
 )
+from safelight.config.reading import did_you_mean, from_dict
+from safelight.config.run import FORMAT_VERSION, LIKELIHOODS, RunConfig
+from safelight.config.search import SearchConfig
+from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 
 __all__ = ["Start", "build_parser", "parse", "refuse_changes"]
@@ -67,7 +64,7 @@ class Start:
             start = cls._from_values(dataclasses.asdict(record.base), f"{found.resume}/config.json")
             start.search = record.search
         elif found.resume:
-            from safelight.run_folder import RunFolder
+            from safelight.runs.folder import RunFolder
 
             config = RunFolder(found.resume).read_config()
             start = cls._from_values(dataclasses.asdict(config), f"{found.resume}/config.json")

@@ -23,10 +23,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from safelight.config import SearchConfig, TrainingConfig
+from safelight.command.options import Start, build_parser, parse, refuse_changes
+from safelight.config.search import SearchConfig
+from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError, Interrupted, SafelightError
 from safelight.machine import prepare_process, shorten_spinning
-from safelight.options import Start, build_parser, parse, refuse_changes
 
 if TYPE_CHECKING:
     from safelight.api import Progress
@@ -127,7 +128,7 @@ def _train(options: Namespace, start: Start, command: str) -> None:
             epochs = None if options.epochs == start.training.epochs else options.epochs
             run = api.resume(options.resume, epochs, on_epoch=on_epoch, on_step=on_step)
         else:
-            from safelight import sources
+            from safelight.data import sources
 
             run = api.train(
                 sources.load(options.data, progress=err.is_terminal),
@@ -157,7 +158,8 @@ def _evolve(options: Namespace, start: Start, command: str) -> None:
         raise ConfigError("evolve: expected data, such as mnist; safelight data list shows the named sets")
     elif not options.out:
         raise ConfigError("evolve: expected --out, the folder to make, such as --out runs/evo")
-    from safelight import searching, sources
+    from safelight.data import sources
+    from safelight.evolution import evolve as searching
 
     where = {name: options[name] for name in ("workers", "engine", "address")}
     with stop_on_signals("the trials that run") as is_stopped, search_progress() as on_status:
@@ -186,8 +188,8 @@ def _evolve(options: Namespace, start: Start, command: str) -> None:
     out.print(table)
     out.print(f"Validation loss of 3 fresh seeds: {searching.spread(found.validation)} nats per image")
     out.print(f"Test loss of the same:            {searching.spread(found.test)}")
+    from safelight.evolution.report import write_search_report
     from safelight.evolution.search import SearchFolder
-    from safelight.reporting.search_report import write_search_report
 
     out.print(f"Settings: {escape(str(found.path / 'best.json'))}")
     out.print(f"Report:   {escape(str(write_search_report(SearchFolder(found.path))))}")
@@ -220,11 +222,11 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
+    from safelight.evolution.report import write_search_report
     from safelight.evolution.search import SearchFolder
-    from safelight.folders import kind_of
     from safelight.reporting.report import write_report
-    from safelight.reporting.search_report import write_search_report
-    from safelight.run_folder import RunFolder
+    from safelight.runs.folder import RunFolder
+    from safelight.runs.folders import kind_of
 
     if kind_of(Path(options.run)) == "search":
         out.print(f"Report:    {escape(str(write_search_report(SearchFolder(options.run))))}")
@@ -242,8 +244,8 @@ def _report(options: Namespace) -> None:
 
 
 def _compare(options: Namespace) -> None:
-    from safelight.reporting.compare import compare, draw_comparison
-    from safelight.run_folder import RunFolder
+    from safelight.reporting.comparison import compare, draw_comparison
+    from safelight.runs.folder import RunFolder
 
     folders = [RunFolder(run) for run in options.runs]
     rows = compare(folders)
@@ -263,7 +265,7 @@ def _compare(options: Namespace) -> None:
 
 
 def _data(options: Namespace) -> None:
-    from safelight import sources
+    from safelight.data import sources
 
     if options.action == "fetch":
         folder = sources.fetch(options.fetch.name, progress=err.is_terminal)

@@ -17,9 +17,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from safelight.config import RunConfig
+from safelight.config.run import RunConfig
 from safelight.errors import RunError
-from safelight.folders import CONFIG, MAX_JSON_BYTES, OwnFolder, write_file
+from safelight.files import write_file
+from safelight.runs.folders import CONFIG, MAX_JSON_BYTES, OwnFolder
 
 __all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
 

@@ -14,18 +14,14 @@ from typing import Any
 import torch
 
 import safelight
-from safelight import evaluation, sources
 from safelight.api import Images, as_image_set, find_splits, sort_settings
-from safelight.config import (
-    LIKELIHOODS,
-    DataConfig,
-    ImageConfig,
-    NetworkSpec,
-    RunConfig,
-    SearchConfig,
-    did_you_mean,
-    from_dict,
-)
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import NetworkSpec
+from safelight.config.reading import did_you_mean, from_dict
+from safelight.config.run import LIKELIHOODS, RunConfig
+from safelight.config.search import SearchConfig
+from safelight.data import sources
+from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, DataError, RunError
 from safelight.evolution.executors import ENGINES, Engine, open_engine
 from safelight.evolution.genome import Values, named_genes
@@ -40,10 +36,10 @@ from safelight.evolution.search import (
     run_search,
 )
 from safelight.evolution.trial import Material, unpack
-from safelight.folders import write_file
-from safelight.images import ImageSet
-from safelight.networks import build
-from safelight.objective import objective
+from safelight.files import write_file
+from safelight.networks.table import build
+from safelight.tasks import evaluation
+from safelight.tasks.objective import objective
 
 __all__ = ["Evolution", "evolve", "resume_evolution"]
 

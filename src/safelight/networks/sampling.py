@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safelight.images import ImageSet
+from safelight.data.images import ImageSet
 from safelight.machine import derive_seed
-from safelight.networks import Autoencoder
+from safelight.networks.base import Autoencoder
 
 __all__ = ["latent_points", "sample"]
 
@@ -32,7 +32,7 @@ def latent_points(network: Autoencoder, count: int, images: ImageSet, seed: int 
 
     Example:
         >>> import safelight
-        >>> from safelight.networks import DeepConvVAE
+        >>> from safelight.networks.deep_conv import DeepConvVAE
         >>> latent_points(DeepConvVAE((1, 8, 8)), 4, safelight.load("digits")).shape
         torch.Size([4, 20])
     """

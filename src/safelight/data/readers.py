@@ -44,7 +44,7 @@ def as_pixels(array: NDArray[Any], where: str) -> tuple[NDArray[Any], tuple[floa
 
     Example:
         >>> import numpy as np
-        >>> from safelight.readers import as_pixels
+        >>> from safelight.data.readers import as_pixels
         >>> pixels, value_range = as_pixels(np.ones((5, 28, 28, 3)), "the array")
         >>> pixels.shape, pixels.dtype.name, value_range
         ((5, 3, 28, 28), 'float32', (0, 1))

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from safelight.data.images import ImageSet
 from safelight.errors import ConfigError
-from safelight.images import ImageSet
 from safelight.machine import derive_seed
-from safelight.networks import Autoencoder
-from safelight.objective import (
+from safelight.networks.base import Autoencoder
+from safelight.tasks.objective import (
     LOGVAR_RANGE,
     Likelihood,
     NegativeELBO,
@@ -39,8 +39,8 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
 
     Example:
         >>> import safelight
-        >>> from safelight.networks import DeepConvVAE
-        >>> from safelight.objective import Bernoulli
+        >>> from safelight.networks.deep_conv import DeepConvVAE
+        >>> from safelight.tasks.objective import Bernoulli
         >>> terms = mean_loss(DeepConvVAE((1, 8, 8)), NegativeELBO(Bernoulli()), safelight.load("digits"))
         >>> abs(terms["loss"] - terms["reconstruction"] - terms["kl"]) < 1e-4
         True
@@ -86,8 +86,8 @@ def evaluate(
 
     Example:
         >>> import safelight
-        >>> from safelight.networks import DeepConvVAE
-        >>> from safelight.objective import Bernoulli
+        >>> from safelight.networks.deep_conv import DeepConvVAE
+        >>> from safelight.tasks.objective import Bernoulli
         >>> images = safelight.load("digits", split="test")
         >>> measures = evaluate(DeepConvVAE((1, 8, 8)), Bernoulli(), images, samples=5)
         >>> measures["n"], abs(measures["loss"] - measures["reconstruction"] - measures["kl"]) < 1e-4

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, TypeVar
 
 import filelock
 
-from safelight.config import FORMAT_VERSION, from_dict, to_dict
+from safelight.config.reading import from_dict, to_dict
+from safelight.config.run import FORMAT_VERSION
 from safelight.errors import ConfigError, RunError
-from safelight.files import write_atomically
+from safelight.files import write_file
 
-__all__ = ["CONFIG", "MAX_JSON_BYTES", "OwnFolder", "write_file"]
+__all__ = ["CONFIG", "MAX_JSON_BYTES", "OwnFolder", "kind_of"]
 
 CONFIG, LOCK = "config.json", ".lock"
 MAX_JSON_BYTES = 1 << 24
@@ -167,17 +168,3 @@ def _read_values(folder: Path) -> dict[str, Any]:
             "use the version of safelight that wrote it"
         )
     return values
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a run's file atomically.
-
-    Raises:
-        RunError: the disk is full, or the folder cannot be written.
-    """
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
-        ) from None

@@ -1,0 +1,1 @@
+"""The `safelight` command, the only wing that parses arguments or prints."""

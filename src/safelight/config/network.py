@@ -1,0 +1,106 @@
+"""The settings of each network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from safelight.config.reading import MAX_SIZE, check, check_sizes
+
+__all__ = [
+    "CUSTOM_NETWORK",
+    "NETWORK_CONFIGS",
+    "ConvVAEConfig",
+    "DeepConvConfig",
+    "NetworkConfig",
+    "NetworkSpec",
+]
+
+CUSTOM_NETWORK = "custom"  # a user's own class; only that class can load the run
+MAX_STAGES = 6
+
+
+@dataclass(frozen=True)
+class ConvVAEConfig:
+    """The network of the original report.
+
+    Attributes:
+        channels: feature maps of its one convolution
+        latent: dimensions of the code
+    """
+
+    channels: int = 32
+    latent: int = 20
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "channels", "latent")
+
+
+@dataclass(frozen=True)
+class DeepConvConfig:
+    """Strided convolution stages, a hidden layer and a code; the decoder mirrors the encoder.
+
+    Attributes:
+        channels: feature maps of each stage
+        kernels: kernel size of each stage, or one for all
+        strides: what each stage divides height and width by, or one for all
+        hidden: width of the fully connected layer between the stages and the code
+        latent: dimensions of the code
+        activation: the nonlinearity after every hidden layer
+        normalization: what each hidden layer's output is normalized over
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    kernels: tuple[int, ...] = (4,)
+    strides: tuple[int, ...] = (2,)
+    hidden: int = 256
+    latent: int = 20
+    activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
+    normalization: Literal["none", "batch", "group"] = "none"
+
+    def __post_init__(self) -> None:
+        check_sizes(self, "hidden", "latent")
+        for name in ("channels", "kernels", "strides"):
+            check(
+                1 <= len(getattr(self, name)) <= MAX_STAGES,
+                f"network.{name}",
+                f"1 to {MAX_STAGES} numbers",
+                getattr(self, name),
+            )
+        for channels in self.channels:
+            check(1 <= channels <= MAX_SIZE, "network.channels", f"1 to {MAX_SIZE}", channels)
+        for kernel in self.kernels:
+            check(2 <= kernel <= 11, "network.kernels", "2 to 11 (less would skip pixels)", kernel)
+        for name in ("kernels", "strides"):
+            check(
+                len(getattr(self, name)) in (1, len(self.channels)),
+                f"network.{name}",
+                f"1 or {len(self.channels)} numbers, as there are stages",
+                getattr(self, name),
+            )
+        for stride in self.strides:
+            least = min(self.kernels)
+            check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
+
+
+NetworkConfig = ConvVAEConfig | DeepConvConfig
+NETWORK_CONFIGS: dict[str, type[ConvVAEConfig] | type[DeepConvConfig]] = {
+    "deep-conv-vae": DeepConvConfig,
+    "deep-conv-ae": DeepConvConfig,
+    "conv-vae": ConvVAEConfig,
+}
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network, in names of our own table alone.
+
+    Attributes:
+        name: one of `NETWORK_CONFIGS`, or "custom"
+        fields: the settings of its config dataclass
+        own_class: the name of a user's own class, only to be shown
+    """
+
+    name: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    own_class: str | None = None

@@ -1,0 +1,73 @@
+"""How settings are searched for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from safelight.config.reading import MAX_COUNT, check
+
+__all__ = ["SearchConfig"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How settings are searched for; a trial is one training.
+
+    Attributes:
+        space: hyper, structure, both, or a .json file of genes
+        algorithm: what proposes the trials
+        population: trials a generation
+        generations: number of generations
+        epochs: of a whole trial
+        rungs: epochs after which only the best share of a generation trains on, such as 1,3,9
+        objective: what is minimized; with more than one, the Pareto front is kept
+        limit: number of training images; None for all
+        limit_validation: number of validation images; None for all
+        max_parameters: of a network; by default four times those of --model's own
+        max_flops: of reconstructing an image; by default four times those of --model's own
+        trial_timeout: seconds after which a trial has failed
+        stop_hopeless: stop a trial that is worse than all survivors were at the same step
+        seed: fixes the whole table of trials
+    """
+
+    space: str = "hyper"
+    algorithm: Literal["ga", "truncation", "nsga2", "tpe", "random"] = "ga"
+    population: int = 30
+    generations: int = 12
+    epochs: int = 1
+    rungs: tuple[int, ...] = ()
+    objective: tuple[str, ...] = ("loss",)
+    limit: int | None = None
+    limit_validation: int | None = None
+    max_parameters: int | None = None
+    max_flops: int | None = None
+    trial_timeout: float | None = None
+    stop_hopeless: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(2 <= self.population <= MAX_COUNT, "population", "at least 2", self.population)
+        for name in ("generations", "epochs"):
+            check(1 <= getattr(self, name) <= MAX_COUNT, name, f"1 to {MAX_COUNT:,}", getattr(self, name))
+        for name in ("limit", "limit_validation", "max_parameters", "max_flops"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, name, "at least 1", value)
+        check(
+            self.trial_timeout is None or self.trial_timeout > 0,
+            "trial_timeout",
+            "above 0",
+            self.trial_timeout,
+        )
+        check(0 <= self.seed < 2**63, "seed", "0 or more", self.seed)
+        grows = all(a < b for a, b in zip(self.rungs, self.rungs[1:], strict=False))
+        check(
+            grows and all(rung >= 1 for rung in self.rungs), "rungs", "growing numbers of epochs", self.rungs
+        )
+        known = self.objective[:1] == ("loss",) and self.objective[1:] in ((), ("parameters",), ("flops",))
+        check(known, "objective", "loss, or loss,parameters or loss,flops", ",".join(self.objective))
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Numbers of epochs at which a trial is measured; the last is a whole one's."""
+        return self.rungs or (self.epochs,)

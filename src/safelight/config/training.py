@@ -1,0 +1,73 @@
+"""How a network is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from safelight.config.reading import MAX_COUNT, check
+
+__all__ = ["TrainingConfig"]
+
+MAX_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+        epochs: times every training image is seen
+        batch_size: images a step
+        lr: Adam's learning rate at its highest
+        warmup: share of the run over which the rate rises from zero
+        decay: over the whole run, linear to zero or by gamma
+        gamma: with decay gamma, the rate at step t of T is lr * gamma ** (t / T)
+        weight_decay: Adam's L2 penalty
+        beta: weight of the KL term
+        beta_warmup: share of the run over which beta rises from zero
+        seed: fixes initial weights, order of the images and noise
+        threads: CPU threads; by default one a core, and on a busy machine better one less
+        device: auto takes the first of CUDA, MPS and CPU that is there
+        precision: bfloat16 computes in half the memory, quicker on processors made for it
+        patience: stop after this many epochs without a better validation loss
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 4e-3
+    warmup: float = 0.01
+    decay: Literal["linear", "gamma"] = "linear"
+    gamma: float = 1.0
+    weight_decay: float = 0.0
+    beta: float = 1.0
+    beta_warmup: float = 0.0
+    seed: int = 0
+    threads: int | None = None
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            check(1 <= getattr(self, name) <= MAX_COUNT, name, f"1 to {MAX_COUNT:,}", getattr(self, name))
+        check(
+            self.threads is None or 1 <= self.threads <= MAX_THREADS,
+            "threads",
+            f"1 to {MAX_THREADS}",
+            self.threads,
+        )
+        check(self.patience is None or self.patience >= 1, "patience", "at least 1", self.patience)
+        check(0 < self.lr < math.inf, "lr", "a learning rate above 0", self.lr)
+        for name in ("warmup", "gamma", "beta_warmup"):
+            check(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
+        for name in ("weight_decay", "beta"):
+            check(0 <= getattr(self, name) < math.inf, name, "0 or more", getattr(self, name))
+        check(0 <= self.seed < 2**63, "seed", "0 or more", self.seed)
+        check(
+            self.decay == "gamma" or self.gamma == 1,
+            "gamma",
+            "1.0 with a linear decay (it acts only with decay gamma)",
+            self.gamma,
+        )

@@ -1,0 +1,1 @@
+"""Reading codes and writing new ones."""

@@ -1,0 +1,1 @@
+"""What a run is trained for: its loss and its measures."""
