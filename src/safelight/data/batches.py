@@ -1,30 +1,63 @@
-"""Shuffled batches of floats."""
+"""Shuffled batches of floats, epoch by epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError
+from safelight.machine import derive_seed
 
-__all__ = ["Batches"]
+__all__ = ["Batch", "Batches"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and what is known of them.
+
+    Attributes:
+        images: (n, C, H, W) floats in [0, 1], as they are.
+        inputs: (n, C, H, W), what the network is given: the images, or a transform's version of them.
+        labels: (n,) int64, or None.
+        indices: (n,) int64, their places in the set.
+    """
+
+    images: Tensor
+    inputs: Tensor
+    labels: Tensor | None
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @staticmethod
+    def of(images: ImageSet, indices: slice | np.ndarray = slice(None), device: str = "cpu") -> Batch:
+        """A batch of the chosen images, without a transform."""
+        chosen = np.arange(len(images))[indices]
+        x = images.floats(indices, device)
+        labels = None if images.labels is None else torch.from_numpy(images.labels[chosen]).to(device)
+        return Batch(x, x, labels, torch.from_numpy(chosen))
 
 
 class Batches:
-    """Shuffled batches of floats, epoch by epoch.
+    """Shuffled batches, a pass over the set an epoch.
 
     A last batch of one image would have no spread to normalize by; it joins the batch before it.
 
-    The order of an epoch follows from (seed, epoch) alone, so that a run can be continued at any batch.
+    The order of an epoch follows from (seed, epoch) alone, and a batch's transform from (seed, epoch, batch),
+    so that a run can be continued at any batch.
 
     Args:
         images: the images to serve.
         batch_size: images a batch; the last batch of an epoch may be smaller.
         seed: fixes the orders.
         device: where the batches go.
+        transform: makes the inputs from the images, drawing from the generator alone.
 
     Raises:
         ConfigError: the batch is larger than the set.
@@ -34,11 +67,18 @@ class Batches:
         >>> from safelight.data.batches import Batches
         >>> from safelight.data.images import ImageSet
         >>> batches = Batches(ImageSet(np.zeros((5, 1, 8, 8), np.uint8)), batch_size=2, seed=0)
-        >>> len(batches), [tuple(batch.shape) for batch in batches.epoch(0)]
+        >>> len(batches), [tuple(batch.images.shape) for batch in batches.epoch(0)]
         (2, [(2, 1, 8, 8), (3, 1, 8, 8)])
     """
 
-    def __init__(self, images: ImageSet, batch_size: int, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        batch_size: int,
+        seed: int,
+        device: str = "cpu",
+        transform: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    ) -> None:
         if batch_size > len(images):
             raise ConfigError(
                 f"expected a batch size of at most {len(images)}, the number of training images, "
@@ -48,15 +88,22 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
+        self.transform = transform
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         full, rest = divmod(len(self.images), self.batch_size)
         return full + (rest > 1)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """The batches of one epoch, (n, C, H, W) each, from batch `start` on."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from batch `start` on."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
         for step in range(start, len(self)):
             last = len(order) if step == len(self) - 1 else (step + 1) * self.batch_size
-            yield self.images.floats(order[step * self.batch_size : last], self.device)
+            batch = Batch.of(self.images, order[step * self.batch_size : last], self.device)
+            if self.transform is not None:
+                seed = derive_seed(self.seed, f"transform {epoch} {step}")
+                generator = torch.Generator(self.device).manual_seed(seed)
+                inputs = self.transform(batch.images, generator)
+                batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+            yield batch

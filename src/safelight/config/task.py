@@ -1,0 +1,122 @@
+"""What a run is trained for, in settings; and the words that people read of its measures and pictures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from safelight.config.reading import MAX_COUNT, check
+
+__all__ = [
+    "TASK_CONFIGS",
+    "AutoencodeConfig",
+    "AutoencodeEvaluation",
+    "CustomTask",
+    "Measure",
+    "NoOptions",
+    "Sheet",
+]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that says how good a network is: one row of a task's table.
+
+    Attributes:
+        name: its key in history.jsonl and evaluation.json.
+        words: what people call it.
+        meaning: its convention, in a few words.
+        unit: such as nats per image.
+        digits: shown after the point.
+        lower_is_better: which way it should go.
+    """
+
+    name: str
+    words: str
+    meaning: str = ""
+    unit: str = ""
+    digits: int = 2
+    lower_is_better: bool = True
+
+    def ordered(self, value: float) -> float:
+        """The value, or its negative where higher is better: least is best."""
+        return value if self.lower_is_better else -value
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A picture that a task draws after every epoch.
+
+    Attributes:
+        name: of its files.
+        title: its heading in a report.
+        words: what is to be seen on it.
+    """
+
+    name: str
+    title: str
+    words: str
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A task's evaluation that has none."""
+
+
+@dataclass(frozen=True)
+class AutoencodeEvaluation:
+    """What to measure of an autoencoder.
+
+    Attributes:
+        samples: samples of z of the importance-weighted bound; 0 leaves it out
+    """
+
+    samples: int = 50
+
+    def __post_init__(self) -> None:
+        check(0 <= self.samples <= MAX_COUNT, "samples", "0 or more", self.samples)
+
+
+@dataclass(frozen=True)
+class AutoencodeConfig:
+    """Training to reconstruct: the negative ELBO, or the reconstruction alone where codes are points.
+
+    Attributes:
+        likelihood: what the decoder's output means
+        beta: weight of the KL term
+        beta_warmup: share of the run over which beta rises from zero
+    """
+
+    evaluation: ClassVar[type[Any]] = AutoencodeEvaluation
+
+    name: Literal["autoencode"] = "autoencode"
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    beta: float = 1.0
+    beta_warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(0 <= self.beta < math.inf, "beta", "0 or more", self.beta)
+        check(0 <= self.beta_warmup <= 1, "beta_warmup", "0 to 1", self.beta_warmup)
+
+
+@dataclass(frozen=True)
+class CustomTask:
+    """A task of a user's own; only its class can go on with the run, but anything can report it.
+
+    Attributes:
+        class_name: shown where the class is asked for
+        measures: its table
+        sheets: its pictures
+    """
+
+    evaluation: ClassVar[type[Any]] = NoOptions
+
+    name: Literal["custom"] = "custom"
+    class_name: str = ""
+    measures: tuple[Measure, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
+
+
+TaskConfig = AutoencodeConfig | CustomTask
+TASK_CONFIGS: dict[str, type[Any]] = {"autoencode": AutoencodeConfig}

@@ -1,0 +1,99 @@
+"""The seam between training and what it is for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from safelight.config.task import Measure, Sheet
+from safelight.data.images import ImageSet
+
+__all__ = ["Evaluation", "Task", "Transform"]
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network came to on a set of images.
+
+    Attributes:
+        values: numbers by the names of the task's measures, and lists or tables that the report draws.
+        pictures: by name, for the report.
+    """
+
+    values: dict[str, Any]
+    pictures: Mapping[str, Image] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """What a run is trained for: its loss, the batches' transform, its measures and its pictures.
+
+    Everything else (the loop, the run folder, exact resuming, the history, reports, comparisons and searches)
+    is the same for all tasks. A task of your own is handed to `safelight.train(..., task=MyTask())`.
+
+    Attributes:
+        measures: the table of its measures; the first chooses the best weights, and stops by patience.
+        sheets: the table of its pictures.
+        transform: what is done to a batch's images before the network sees them: a function of images
+            (N, C, H, W) in [0, 1] and a generator, the only randomness it may use; or None.
+    """
+
+    @property
+    @abstractmethod
+    def measures(self) -> tuple[Measure, ...]:
+        """The table of its measures."""
+
+    @property
+    @abstractmethod
+    def sheets(self) -> tuple[Sheet, ...]:
+        """The table of its pictures."""
+
+    @property
+    @abstractmethod
+    def transform(self) -> Transform | None:
+        """What is done to the images before the network sees them."""
+
+    @abstractmethod
+    def loss(self) -> nn.Module:
+        """A fresh module, called as `loss(network, batch, generator, progress)`.
+
+        It answers with named terms, scalars; "loss" is minimized. Its own parameters are trained along.
+        """
+
+    @abstractmethod
+    def measure(self, network: Any, loss: nn.Module, images: ImageSet) -> dict[str, float]:
+        """After an epoch: numbers by the names of measures, with fixed noise.
+
+        Args:
+            network: in evaluation mode, on its device.
+            loss: what `loss()` gave, with its weights.
+            images: to measure on.
+        """
+
+    @abstractmethod
+    def evaluate(self, network: Any, loss: nn.Module, images: ImageSet, options: Any) -> Evaluation:
+        """At the end: everything that is worth knowing; arguments as for `measure`.
+
+        Args:
+            network: in evaluation mode, on its device.
+            loss: what `loss()` gave, with its weights.
+            images: to measure on.
+            options: an instance of the task settings' `evaluation` class.
+        """
+
+    @abstractmethod
+    def draw(self, network: Any, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
+        """After an epoch: a picture for each sheet, by name.
+
+        Args:
+            network: in evaluation mode, on its device.
+            shown: the same few images every time, of the validation set where there is one.
+            train: the training images.
+        """
