@@ -1,0 +1,188 @@
+"""Maps drawn: tens of thousands of points in a second or two, for light and dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from safelight.latent.maps import LatentMap
+from safelight.reporting.charts import Theme
+
+__all__ = ["COLOURS", "map_chart"]
+
+By = Literal["label", "cluster", "loss"]
+
+DPI = 220
+# Petroff (2021), Accessible Color Sequences for Data Visualization: ten colours that colour-blind readers can
+# tell apart, for points on a light and on a dark page.
+COLOURS = (
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
+)
+METHOD_WORDS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+
+
+def map_chart(
+    latent_map: LatentMap, theme: Theme, by: By | None = None, class_names: Mapping[int, str] | None = None
+) -> Figure:
+    """A map as a chart: a point an image, what the colours mean, and how far the map can be trusted.
+
+    Groups bear their names where they lie, so that no reader depends on the colours. Of more than ten, the
+    nine largest are named and the others are grey.
+
+    Args:
+        latent_map: the map.
+        theme: colours.
+        by: what the colours show: label, cluster, or loss (the reconstruction's); by default the labels where
+            there are any, else the clusters.
+        class_names: what the labels are called.
+    """
+    by = by or ("cluster" if latent_map.labels is None else "label")
+    space = latent_map.points.shape[1] == 3
+    figure = Figure(figsize=(6.0, 6.4), dpi=DPI, facecolor=theme.panel)
+    FigureCanvasAgg(figure)
+    axes: Any = figure.add_axes(
+        (0.0, 0.09, 1.0, 0.83) if space else (0.03, 0.115, 0.94, 0.805), projection="3d" if space else None
+    )
+    order = np.random.default_rng(0).permutation(len(latent_map))  # no group hides the others
+    points = latent_map.points[order]
+    size = float(np.clip(9000 / len(points), 1.2, 30))
+    if by == "loss":
+        values = latent_map.reconstruction[order]
+        low, high = np.percentile(values, [1, 99])
+        drawn = axes.scatter(
+            *points.T, c=values, cmap="cividis", vmin=low, vmax=high, s=size, linewidths=0, alpha=0.8
+        )
+        _colour_bar(figure, drawn, theme)
+    else:
+        groups = latent_map.clusters if by == "cluster" or latent_map.labels is None else latent_map.labels
+        shown, colours = _grouped(groups, theme)
+        axes.scatter(*points.T, c=colours[order], s=size, linewidths=0, alpha=0.8, depthshade=False) if (
+            space
+        ) else axes.scatter(*points.T, c=colours[order], s=size, linewidths=0, alpha=0.8)
+        _name_groups(figure, axes, latent_map, groups, shown, by, theme, class_names or {})
+    _frame(axes, latent_map, theme, space)
+    figure.text(0.03, 0.012, "\n".join(_words(latent_map)), color=theme.muted, fontsize=8.5, linespacing=1.35)
+    return figure
+
+
+def _grouped(groups: NDArray[np.int64], theme: Theme) -> tuple[list[int], NDArray[np.float64]]:
+    """The groups that are named, in their order, and each point's colour."""
+    values, counts = np.unique(groups, return_counts=True)
+    if len(values) > len(COLOURS):
+        values = np.sort(values[np.argsort(-counts, kind="stable")[: len(COLOURS) - 1]])
+    palette = to_rgba_array([*COLOURS[: len(values)], theme.line])
+    at = np.searchsorted(values, groups).clip(max=len(values) - 1)
+    return values.tolist(), palette[np.where(values[at] == groups, at, len(values))]
+
+
+def _name_groups(
+    figure: Figure,
+    axes: Any,
+    latent_map: LatentMap,
+    groups: NDArray[np.int64],
+    shown: Sequence[int],
+    by: By,
+    theme: Theme,
+    class_names: Mapping[int, str],
+) -> None:
+    """Each group's name at its middle and in the legend."""
+    outline = [withStroke(linewidth=2.6, foreground=theme.panel)]
+    handles = []
+    for i, group in enumerate(shown):
+        name = _literal(class_names.get(group, str(group)))
+        colour = COLOURS[i]
+        handles.append(Line2D([], [], marker="o", linestyle="", color=colour, markersize=6, label=name))
+        middle = np.median(latent_map.points[groups == group], 0)
+        axes.text(
+            *map(float, middle),
+            name,
+            color=theme.ink,
+            fontsize=11,
+            fontweight="bold",
+            ha="center",
+            va="center",
+            path_effects=outline,
+            zorder=10,
+        )
+    if len(np.unique(groups)) > len(shown):
+        handles.append(Line2D([], [], marker="o", linestyle="", color=theme.line, markersize=6, label="other"))
+    longest = max(len(handle.get_label()) for handle in handles)
+    figure.legend(
+        handles=handles,
+        title={"label": "label", "cluster": "cluster"}[by],
+        title_fontsize=9,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.995),
+        ncols=len(handles) if longest <= 3 else 5,
+        frameon=False,
+        labelcolor=theme.ink,
+        fontsize=9 if longest <= 12 else 7,
+        handletextpad=0.1,
+        columnspacing=0.9,
+    ).get_title().set_color(theme.muted)
+
+
+def _colour_bar(figure: Figure, drawn: Any, theme: Theme) -> None:
+    axes = figure.add_axes((0.2, 0.957, 0.6, 0.015))
+    bar = figure.colorbar(drawn, cax=axes, orientation="horizontal")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    axes.tick_params(colors=theme.muted, labelsize=8, length=0)
+    axes.set_title("reconstruction loss (nats)", color=theme.muted, fontsize=9, pad=3)
+
+
+def _frame(axes: Any, latent_map: LatentMap, theme: Theme, space: bool) -> None:
+    axes.set_facecolor(theme.panel)
+    axes.tick_params(labelbottom=False, labelleft=False, length=0)
+    if space:
+        axes.tick_params(labelright=False, labeltop=False)
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.set_ticklabels([])
+            axis.set_pane_color(to_rgba_array(theme.panel)[0])
+            axis.line.set_color(theme.line)
+            axis._axinfo["grid"].update(color=theme.line, linewidth=0.7)
+        axes.set_box_aspect((1, 1, 1), zoom=1.12)
+    else:
+        for spine in axes.spines.values():
+            spine.set_color(theme.line)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.03)
+    explained = latent_map.explained_variance or ()
+    for i, (name, share) in enumerate(zip("xyz", (*explained, None, None, None), strict=False)):
+        if share is not None:
+            setter = getattr(axes, f"set_{name}label")
+            setter(f"component {i + 1}: {share:.0%}", color=theme.muted, fontsize=9, labelpad=-8 if space else 4)
+
+
+def _words(latent_map: LatentMap) -> list[str]:
+    """What the map is, and how far it can be trusted."""
+    config, quality = latent_map.config, latent_map.quality
+    of_what = "draws of q(z | x)" if config.sampled else "codes"
+    extra = {
+        "pca": "",
+        "tsne": f", perplexity {config.perplexity:g}",
+        "umap": f", {config.neighbours} neighbours",
+    }[config.method]
+    lines = [f"{METHOD_WORDS[config.method]} of {len(latent_map):,} {of_what}{extra}"]
+    if latent_map.explained_variance:
+        lines[0] += f"; {sum(latent_map.explained_variance):.0%} of their variance"
+    if quality:
+        lines.append(
+            f"Trustworthiness {quality.trustworthiness:.3f}; {quality.neighbour_preservation:.0%} of each code's "
+            f"{quality.neighbours} nearest are its nearest here"
+        )
+    return lines
+
+
+def _literal(name: str) -> str:
+    """A name as matplotlib draws it letter by letter: no formula between $, no hiding after _."""
+    shown = name if len(name) <= 24 else name[:23] + "…"
+    return (" " if shown.startswith("_") else "") + shown.replace("$", r"\$")
