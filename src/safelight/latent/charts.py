@@ -1,4 +1,4 @@
-"""Maps drawn: tens of thousands of points in a second or two, for light and dark pages."""
+"""Maps and traversals drawn for light and dark pages, tens of thousands of points in a second or two."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import ListedColormap, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from safelight.data.pictures import tile
 from safelight.latent.maps import LatentMap
-from safelight.reporting.charts import Theme
+from safelight.latent.walks import Traversals
+from safelight.reporting.charts import DARK, Theme
 
-__all__ = ["COLOURS", "map_chart"]
+__all__ = ["COLOURS", "map_chart", "traversal_chart"]
 
 By = Literal["label", "cluster", "loss"]
 
@@ -50,27 +53,59 @@ def map_chart(
     figure = Figure(figsize=(6.0, 6.4), dpi=DPI, facecolor=theme.panel)
     FigureCanvasAgg(figure)
     axes: Any = figure.add_axes(
-        (0.0, 0.09, 1.0, 0.83) if space else (0.03, 0.115, 0.94, 0.805), projection="3d" if space else None
+        (0.0, 0.09, 1.0, 0.83) if space else (0.06, 0.115, 0.91, 0.805), projection="3d" if space else None
     )
     order = np.random.default_rng(0).permutation(len(latent_map))  # no group hides the others
     points = latent_map.points[order]
-    size = float(np.clip(9000 / len(points), 1.2, 30))
+    look = {"s": float(np.clip(12_000 / len(points), 1.6, 30)), "linewidths": 0, "alpha": 0.8}
+    if space:
+        look["depthshade"] = False
     if by == "loss":
         values = latent_map.reconstruction[order]
         low, high = np.percentile(values, [1, 99])
-        drawn = axes.scatter(
-            *points.T, c=values, cmap="cividis", vmin=low, vmax=high, s=size, linewidths=0, alpha=0.8
-        )
+        dark, bright = (0.3, 1.0) if theme == DARK else (0.0, 0.85)  # of the map: what a page does not swallow
+        shades = ListedColormap(colormaps["cividis"](np.linspace(dark, bright, 256)))
+        drawn = axes.scatter(*points.T, c=values, cmap=shades, vmin=low, vmax=high, **look)
         _colour_bar(figure, drawn, theme)
     else:
         groups = latent_map.clusters if by == "cluster" or latent_map.labels is None else latent_map.labels
         shown, colours = _grouped(groups, theme)
-        axes.scatter(*points.T, c=colours[order], s=size, linewidths=0, alpha=0.8, depthshade=False) if (
-            space
-        ) else axes.scatter(*points.T, c=colours[order], s=size, linewidths=0, alpha=0.8)
+        axes.scatter(*points.T, c=colours[order], **look)
         _name_groups(figure, axes, latent_map, groups, shown, by, theme, class_names or {})
     _frame(axes, latent_map, theme, space)
     figure.text(0.03, 0.012, "\n".join(_words(latent_map)), color=theme.muted, fontsize=8.5, linespacing=1.35)
+    return figure
+
+
+def traversal_chart(found: Traversals, images: NDArray[np.floating[Any]], theme: Theme) -> Figure:
+    """A row of images for each dimension, the most telling first, with what it tells beside it.
+
+    Args:
+        found: the traversals.
+        images: (R, steps, C, H, W) in [0, 1], decoded from their codes.
+        theme: colours.
+    """
+    rows, steps = images.shape[:2]
+    sheet = tile(images.reshape(-1, *images.shape[2:]), steps)
+    unit, left, below = 0.55, 1.25, 0.45  # inches: of a row, of the words beside and below the images
+    height = unit * rows
+    width = height * sheet.width / sheet.height
+    figure = Figure(figsize=(left + width + 0.1, height + below + 0.1), dpi=DPI, facecolor=theme.panel)
+    FigureCanvasAgg(figure)
+    w, h = figure.get_size_inches()
+    axes = figure.add_axes((left / w, below / h, width / w, height / h))
+    axes.set_facecolor(theme.panel)
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    middles = (np.arange(rows) + 0.5) * sheet.height / rows
+    unit_words = " nats" if found.is_kl else ""
+    words = [f"z{d}   {t:.2f}{unit_words}" for d, t in zip(found.dimensions, found.tells, strict=True)]
+    axes.set_yticks(middles, words)
+    axes.set_xticks([0, sheet.width / 2, sheet.width], ["1%", "of the data", "99%"])
+    for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+        label.set_horizontalalignment(side)
+    axes.tick_params(colors=theme.muted, length=0, labelsize=9)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
     return figure
 
 
@@ -141,16 +176,18 @@ def _colour_bar(figure: Figure, drawn: Any, theme: Theme) -> None:
 
 def _frame(axes: Any, latent_map: LatentMap, theme: Theme, space: bool) -> None:
     axes.set_facecolor(theme.panel)
-    axes.tick_params(labelbottom=False, labelleft=False, length=0)
     if space:
-        axes.tick_params(labelright=False, labeltop=False)
-        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axes.tick_params(color=theme.panel)
+        for axis, values in zip((axes.xaxis, axes.yaxis, axes.zaxis), latent_map.points.T, strict=True):
+            low, high = np.percentile(values, [0.2, 99.8])
+            axis.axes.set(**{f"{axis.axis_name}lim": (low, high) if low < high else None})
             axis.set_ticklabels([])
             axis.set_pane_color(to_rgba_array(theme.panel)[0])
             axis.line.set_color(theme.line)
             axis._axinfo["grid"].update(color=theme.line, linewidth=0.7)
-        axes.set_box_aspect((1, 1, 1), zoom=1.12)
+        axes.set_box_aspect((1, 1, 1), zoom=1.08)
     else:
+        axes.tick_params(labelbottom=False, labelleft=False, length=0)
         for spine in axes.spines.values():
             spine.set_color(theme.line)
         axes.set_aspect("equal", adjustable="datalim")
