@@ -1,4 +1,3 @@
-import os
 import resource
 import signal
 import subprocess
@@ -59,7 +58,7 @@ def test_embed_streams_what_encode_gives(network, digits, tmp_path, small_groups
     np.testing.assert_allclose(written.reconstruction, expected.reconstruction, rtol=1e-5)
     np.testing.assert_array_equal(written.labels, digits.labels)
     assert written.names == tuple(map(str, range(1797)))
-    assert os.listdir(tmp_path) == ["codes.parquet"], "nothing is left beside it"
+    assert [p.name for p in tmp_path.iterdir()] == ["codes.parquet"], "nothing is left beside it"
     file = pq.ParquetFile(path)
     assert [file.metadata.row_group(i).num_rows for i in range(5)] == [400, 400, 400, 400, 197]
     assert b'"run": "first"' in file.metadata.metadata[b"safelight"]
@@ -97,7 +96,7 @@ def test_finished_row_groups_are_not_encoded_again(network, digits, tmp_path, sm
         return encode_one(network, likelihood, images, first)
 
     monkeypatch.setattr(module, "_encode", counting)
-    with pytest.raises(RunError, match=r"No space left on device; free some space, then start the same"):
+    with pytest.raises(RunError, match=r"No space left on device; free some space, then start it again"):
         embed(network, Bernoulli(), digits, path)
     assert not path.exists()
     embed(network, Bernoulli(), digits, path)
@@ -121,7 +120,7 @@ def test_row_groups_of_other_weights_or_images_are_made_again(network, digits, t
     reversed_digits = digits.subset(slice(None, None, -1))
     embed(network, Bernoulli(), reversed_digits, path)
     np.testing.assert_array_equal(read_codes(path).labels, digits.labels[::-1])
-    assert os.listdir(tmp_path) == ["codes.parquet"]
+    assert [p.name for p in tmp_path.iterdir()] == ["codes.parquet"]
 
 
 EMBED = """

@@ -62,8 +62,8 @@ def test_too_few_points_have_no_quality():
 def test_frechet_distance_of_known_normals(cloud):
     other = cloud @ np.diag([1, 2, 3, 1, 1, 0.5]) + 1
     a, b = np.cov(cloud.T), np.cov(other.T)
-    expected = (
-        np.square(cloud.mean(0) - other.mean(0)).sum() + np.trace(a + b - 2 * scipy.linalg.sqrtm(a @ b).real)
+    expected = np.square(cloud.mean(0) - other.mean(0)).sum() + np.trace(
+        a + b - 2 * scipy.linalg.sqrtm(a @ b).real
     )
     assert frechet_distance(cloud, other) == pytest.approx(expected)
     assert frechet_distance(cloud, cloud) == pytest.approx(0, abs=1e-9)

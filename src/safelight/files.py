@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from safelight.errors import RunError
 
-__all__ = ["new_file", "replacing", "write_atomically", "write_file"]
+__all__ = ["new_file", "new_folder", "replacing", "write_atomically", "write_file"]
 
 
 def new_file(path: str | os.PathLike[str], endings: Sequence[str], overwrite: bool = False) -> Path:
@@ -38,6 +38,23 @@ def new_file(path: str | os.PathLike[str], endings: Sequence[str], overwrite: bo
         raise RunError(f"expected a new file, but {path} is a link or a folder; choose another --out")
     if path.exists() and not overwrite:
         raise RunError(f"{path} is there already; replace it with --overwrite, or choose another --out")
+    return path
+
+
+def new_folder(path: str | os.PathLike[str]) -> Path:
+    """Where a command may make a folder, refused before any work is done.
+
+    Args:
+        path: as it was asked for.
+
+    Raises:
+        RunError: something is there that is no empty folder, or there is no folder to put it in.
+    """
+    path = Path(path).expanduser()
+    if path.is_symlink() or (path.exists() and not path.is_dir()) or (path.is_dir() and any(path.iterdir())):
+        raise RunError(f"expected a new or empty folder, but {path} is not; choose another --out")
+    if not path.absolute().parent.is_dir():
+        raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
     return path
 
 

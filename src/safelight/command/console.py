@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from safelight.evolution.status import Status
     from safelight.runs.recorder import Progress
 
-__all__ = ["complain", "err", "name_of", "out", "progress", "search_progress", "stop_on_signals"]
+__all__ = ["complain", "counting", "err", "name_of", "out", "progress", "search_progress", "stop_on_signals"]
 
 SHOWN_GENERATIONS = 20
+LINES = 4  # of a count, where there is no terminal
 SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
 
 out = Console(highlight=False, soft_wrap=True)
@@ -100,6 +101,25 @@ def progress(
             return is_stopped()
 
         yield on_epoch, on_step
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line now and then anywhere else: called with what is done, and of how much."""
+    from rich.progress import Progress as Bar
+
+    said = 0
+    with Bar(console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def count(done: int, total: int) -> None:
+            nonlocal said
+            bar.update(task, completed=done, total=total)
+            if not err.is_terminal and LINES * done // total > said:
+                said = LINES * done // total
+                err.print(f"{what}: {done:,} of {total:,}")
+
+        yield count
 
 
 @contextmanager

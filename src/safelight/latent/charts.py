@@ -19,7 +19,7 @@ from safelight.latent.maps import LatentMap
 from safelight.latent.walks import Traversals
 from safelight.reporting.charts import DARK, Theme
 
-__all__ = ["COLOURS", "map_chart", "traversal_chart"]
+__all__ = ["COLOURS", "map_chart", "map_words", "traversal_chart"]
 
 By = Literal["label", "cluster", "loss"]
 
@@ -63,7 +63,9 @@ def map_chart(
     if by == "loss":
         values = latent_map.reconstruction[order]
         low, high = np.percentile(values, [1, 99])
-        dark, bright = (0.3, 1.0) if theme == DARK else (0.0, 0.85)  # of the map: what a page does not swallow
+        dark, bright = (
+            (0.3, 1.0) if theme == DARK else (0.0, 0.85)
+        )  # of the map: what a page does not swallow
         shades = ListedColormap(colormaps["cividis"](np.linspace(dark, bright, 256)))
         drawn = axes.scatter(*points.T, c=values, cmap=shades, vmin=low, vmax=high, **look)
         _colour_bar(figure, drawn, theme)
@@ -73,7 +75,9 @@ def map_chart(
         axes.scatter(*points.T, c=colours[order], **look)
         _name_groups(figure, axes, latent_map, groups, shown, by, theme, class_names or {})
     _frame(axes, latent_map, theme, space)
-    figure.text(0.03, 0.012, "\n".join(_words(latent_map)), color=theme.muted, fontsize=8.5, linespacing=1.35)
+    figure.text(
+        0.03, 0.012, "\n".join(map_words(latent_map)), color=theme.muted, fontsize=8.5, linespacing=1.35
+    )
     return figure
 
 
@@ -101,8 +105,9 @@ def traversal_chart(found: Traversals, images: NDArray[np.floating[Any]], theme:
     words = [f"z{d}   {t:.2f}{unit_words}" for d, t in zip(found.dimensions, found.tells, strict=True)]
     axes.set_yticks(middles, words)
     axes.set_xticks([0, sheet.width / 2, sheet.width], ["1%", "of the data", "99%"])
-    for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
-        label.set_horizontalalignment(side)
+    first, _, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
     axes.tick_params(colors=theme.muted, length=0, labelsize=9)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -135,7 +140,7 @@ def _name_groups(
     for i, group in enumerate(shown):
         name = _literal(class_names.get(group, str(group)))
         colour = COLOURS[i]
-        handles.append(Line2D([], [], marker="o", linestyle="", color=colour, markersize=6, label=name))
+        handles.append(_dot(colour, name))
         middle = np.median(latent_map.points[groups == group], 0)
         axes.text(
             *map(float, middle),
@@ -149,8 +154,10 @@ def _name_groups(
             zorder=10,
         )
     if len(np.unique(groups)) > len(shown):
-        handles.append(Line2D([], [], marker="o", linestyle="", color=theme.line, markersize=6, label="other"))
-    longest = max(len(handle.get_label()) for handle in handles)
+        handles.append(
+            Line2D([], [], marker="o", linestyle="", color=theme.line, markersize=6, label="other")
+        )
+    longest = max(len(str(handle.get_label())) for handle in handles)
     figure.legend(
         handles=handles,
         title={"label": "label", "cluster": "cluster"}[by],
@@ -166,10 +173,14 @@ def _name_groups(
     ).get_title().set_color(theme.muted)
 
 
+def _dot(colour: str, label: str) -> Line2D:
+    return Line2D([], [], marker="o", linestyle="", color=colour, markersize=6, label=label)
+
+
 def _colour_bar(figure: Figure, drawn: Any, theme: Theme) -> None:
     axes = figure.add_axes((0.2, 0.957, 0.6, 0.015))
     bar = figure.colorbar(drawn, cax=axes, orientation="horizontal")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     axes.tick_params(colors=theme.muted, labelsize=8, length=0)
     axes.set_title("reconstruction loss (nats)", color=theme.muted, fontsize=9, pad=3)
 
@@ -196,10 +207,12 @@ def _frame(axes: Any, latent_map: LatentMap, theme: Theme, space: bool) -> None:
     for i, (name, share) in enumerate(zip("xyz", (*explained, None, None, None), strict=False)):
         if share is not None:
             setter = getattr(axes, f"set_{name}label")
-            setter(f"component {i + 1}: {share:.0%}", color=theme.muted, fontsize=9, labelpad=-8 if space else 4)
+            setter(
+                f"component {i + 1}: {share:.0%}", color=theme.muted, fontsize=9, labelpad=-8 if space else 4
+            )
 
 
-def _words(latent_map: LatentMap) -> list[str]:
+def map_words(latent_map: LatentMap) -> list[str]:
     """What the map is, and how far it can be trusted."""
     config, quality = latent_map.config, latent_map.quality
     of_what = "draws of q(z | x)" if config.sampled else "codes"
@@ -213,8 +226,8 @@ def _words(latent_map: LatentMap) -> list[str]:
         lines[0] += f"; {sum(latent_map.explained_variance):.0%} of their variance"
     if quality:
         lines.append(
-            f"Trustworthiness {quality.trustworthiness:.3f}; {quality.neighbour_preservation:.0%} of each code's "
-            f"{quality.neighbours} nearest are its nearest here"
+            f"Trustworthiness {quality.trustworthiness:.3f}; {quality.neighbour_preservation:.0%} of each "
+            f"code's {quality.neighbours} nearest are its nearest here"
         )
     return lines
 

@@ -19,20 +19,18 @@ from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
 from safelight.errors import DataError, RunError
-from safelight.files import replacing, write_file
+from safelight.files import replacing, write_atomically, write_file
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
 from safelight.tasks.objective import LOGVAR_RANGE, Likelihood, gaussian_kl
 
-__all__ = ["Codes", "embed", "encode", "read_codes", "read_table", "table_of", "write_table"]
+__all__ = ["Codes", "embed", "encode", "read_codes", "read_table", "some_images", "table_of", "write_table"]
 
 CHUNK = 500  # images in the network at a time
 ROWS = 8192  # a row group: what a killed embedding does again
 MAX_BYTES = 1 << 32  # of a file that is read into memory
 FORMAT_VERSION = 1
 ABOUT = b"safelight"  # the key of what a file says of itself
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +65,19 @@ class Codes:
             names=tuple(self.names[row] for row in rows),
         )
 
+    def finite(self) -> Codes:
+        """Those without NaN or infinity.
+
+        Raises:
+            DataError: there are none.
+        """
+        good = np.isfinite(self.mu).all(1)
+        if self.logvar is not None:
+            good &= np.isfinite(self.logvar).all(1)
+        if not good.any():
+            raise DataError(f"expected finite codes, got {len(self)} that hold NaN or infinity; train again")
+        return self if good.all() else self.subset(np.flatnonzero(good))
+
     def sampled(self, seed: int = 0) -> NDArray[np.float32]:
         """A draw of each image's q(z | x), (N, D); of codes that are points, themselves."""
         if self.logvar is None:
@@ -74,12 +85,12 @@ class Codes:
         noise = np.random.default_rng(derive_seed(seed, "sampled codes")).standard_normal(
             self.mu.shape, np.float32
         )
-        return self.mu + noise * np.exp(0.5 * self.logvar)
+        return np.asarray(self.mu + noise * np.exp(0.5 * self.logvar), np.float32)
 
     def spread(self) -> NDArray[np.float64]:
-        """What each dimension tells of an image, (D,): its mean KL in nats; its variance where codes are points."""
+        """What each dimension tells of an image, (D,): its mean KL in nats, or its variance of points."""
         if self.logvar is None:
-            return self.mu.var(0, dtype=np.float64)
+            return np.asarray(self.mu.var(0, dtype=np.float64))
         kl = gaussian_kl(torch.from_numpy(self.mu), torch.from_numpy(self.logvar))
         return np.asarray(kl.double().mean(0))
 
@@ -102,6 +113,19 @@ def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet) -> Co
         ((180, 20), (180,), ('0', '1'))
     """
     return _encode(network, likelihood, images, 0)
+
+
+def some_images(images: ImageSet, count: int, seed: int = 0) -> ImageSet:
+    """At most so many images, chosen at random, in their order and with their places for names.
+
+    Args:
+        images: to choose from.
+        count: the most to choose.
+        seed: fixes the choice.
+    """
+    names = images.names or tuple(map(str, range(len(images))))
+    order = np.random.default_rng(derive_seed(seed, "some images")).permutation(len(images))
+    return replace(images, names=names).subset(np.sort(order[:count]))
 
 
 def _encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first: int) -> Codes:
@@ -177,7 +201,7 @@ def embed(
                 part = parts / f"{_chunk_digest(weights, chunk, count)}.parquet"
                 if not part.is_file():
                     codes = _encode(network, likelihood, chunk, count)
-                    write_table(table_of(codes), part, {"kind": "codes"})
+                    write_atomically(part, _packed(table_of(codes), {"kind": "codes"}))
                 written.append(part)
                 count += len(chunk)
                 if on_progress is not None:
@@ -193,7 +217,7 @@ def embed(
         raise RunError(f"another process is writing {path}; wait for it, or stop it") from None
     except OSError as error:
         raise RunError(
-            f"cannot write {path}: {error.strerror or error}; free some space, then start the same command again"
+            f"cannot write {path}: {error.strerror or error}; free some space, then start it again"
         ) from None
     return count
 
@@ -252,9 +276,14 @@ def write_table(table: pa.Table, path: Path, about: Mapping[str, Any]) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
+    write_file(path, _packed(table, about))
+
+
+def _packed(table: pa.Table, about: Mapping[str, Any]) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(_metadata(about)), sink)
-    write_file(path, sink.getvalue().to_pybytes())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _metadata(about: Mapping[str, Any]) -> dict[bytes, str]:

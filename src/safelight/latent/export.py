@@ -133,9 +133,7 @@ def _folder(path: str | os.PathLike[str], overwrite: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(
-            f"cannot make the folder {folder}: {error.strerror}; choose another --onnx"
-        ) from None
+        raise RunError(f"cannot make the folder {folder}: {error.strerror}; choose another --onnx") from None
     return folder
 
 
@@ -202,7 +200,8 @@ Written by [safelight](https://pypi.org/project/safelight/).
 | `encoder.onnx` | `pixels` (N, {channels}, {height}, {width}) | {outputs} |
 | `decoder.onnx` | `z` (N, {latent}) | `pixels` (N, {channels}, {height}, {width}) |
 
-All are float32; N is any number of images. Pixels go from {low} (black) to {high} (white): the scaling is inside.
+All are float32; N is any number of images. Pixels go from {low} (black) to {high} (white), as in the training
+images: the scaling is inside.
 
 ## Python
 

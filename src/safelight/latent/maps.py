@@ -65,7 +65,9 @@ class LatentMap:
         return len(self.points)
 
 
-def project(codes: Codes, config: MapConfig | None = None, on_progress: OnProgress | None = None) -> LatentMap:
+def project(
+    codes: Codes, config: MapConfig | None = None, on_progress: OnProgress | None = None
+) -> LatentMap:
     """Map codes onto a plane or into space.
 
     PCA as in the original report; t-SNE (van der Maaten & Hinton 2008) by openTSNE with exact neighbours,
@@ -113,18 +115,13 @@ def project(codes: Codes, config: MapConfig | None = None, on_progress: OnProgre
 
 def _chosen(codes: Codes, config: MapConfig, notes: list[str]) -> Codes:
     """The finite codes, at most `config.n` of them."""
-    finite = np.isfinite(codes.mu).all(1)
-    if codes.logvar is not None:
-        finite &= np.isfinite(codes.logvar).all(1)
-    rows = np.flatnonzero(finite)
-    if not len(rows):
-        raise DataError(f"expected codes to map, got {len(codes)} that hold NaN or infinity; train again")
-    if len(rows) < len(codes):
-        notes.append(f"left out {len(codes) - len(rows):,} codes that hold NaN or infinity")
-    if len(rows) > config.n:
-        generator = np.random.default_rng(derive_seed(config.seed, "images of the map"))
-        rows = np.sort(generator.permutation(rows)[: config.n])
-    return codes.subset(rows) if len(rows) < len(codes) else codes
+    finite = codes.finite()
+    if len(finite) < len(codes):
+        notes.append(f"left out {len(codes) - len(finite):,} codes that hold NaN or infinity")
+    if len(finite) <= config.n:
+        return finite
+    order = np.random.default_rng(derive_seed(config.seed, "codes of the map")).permutation(len(finite))
+    return finite.subset(np.sort(order[: config.n]))
 
 
 def _allowed(config: MapConfig, codes: Codes, x: Matrix, notes: list[str]) -> MapConfig:
@@ -237,7 +234,7 @@ def clusters(x: NDArray[np.floating[Any]], seed: int = 0) -> NDArray[np.int64]:
         return np.zeros(len(x), np.int64)
     found = KMeans(min(CLUSTERS, different), n_init=1, random_state=seed).fit_predict(x)
     order = np.argsort(-np.bincount(found), kind="stable")
-    return np.argsort(order)[found].astype(np.int64)
+    return np.asarray(np.argsort(order)[found], np.int64)
 
 
 def write_map(latent_map: LatentMap, path: Path) -> None:

@@ -19,7 +19,7 @@ class MapQuality(NamedTuple):
     """How much of a map's neighbourhoods is true.
 
     Attributes:
-        trustworthiness: 1 where all neighbours on the map are neighbours among the codes, about 0.5 at random.
+        trustworthiness: 1 where neighbours on the map are neighbours among the codes, about 0.5 at random.
         neighbour_preservation: share of a code's nearest neighbours that are its nearest on the map too.
         neighbours: how many were looked at.
     """

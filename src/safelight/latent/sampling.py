@@ -1,4 +1,4 @@
-"""New samples: from the prior, or from a Gaussian mixture fitted to the training codes, and what they copy."""
+"""What samples are drawn from besides the prior, a mixture fitted to codes; and what they copy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safelight.data.images import ImageSet
-from safelight.errors import ConfigError, DataError
+from safelight.errors import ConfigError
 from safelight.latent.codes import Codes
 from safelight.machine import derive_seed
 
-__all__ = ["Mixture", "class_rows", "fit_mixture", "nearest_images"]
+__all__ = ["CODES_TO_FIT", "Mixture", "class_rows", "fit_mixture", "nearest_images"]
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 CODES_A_PART = 30  # a component should rest on at least as many
@@ -59,7 +59,7 @@ def fit_mixture(codes: Codes, seed: int = 0) -> Mixture:
     """Fit a Gaussian mixture to codes, its size chosen on every fifth of them, held out.
 
     Sizes double as long as the held-out codes become more likely; the best is fitted again to all. Of a
-    variational network's codes, draws of q(z | x) are fitted, which its decoder was trained on, not the means.
+    variational network, draws of q(z | x) are fitted, which its decoder was trained on, not the means.
     Ghosh et al. (2020), From Variational to Deterministic Autoencoders, section 4, calls this ex-post density
     estimation.
 
@@ -80,10 +80,7 @@ def fit_mixture(codes: Codes, seed: int = 0) -> Mixture:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    z = codes.sampled(seed).astype(np.float64)
-    z = z[np.isfinite(z).all(1)]
-    if not len(z):
-        raise DataError(f"expected codes to fit, got {len(codes)} that hold NaN or infinity; train again")
+    z = codes.finite().sampled(seed).astype(np.float64)
     z = z[np.random.default_rng(derive_seed(seed, "codes to fit")).permutation(len(z))[:CODES_TO_FIT]]
     floor = max(1e-6 * float(z.var(0).mean()), 1e-12)  # of each variance, so that dead dimensions do no harm
 

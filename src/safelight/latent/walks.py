@@ -95,6 +95,7 @@ def traversals(
     """
     if not 2 <= steps <= MAX_STEPS:
         raise ConfigError(f"steps: expected 2 to {MAX_STEPS}, got {steps}")
+    codes = codes.finite()
     tells = codes.spread()
     order = np.argsort(-tells, kind="stable")[:rows]
     low, high = np.quantile(codes.mu, QUANTILES, axis=0)

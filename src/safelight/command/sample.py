@@ -1,0 +1,96 @@
+"""`safelight sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from safelight.command.console import name_of, out
+from safelight.command.verb import Verb
+from safelight.config.reading import check
+from safelight.errors import DataError
+
+if TYPE_CHECKING:
+    from safelight.data.images import ImageSet
+    from safelight.run import Run
+
+__all__ = ["VERB"]
+
+MAX_COUNT = 10_000  # images that one sheet holds
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("-n", "--count", type=int, default=64, help="number of images (default: 64)")
+    parser.add_argument(
+        "--method",
+        choices=("prior", "mixture"),
+        help="draw from the prior, or from a Gaussian mixture fitted to the training codes (default: prior "
+        "of a variational network, else mixture)",
+    )
+    parser.add_argument("--label", type=int, help="draw from a mixture fitted to this class alone")
+    parser.add_argument("--seed", type=int, default=0, help="fixes the draws (default: 0)")
+    parser.add_argument(
+        "--out",
+        type=str,
+        default="samples.png",
+        help="one picture, ending in .png, or a new folder of them (default: samples.png)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a picture that is there")
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    import numpy as np
+
+    from safelight.data.pictures import png
+    from safelight.files import new_file, new_folder, write_file
+    from safelight.latent.sampling import nearest_images
+    from safelight.latent.sheets import sample_sheet, write_samples
+    from safelight.run import Run
+
+    check(1 <= options.count <= MAX_COUNT, "count", f"1 to {MAX_COUNT:,}", options.count)
+    as_file = bool(Path(options.out).suffix)
+    path = new_file(options.out, [".png"], options.overwrite) if as_file else new_folder(options.out)
+    run = Run(options.run)
+    samples = run.sample(options.count, options.method, options.label, options.seed)
+    has_prior = run.config.network.is_variational and options.label is None
+    method = options.method or ("prior" if has_prior else "mixture")
+    words = {"prior": "drawn from the prior", "mixture": "drawn from a mixture fitted to the codes"}[method]
+    words += "" if options.label is None else f" of class {options.label}"
+    train = _training_images(run)
+    if as_file:
+        write_file(path, png(sample_sheet(samples, words, train)))
+    else:
+        path.mkdir(exist_ok=True)
+        write_samples(path, samples, train)
+    out.print(f"{len(samples)} images, {words}: {name_of(path)}")
+    if train is not None:
+        _, distances = nearest_images(samples, train)
+        out.print(
+            f"Distance to the nearest training image: median {np.median(distances):.3f}, least "
+            f"{distances.min():.3f} (root mean square of pixels in [0, 1])"
+        )
+
+
+def _training_images(run: Run) -> ImageSet | None:
+    """None, and a line that says why, where they are gone."""
+    try:
+        return run.images("train")
+    except DataError as error:
+        out.print(f"Note: no nearest training images: {error}", markup=False)
+        return None
+
+
+VERB = Verb(
+    "sample",
+    "draw new images",
+    "Draw new images, and show the training images nearest to them.",
+    (
+        "safelight sample runs/first -n 64 --out samples.png",
+        "safelight sample runs/first --method mixture --label 3 --out threes/",
+    ),
+    _add_options,
+    _run,
+)
