@@ -16,10 +16,11 @@ from safelight.config.reading import from_dict
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.pictures import make_folder, png
-from safelight.errors import ConfigError, RunError
+from safelight.errors import ConfigError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.latent.codes import Codes, embed, encode, some_images
 from safelight.latent.export import export_onnx
+from safelight.latent.figures import CODES, latent_panels
 from safelight.latent.maps import LatentMap, project
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk
@@ -306,9 +307,21 @@ class Run:
         self.folder.write_evaluation(self.folder.read_evaluation() | {split: measures})
         return measures
 
-    def report(self) -> Path:
-        """Write `figures/` and `report.html`; the path of the page."""
-        return write_report(self.folder)
+    def report(self, images: Images | None = None) -> Path:
+        """Write `figures/` and `report.html`, with maps of the codes where there are any.
+
+        Args:
+            images: for the maps of a run on images handed over in Python, the same images.
+
+        Returns:
+            The path of the page.
+        """
+        try:
+            train = some_images(self.images("train", images), CODES)
+            panels = latent_panels(self.codes(train))
+        except SafelightError:  # no codes, or images that are gone: the rest is still worth having
+            panels = []
+        return write_report(self.folder, panels)
 
     def images(self, split: str, images: Images | None = None) -> ImageSet:
         """One split of the images that the run was made with.

@@ -23,7 +23,7 @@ __all__ = ["COLOURS", "map_chart", "map_words", "traversal_chart"]
 
 By = Literal["label", "cluster", "loss"]
 
-DPI = 220
+DPI = 150
 # Petroff (2021), Accessible Color Sequences for Data Visualization: ten colours that colour-blind readers can
 # tell apart, for points on a light and on a dark page.
 COLOURS = (
@@ -137,11 +137,12 @@ def _name_groups(
     """Each group's name at its middle and in the legend."""
     outline = [withStroke(linewidth=2.6, foreground=theme.panel)]
     handles = []
-    for i, group in enumerate(shown):
+    middles = [np.median(latent_map.points[groups == group], 0) for group in shown]
+    reach = np.ptp(latent_map.points, 0).max()
+    for i, (group, middle) in enumerate(zip(shown, _apart(np.array(middles), 0.045 * reach), strict=True)):
         name = _literal(class_names.get(group, str(group)))
         colour = COLOURS[i]
         handles.append(_dot(colour, name))
-        middle = np.median(latent_map.points[groups == group], 0)
         axes.text(
             *map(float, middle),
             name,
@@ -171,6 +172,18 @@ def _name_groups(
         handletextpad=0.1,
         columnspacing=0.9,
     ).get_title().set_color(theme.muted)
+
+
+def _apart(places: NDArray[np.floating[Any]], least: float) -> NDArray[np.floating[Any]]:
+    """Places moved until no two are nearer than `least`, or nearly."""
+    places = places + np.linspace(0, 1e-3 * least, len(places))[:, None]  # equal ones need a direction
+    for _ in range(50):
+        ways = places[:, None] - places  # (n, n, dims)
+        distances = np.linalg.norm(ways, axis=2)
+        np.fill_diagonal(distances, np.inf)
+        pushes = np.maximum(least - distances, 0) / np.maximum(distances, 1e-12)
+        places = places + 0.25 * (ways * pushes[..., None]).sum(1)
+    return places
 
 
 def _dot(colour: str, label: str) -> Line2D:

@@ -130,7 +130,7 @@ def _allowed(config: MapConfig, codes: Codes, x: Matrix, notes: list[str]) -> Ma
     if config.sampled and codes.logvar is None:
         notes.append("the codes are points: a draw of one is the code itself")
     if np.ptp(x, 0).max() == 0:
-        notes.append("all codes are equal: the map is one point")
+        notes.append("one code is one point" if n == 1 else "all codes are equal: the map is one point")
         return replace(config, method="pca")
     if config.method != "pca" and n < LEAST:
         notes.append(f"{n} images are too few for {config.method}: the map is their PCA")

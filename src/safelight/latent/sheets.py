@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
+from PIL.Image import Image, fromarray
 
 from safelight.data.images import ImageSet
 from safelight.data.pictures import png, tile
@@ -38,6 +39,12 @@ def sample_sheet(samples: NDArray[Any], words: str, train: ImageSet | None) -> I
     return contact_sheet(panels)
 
 
+def _picture(image: NDArray[Any]) -> Image:
+    """One image, a pixel a pixel."""
+    pixels = (image.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8)  # (H, W, C)
+    return fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def write_samples(folder: Path, samples: NDArray[Any], train: ImageSet | None) -> None:
     """Write each sample as a picture, and samples.csv, which tells its nearest training image.
 
@@ -51,7 +58,7 @@ def write_samples(folder: Path, samples: NDArray[Any], train: ImageSet | None) -
     """
     names = [f"sample-{i + 1:04d}.png" for i in range(len(samples))]
     for name, sample in zip(names, samples, strict=True):
-        write_file(folder / name, png(tile(sample[None], 1)))
+        write_file(folder / name, png(_picture(sample)))
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["sample", "nearest_training_image", "distance"])
