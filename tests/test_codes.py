@@ -11,8 +11,9 @@ import torch
 
 from safelight.data.images import ImageSet
 from safelight.errors import DataError, RunError
-from safelight.latent import codes as module
-from safelight.latent.codes import _encode, embed, encode, read_codes
+from safelight.latent import parquet as module
+from safelight.latent.codes import encode
+from safelight.latent.parquet import embed, read_codes
 from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
 from safelight.tasks.objective import Bernoulli, gaussian_kl
 
@@ -86,7 +87,7 @@ def test_images_without_labels_and_codes_without_variance(digits, tmp_path):
 
 def test_finished_row_groups_are_not_encoded_again(network, digits, tmp_path, small_groups, monkeypatch):
     path, encoded = tmp_path / "codes.parquet", []
-    encode_one = module._encode
+    encode_one = module.encode
 
     def counting(network, likelihood, images, first):
         if len(encoded) == 3 and not (tmp_path / "full").exists():
@@ -95,7 +96,7 @@ def test_finished_row_groups_are_not_encoded_again(network, digits, tmp_path, sm
         encoded.append(first)
         return encode_one(network, likelihood, images, first)
 
-    monkeypatch.setattr(module, "_encode", counting)
+    monkeypatch.setattr(module, "encode", counting)
     with pytest.raises(RunError, match=r"No space left on device; free some space, then start it again"):
         embed(network, Bernoulli(), digits, path)
     assert not path.exists()
@@ -127,14 +128,14 @@ EMBED = """
 import sys, time
 from pathlib import Path
 import torch, safelight
-from safelight.latent import codes
+from safelight.latent import parquet
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.tasks.objective import Bernoulli
 torch.manual_seed(0)
-codes.ROWS = 100
+parquet.ROWS = 100
 images = safelight.load("digits")
 slowly = lambda done: (print(done, flush=True), time.sleep(float(sys.argv[2])))
-codes.embed(DeepConvVAE(images.shape).eval(), Bernoulli(), images, Path(sys.argv[1]), on_progress=slowly)
+parquet.embed(DeepConvVAE(images.shape).eval(), Bernoulli(), images, Path(sys.argv[1]), on_progress=slowly)
 """
 
 
@@ -150,10 +151,10 @@ def test_a_killed_embedding_goes_on(network, digits, tmp_path, monkeypatch):
     assert len(kept) >= 3
     monkeypatch.setattr(module, "ROWS", 100)
     seen = []
-    monkeypatch.setattr(module, "_encode", lambda *given: seen.append(given[3]) or _encode(*given))
+    monkeypatch.setattr(module, "encode", lambda *given: seen.append(given[3]) or encode(*given))
     embed(network, Bernoulli(), digits, path)
     assert seen[0] == 100 * len(kept)
-    monkeypatch.setattr(module, "_encode", _encode)
+    monkeypatch.setattr(module, "encode", encode)
     embed(network, Bernoulli(), digits, tmp_path / "fresh.parquet")
     same(read_codes(path), read_codes(tmp_path / "fresh.parquet"))
 

@@ -2,13 +2,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from torch import nn
 
 from safelight.data.images import ImageSet
-from safelight.errors import ConfigError, DataError
+from safelight.errors import ConfigError, DataError, RunError
 from safelight.latent.charts import traversal_chart
 from safelight.latent.codes import Codes, encode
+from safelight.latent.judging import features_of, judge_samples
 from safelight.latent.sampling import class_rows, fit_mixture, nearest_images
 from safelight.latent.walks import traversals, walk
+from safelight.networks.base import Network
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.networks.sampling import sample
 from safelight.reporting.charts import DARK, LIGHT
@@ -142,3 +145,31 @@ def test_a_chart_of_traversals_has_a_row_a_dimension(digits, channels):
         words = [label.get_text() for label in figure.axes[0].get_yticklabels()]
         expected = [f"z{d}   {t:.2f} nats" for d, t in zip(found.dimensions, found.tells, strict=True)]
         assert words == expected
+
+
+class Brightness(Network):
+    """Judges images by the means of their quarters."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return self.features(x)
+
+    def features(self, x):
+        return nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
+
+
+def test_a_judge_prefers_real_images_to_noise(digits):
+    real = digits.floats().numpy()
+    others = real[1::2]
+    noise = np.random.default_rng(0).random(others.shape)
+    judge = Brightness().eval()
+    np.testing.assert_allclose(features_of(judge, real)[7, 0], real[7, 0, :4, :4].mean(), rtol=1e-5)
+    good, bad = (judge_samples(judge, real[::2], images) for images in (others, noise))
+    assert good["frechet"] < 0.01 * bad["frechet"]
+    assert good["precision"] > bad["precision"] + 0.3
+    assert good["recall"] > bad["recall"] + 0.3
+    with pytest.raises(RunError, match="expected a judge that tells images apart, got a DeepConvVAE"):
+        judge_samples(DeepConvVAE(digits.shape), real, noise)

@@ -11,9 +11,9 @@ from PIL import Image
 
 import safelight
 from safelight.command.main import main
-from safelight.latent.codes import read_codes
 from safelight.latent.figures import latent_panels
 from safelight.latent.maps import read_map
+from safelight.latent.parquet import read_codes
 
 SMALL = {"channels": (8, 16), "hidden": 32, "latent": 4, "lr": 0.01, "batch_size": 64, "threads": 1}
 

@@ -18,11 +18,12 @@ from safelight.data.images import ImageSet
 from safelight.data.pictures import make_folder, png
 from safelight.errors import ConfigError, RunError, SafelightError
 from safelight.files import new_file, write_file
-from safelight.latent.codes import Codes, embed, encode, some_images
+from safelight.latent.codes import Codes, encode, some_images
 from safelight.latent.export import export_onnx
 from safelight.latent.figures import CODES, latent_panels
 from safelight.latent.maps import LatentMap, project
-from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture
+from safelight.latent.parquet import embed
+from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.sampling import latent_points, sample
@@ -141,7 +142,7 @@ class Run:
         overwrite: bool = False,
         on_progress: Callable[[int], object] | None = None,
     ) -> Path:
-        """Stream the codes of images into a Parquet file, which `safelight.latent.codes.read_codes` reads.
+        """Stream the codes of images into a Parquet file, which `safelight.latent.parquet.read_codes` reads.
 
         Started again after a kill, it goes on where it stopped.
 
@@ -208,23 +209,16 @@ class Run:
             ConfigError: no such method, or it cannot draw what is asked for.
             RunError: the network has no codes.
         """
-        if count < 1:
-            raise ConfigError(f"expected at least 1 sample, got {count}")
         network, has_prior = self._autoencoder(), self.config.network.is_variational
-        method = method or ("prior" if has_prior and label is None else "mixture")
-        if method == "mixture":
-            train = self.images("train", images)
-            if label is not None:
-                train = train.subset(class_rows(train.labels, label))
-            mixture = fit_mixture(self.codes(some_images(train, CODES_TO_FIT, seed)), seed)
-            return self.decode(mixture.sample(count, seed).numpy())
-        if method != "prior":
-            raise ConfigError(f"method: expected prior or mixture, got {method!r}")
-        if not has_prior or label is not None:
-            reason = f"of the class {label}" if has_prior else "of a network whose codes are points"
-            raise ConfigError(f"method: expected mixture for images {reason}, got prior, which has none")
-        blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
-        return self.decode(latent_points(network, count, blank, seed).cpu().numpy())
+        method = sampling_method(count, method, label, has_prior)
+        if method == "prior":
+            blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
+            return self.decode(latent_points(network, count, blank, seed).cpu().numpy())
+        train = self.images("train", images)
+        if label is not None:
+            train = train.subset(class_rows(train.labels, label))
+        mixture = fit_mixture(self.codes(some_images(train, CODES_TO_FIT, seed)), seed)
+        return self.decode(mixture.sample(count, seed).numpy())
 
     def walk(
         self, start: Images | int, end: Images | int, steps: int = 12, path: WalkPath = "spherical"

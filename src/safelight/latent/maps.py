@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from safelight.config.latent import MapConfig
 from safelight.config.reading import from_dict, to_dict
 from safelight.errors import ConfigError, DataError
-from safelight.latent.codes import Codes, read_table, write_table
+from safelight.latent.codes import Codes
 from safelight.latent.measures import MapQuality, map_quality, neighbours
+from safelight.latent.parquet import read_table, write_table
 from safelight.machine import derive_seed
 
 __all__ = ["LatentMap", "clusters", "project", "read_map", "write_map"]

@@ -11,13 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safelight.config.reading import check
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError
 from safelight.latent.codes import Codes
 from safelight.machine import derive_seed
 
-__all__ = ["CODES_TO_FIT", "Mixture", "class_rows", "fit_mixture", "nearest_images"]
+__all__ = [
+    "CODES_TO_FIT",
+    "METHODS",
+    "Mixture",
+    "class_rows",
+    "fit_mixture",
+    "nearest_images",
+    "sampling_method",
+]
 
+METHODS = ("prior", "mixture")
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 CODES_A_PART = 30  # a component should rest on at least as many
 CODES_TO_FIT = 10_000
@@ -103,6 +113,32 @@ def fit_mixture(codes: Codes, seed: int = 0) -> Mixture:
         return Mixture(np.ones(1), z, np.zeros((1, z.shape[1], z.shape[1])), held_out)
     found = fitted(z, best)
     return Mixture(found.weights_, found.means_, found.covariances_, held_out)
+
+
+def sampling_method(count: int, method: str | None, label: int | None, has_prior: bool) -> str:
+    """What to draw samples from: what is asked for, or the prior where there is one for it.
+
+    Args:
+        count: of samples.
+        method: prior, mixture or None.
+        label: the class to draw of, or None.
+        has_prior: whether the network is variational.
+
+    Raises:
+        ConfigError: no such method, or it cannot draw what is asked for.
+
+    Example:
+        >>> sampling_method(64, None, None, True), sampling_method(64, None, None, False)
+        ('prior', 'mixture')
+    """
+    check(count >= 1, "count", "at least 1 sample", count)
+    if method is None:
+        return "prior" if has_prior and label is None else "mixture"
+    check(method in METHODS, "method", " or ".join(METHODS), repr(method))
+    if method == "prior" and (label is not None or not has_prior):
+        reason = f"of class {label}" if has_prior else "of a network whose codes are points"
+        raise ConfigError(f"method: expected mixture for images {reason}, got prior, which has none")
+    return method
 
 
 def class_rows(labels: NDArray[np.int64] | None, label: int) -> NDArray[np.int64]:
