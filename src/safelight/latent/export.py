@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from safelight.errors import ConfigError, RunError
 from safelight.files import write_file
 from safelight.networks.base import Autoencoder, Shape
 
-__all__ = ["Decoder", "Encoder", "export_onnx"]
+__all__ = ["Decoder", "Encoder", "OnnxModels", "export_onnx", "to_onnx"]
 
 FILES = ("encoder.onnx", "decoder.onnx", "README.md")
 TOLERANCE = 1e-4
@@ -63,6 +63,57 @@ class Decoder(nn.Module):
         return torch.sigmoid(self.network.decode(z)) * (self.high - self.low) + self.low
 
 
+class OnnxModels(NamedTuple):
+    """Both halves of an autoencoder.
+
+    Attributes:
+        encoder: an ONNX model of "pixels" (N, C, H, W) to "mu" (N, D) and, if variational, "logvar" (N, D).
+        decoder: an ONNX model of "z" (N, D) to "pixels" (N, C, H, W).
+        latent: D.
+        is_variational: whether there is a "logvar".
+    """
+
+    encoder: bytes
+    decoder: bytes
+    latent: int
+    is_variational: bool
+
+
+def to_onnx(network: Autoencoder, shape: Shape, value_range: tuple[float, float]) -> OnnxModels:
+    """Encoder and decoder as ONNX models, with the scaling of pixels inside and N of any size.
+
+    Both are run under onnxruntime and compared with torch.
+
+    Args:
+        network: left as it is.
+        shape: (C, H, W) of its images.
+        value_range: the pixels that stand for black and white, such as (0, 255).
+
+    Raises:
+        ConfigError: the packages for ONNX are not installed, or ONNX has no form for a network of one's own.
+        RunError: the results differ by more than 1e-4.
+    """
+    network = copy.deepcopy(network).cpu().eval()
+    low, high = value_range
+    generator = torch.Generator().manual_seed(0)
+    pixels = low + (high - low) * torch.rand(2, *shape, generator=generator)
+    encoder, decoder = Encoder(network, value_range), Decoder(network, value_range)
+    with torch.no_grad():
+        outputs = encoder(pixels)
+    encoded = _exported(encoder, pixels, "pixels", ["mu", "logvar"][: len(outputs)])
+    decoded = _exported(decoder, outputs[0], "z", ["pixels"])
+    differences = (
+        _difference(encoded, encoder, pixels),
+        _difference(decoded, decoder, outputs[0]) / (high - low),
+    )
+    if not max(differences) <= TOLERANCE:
+        raise RunError(
+            f"expected ONNX to compute what torch does within {TOLERANCE}, got a difference of "
+            f"{max(differences):.2g}; report it, with the network's settings"
+        )
+    return OnnxModels(encoded, decoded, outputs[0].shape[1], len(outputs) == 2)
+
+
 def export_onnx(
     network: Autoencoder,
     shape: Shape,
@@ -70,9 +121,7 @@ def export_onnx(
     folder: str | os.PathLike[str],
     overwrite: bool = False,
 ) -> Path:
-    """Write encoder.onnx, decoder.onnx and a README.md that says how to use them.
-
-    Before anything is written, both are run under onnxruntime and compared with torch.
+    """Write `to_onnx`'s models as encoder.onnx and decoder.onnx, and a README.md that says how to use them.
 
     Args:
         network: left as it is.
@@ -85,8 +134,8 @@ def export_onnx(
         The folder.
 
     Raises:
-        ConfigError: the packages for ONNX are not installed, or ONNX has no form for a network of one's own.
-        RunError: there are such files already, the folder cannot be written, or the results differ.
+        ConfigError: as for `to_onnx`.
+        RunError: there are such files already, the folder cannot be written, or as for `to_onnx`.
 
     Example:
         >>> import tempfile
@@ -96,28 +145,10 @@ def export_onnx(
         ['README.md', 'decoder.onnx', 'encoder.onnx']
     """
     folder = _folder(folder, overwrite)
-    network = copy.deepcopy(network).cpu().eval()
-    low, high = value_range
-    generator = torch.Generator().manual_seed(0)
-    pixels = low + (high - low) * torch.rand(2, *shape, generator=generator)
-    encoder, decoder = Encoder(network, value_range), Decoder(network, value_range)
-    with torch.no_grad():
-        outputs = encoder(pixels)
-    encoded = _exported(encoder, pixels, "pixels", ["mu", "logvar"][: len(outputs)])
-    decoded = _exported(decoder, outputs[0], "z", ["pixels"])
-    for content, module, example, unit in (
-        (encoded, encoder, pixels, 1.0),
-        (decoded, decoder, outputs[0], high - low),
-    ):
-        difference = _difference(content, module, example) / unit
-        if not difference <= TOLERANCE:
-            raise RunError(
-                f"expected ONNX to compute what torch does within {TOLERANCE}, got a difference of "
-                f"{difference:.2g}; report it, with the network's settings"
-            )
-    write_file(folder / FILES[0], encoded)
-    write_file(folder / FILES[1], decoded)
-    write_file(folder / FILES[2], _readme(shape, value_range, outputs[0].shape[1], len(outputs) == 2))
+    models = to_onnx(network, shape, value_range)
+    write_file(folder / FILES[0], models.encoder)
+    write_file(folder / FILES[1], models.decoder)
+    write_file(folder / FILES[2], _readme(shape, value_range, models))
     return folder
 
 
@@ -185,11 +216,12 @@ def _difference(content: bytes, module: nn.Module, example: Tensor) -> float:
     return largest
 
 
-def _readme(shape: Shape, value_range: tuple[float, float], latent: int, variational: bool) -> str:
+def _readme(shape: Shape, value_range: tuple[float, float], models: OnnxModels) -> str:
+    latent = models.latent
     channels, height, width = shape
     low, high = (f"{value:g}" for value in value_range)
     outputs = f"`mu` (N, {latent}), the codes" + (
-        f"; `logvar` (N, {latent}), logarithms of their variances" if variational else ""
+        f"; `logvar` (N, {latent}), logarithms of their variances" if models.is_variational else ""
     )
     return f"""# An autoencoder in two ONNX files
 
