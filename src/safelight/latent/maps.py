@@ -73,8 +73,8 @@ def project(
 
     PCA as in the original report; t-SNE (van der Maaten & Hinton 2008) by openTSNE with exact neighbours,
     FFT-accelerated repulsion (Linderman et al. 2019) from 10,000 codes on, a PCA start and the rates of
-    Belkina et al. (2019);
-    UMAP (McInnes et al. 2018) by umap-learn. What the codes do not allow is adjusted, and said in `notes`.
+    Belkina et al. (2019); UMAP (McInnes et al. 2018) by umap-learn. What the codes do not allow is adjusted,
+    and said in `notes`.
 
     Args:
         codes: of any number of images.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,11 @@ def embed(
     try:
         parts.mkdir(exist_ok=True)
         with filelock.FileLock(parts / ".lock", timeout=0):
-            for left_over in parts.glob(".*.partial"):
-                left_over.unlink(missing_ok=True)
+            for left_over in (
+                *parts.glob(".*.partial"),
+                *path.parent.glob(f".{escape(path.name)}.*.partial"),
+            ):
+                left_over.unlink(missing_ok=True)  # by one that was killed while it wrote
             for chunk in _row_groups(images):
                 part = parts / f"{_chunk_digest(weights, chunk, count)}.parquet"
                 if not part.is_file():
