@@ -209,6 +209,8 @@ def test_chart_of_many_classes_names_the_largest():
 def test_chart_by_loss_and_by_cluster(heaps):
     unlabelled = project(codes_of(heaps.mu))
     assert map_chart(unlabelled, LIGHT).legends[0].get_title().get_text() == "cluster"
+    with pytest.raises(ConfigError, match="expected cluster or loss for images without labels"):
+        map_chart(unlabelled, LIGHT, "label")
     by_loss = map_chart(project(heaps), LIGHT, "loss")
     assert by_loss.axes[1].get_title() == "reconstruction loss (nats)"
     assert not by_loss.legends

@@ -15,6 +15,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from safelight.data.pictures import tile
+from safelight.errors import ConfigError
 from safelight.latent.maps import LatentMap
 from safelight.latent.walks import Traversals
 from safelight.reporting.charts import DARK, Theme
@@ -47,8 +48,14 @@ def map_chart(
         by: what the colours show: label, cluster, or loss (the reconstruction's); by default the labels where
             there are any, else the clusters.
         class_names: what the labels are called.
+
+    Raises:
+        ConfigError: the colours should show labels, and there are none.
     """
     by = by or ("cluster" if latent_map.labels is None else "label")
+    groups = latent_map.labels if by == "label" else latent_map.clusters
+    if groups is None:
+        raise ConfigError("by: expected cluster or loss for images without labels, got label")
     space = latent_map.points.shape[1] == 3
     figure = Figure(figsize=(6.0, 6.4), dpi=DPI, facecolor=theme.panel)
     FigureCanvasAgg(figure)
@@ -63,14 +70,11 @@ def map_chart(
     if by == "loss":
         values = latent_map.reconstruction[order]
         low, high = np.percentile(values, [1, 99])
-        dark, bright = (
-            (0.3, 1.0) if theme == DARK else (0.0, 0.85)
-        )  # of the map: what a page does not swallow
-        shades = ListedColormap(colormaps["cividis"](np.linspace(dark, bright, 256)))
+        visible = (0.3, 1.0) if theme == DARK else (0.0, 0.85)  # the shades that a page does not swallow
+        shades = ListedColormap(colormaps["cividis"](np.linspace(*visible, 256)))
         drawn = axes.scatter(*points.T, c=values, cmap=shades, vmin=low, vmax=high, **look)
         _colour_bar(figure, drawn, theme)
     else:
-        groups = latent_map.clusters if by == "cluster" or latent_map.labels is None else latent_map.labels
         shown, colours = _grouped(groups, theme)
         axes.scatter(*points.T, c=colours[order], **look)
         _name_groups(figure, axes, latent_map, groups, shown, by, theme, class_names or {})
