@@ -187,9 +187,7 @@ def _tsne(x: Matrix, config: MapConfig, on_progress: OnProgress | None) -> tuple
         callbacks=[step],
         callbacks_every_iters=REPORTED,
     )
-    rate = max(
-        200.0, len(x) / EXAGGERATION
-    )  # also afterwards: a larger one leaves neighbourhoods coarser
+    rate = max(200.0, len(x) / EXAGGERATION)  # also afterwards: a larger one leaves neighbourhoods coarser
     embedding = embedding.optimize(EXAGGERATED, exaggeration=EXAGGERATION, momentum=0.5, learning_rate=rate)
     done = EXAGGERATED
     embedding = embedding.optimize(ITERATIONS, momentum=0.8, learning_rate=rate)
