@@ -10,6 +10,7 @@ from safelight.config.reading import MAX_SIZE, check, check_sizes
 __all__ = [
     "CUSTOM_NETWORK",
     "NETWORK_CONFIGS",
+    "ClassifierConfig",
     "ConvVAEConfig",
     "DeepConvConfig",
     "NetworkConfig",
@@ -81,6 +82,25 @@ class DeepConvConfig:
         for stride in self.strides:
             least = min(self.kernels)
             check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """A small convolutional network that tells classes apart.
+
+    Attributes:
+        classes: number of classes
+        channels: feature maps of each of its three convolutions
+    """
+
+    name: Literal["classifier"] = "classifier"
+    classes: int = 10
+    channels: tuple[int, int, int] = (32, 64, 128)
+
+    def __post_init__(self) -> None:
+        check(2 <= self.classes <= MAX_SIZE, "network.classes", f"2 to {MAX_SIZE}", self.classes)
+        for channels in self.channels:
+            check(1 <= channels <= MAX_SIZE, "network.channels", f"1 to {MAX_SIZE}", channels)
 
 
 NetworkConfig = ConvVAEConfig | DeepConvConfig

@@ -12,6 +12,7 @@ __all__ = [
     "TASK_CONFIGS",
     "AutoencodeConfig",
     "AutoencodeEvaluation",
+    "ClassifyConfig",
     "CustomTask",
     "Measure",
     "NoOptions",
@@ -118,5 +119,24 @@ class CustomTask:
     sheets: tuple[Sheet, ...] = ()
 
 
-TaskConfig = AutoencodeConfig | CustomTask
-TASK_CONFIGS: dict[str, type[Any]] = {"autoencode": AutoencodeConfig}
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """Training to tell classes apart, from labels.
+
+    Attributes:
+        label_smoothing: share of each label that is spread over all classes
+        augment: train on images shifted, rotated, scaled, sheared and cut out a little
+    """
+
+    evaluation: ClassVar[type[Any]] = NoOptions
+
+    name: Literal["classify"] = "classify"
+    label_smoothing: float = 0.1
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        check(0 <= self.label_smoothing < 1, "label_smoothing", "0 to less than 1", self.label_smoothing)
+
+
+TaskConfig = AutoencodeConfig | CustomTask | ClassifyConfig
+TASK_CONFIGS: dict[str, type[Any]] = {"autoencode": AutoencodeConfig, "classify": ClassifyConfig}

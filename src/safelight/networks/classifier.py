@@ -1,0 +1,64 @@
+"""A small convolutional network that tells classes apart."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from safelight.config.network import ClassifierConfig
+from safelight.networks.base import Network, Shape, check_image
+
+__all__ = ["Classifier"]
+
+
+@final
+class Classifier(Network):
+    """Three convolutions with batch normalization, the greatest value of each map, and a linear layer.
+
+    Taking each map's maximum makes the features those of an image's parts, wherever they are, so one
+    size of network serves images of any size. 94,698 weights for 28×28 digits.
+
+    Args:
+        shape: (C, H, W) of the images, H and W from 8 to 128.
+        config: sizes.
+
+    Raises:
+        ConfigError: images of another size.
+
+    Example:
+        >>> import torch
+        >>> classifier = Classifier((1, 28, 28))
+        >>> classifier(torch.rand(2, 1, 28, 28)).shape, classifier.features(torch.rand(2, 1, 28, 28)).shape
+        (torch.Size([2, 10]), torch.Size([2, 128]))
+    """
+
+    config_class: ClassVar[type[ClassifierConfig]] = ClassifierConfig
+
+    def __init__(self, shape: Shape = (1, 28, 28), config: ClassifierConfig | None = None) -> None:
+        super().__init__()
+        check_image(shape)
+        config = config or ClassifierConfig()
+        first, second, third = config.channels
+        self.stages = nn.Sequential(
+            *_stage(shape[0], first, kernel=5, stride=2),
+            *_stage(first, second, kernel=3),
+            nn.MaxPool2d(2),
+            *_stage(second, third, kernel=3),
+        )
+        self.head = nn.Linear(third, config.classes)
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to what the last layer decides by, (N, D)."""
+        return cast(Tensor, self.stages(x).amax((2, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to logits of the classes, (N, K)."""
+        return cast(Tensor, self.head(self.features(x)))
+
+
+def _stage(channels: int, width: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(width), nn.ReLU()]
