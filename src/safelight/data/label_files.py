@@ -81,8 +81,8 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str]) -> Labels:
     r"""Read the classes of some images from a table.
 
     UTF-8, UTF-16 with its mark, or else Windows-1252; columns divided by commas, semicolons or tabs. A first
-    line that names the columns ("filename", "label") lets others stand beside them; without it there are these two
-    alone. An image without a label, or not in the file, stays unknown.
+    line that names the columns ("filename", "label") lets others stand beside them; without it there are
+    these two alone. An image without a label, or not in the file, stays unknown.
 
     Args:
         path: the file.

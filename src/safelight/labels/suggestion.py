@@ -1,0 +1,51 @@
+"""Which images to label next: those that stand for many others."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
+
+__all__ = ["suggest"]
+
+
+def suggest(
+    codes: NDArray[np.float32],
+    count: int,
+    known: NDArray[np.bool_] | None = None,
+    weights: NDArray[np.float32] | None = None,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Choose images to label.
+
+    The codes are divided by k-means into as many clusters as there will be labels; of the largest clusters
+    without a label, the image nearest to the center is chosen. Cf. Hacohen et al. (2022), Active Learning on
+    a Budget, section 3.
+
+    Args:
+        codes: (N, D).
+        count: images to choose.
+        known: (N,), those that have a label; none by default.
+        weights: (N,), how much each image counts, such as how unsure a classifier is of it.
+        seed: fixes where k-means starts.
+
+    Returns:
+        (count,) their places, those of the largest clusters first.
+
+    Example:
+        >>> import numpy as np
+        >>> codes = np.array([[0], [1], [2], [10], [11]], np.float32)
+        >>> suggest(codes, 2).tolist()
+        [1, 3]
+    """
+    known = np.zeros(len(codes), bool) if known is None else known
+    weights = np.ones(len(codes), np.float32) if weights is None else weights
+    k_means = MiniBatchKMeans(count + int(known.sum()), n_init=1, batch_size=4096, random_state=seed)
+    clusters = k_means.fit_predict(codes, sample_weight=weights)
+    distances = ((codes - k_means.cluster_centers_[clusters]) ** 2).sum(1)
+    sizes = np.bincount(clusters, weights, minlength=k_means.n_clusters)
+    sizes[clusters[known]] = 0
+    largest = np.argsort(-sizes, kind="stable")[:count]
+    return np.array(
+        [np.flatnonzero(clusters == k)[distances[clusters == k].argmin()] for k in largest], np.int64
+    )
