@@ -125,7 +125,8 @@ class ClassifyConfig:
 
     Attributes:
         label_smoothing: share of each label that is spread over all classes
-        augment: train on images shifted, rotated, scaled, sheared and cut out a little
+        augment: train on images shifted, rotated, scaled, sheared and partly covered
+        classes: the classes' names; by default their numbers
     """
 
     evaluation: ClassVar[type[Any]] = NoOptions
@@ -133,6 +134,7 @@ class ClassifyConfig:
     name: Literal["classify"] = "classify"
     label_smoothing: float = 0.1
     augment: bool = True
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check(0 <= self.label_smoothing < 1, "label_smoothing", "0 to less than 1", self.label_smoothing)

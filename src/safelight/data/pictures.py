@@ -6,19 +6,24 @@ They need only NumPy and Pillow, and the time of a few batches.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from safelight.errors import RunError
 from safelight.files import write_file
 
-__all__ = ["png", "tile", "write_examples", "write_snapshot"]
+__all__ = ["captioned", "png", "tile", "write_examples", "write_snapshot"]
 
 LEGIBLE = 64  # pixels that the longer side of a small image is enlarged to, at most
+CAPTIONED, CAPTION = (
+    120,
+    18,
+)  # pixels that an image with a caption is enlarged to at most, and its line's height
 GUTTER = 4  # pixels between images
 GREY = 72  # of the gutter: parts black from black and white from white
 SAMPLES, SAMPLE_COLUMNS = 64, 8
@@ -131,3 +136,35 @@ def _folder(path: Path) -> Path:
     except OSError as error:
         raise RunError(f"cannot make the folder {path}: {error.strerror}; choose another --out") from None
     return path
+
+
+def captioned(images: Any, captions: Sequence[str], columns: int) -> Image.Image:
+    """Images side by side, each over a line of text.
+
+    Args:
+        images: (N, C, H, W) floats in [0, 1], C being 1 or 3.
+        captions: one an image; what does not fit under it is cut off.
+        columns: images a row.
+
+    Returns:
+        An RGB image.
+
+    Example:
+        >>> import numpy as np
+        >>> captioned(np.zeros((2, 1, 28, 28)), ["7, is 1", "3, is 5"], columns=2).size
+        (244, 146)
+    """
+    font = ImageFont.load_default(CAPTION - 4)
+    pictures = [tile(image[None], 1).convert("RGB") for image in np.asarray(images)]
+    scale = max(1, CAPTIONED // max(pictures[0].size))
+    width, height = (side * scale for side in pictures[0].size)
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    size = (columns * (width + GUTTER) - GUTTER, rows * (height + CAPTION + GUTTER) - GUTTER)
+    sheet = Image.new("RGB", size, (GREY, GREY, GREY))
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        cell = Image.new("RGB", (width, height + CAPTION), (GREY, GREY, GREY))
+        cell.paste(picture.resize((width, height), Image.Resampling.NEAREST))
+        ImageDraw.Draw(cell).text((2, height), caption, (255, 255, 255), font)
+        sheet.paste(cell, (i % columns * (width + GUTTER), i // columns * (height + CAPTION + GUTTER)))
+    return sheet

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from PIL.Image import Image
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from safelight.config.run import RunConfig
@@ -14,13 +17,17 @@ from safelight.config.task import ClassifyConfig, Measure, NoOptions, Sheet
 from safelight.data.augmentation import Augmentation
 from safelight.data.batches import Batch
 from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN
+from safelight.data.pictures import captioned
 from safelight.errors import DataError
 from safelight.networks.base import Network
 from safelight.tasks.base import Evaluation, Task, Transform
+from safelight.tasks.calibration import calibration_error, interval, reliability, temperature
 
-__all__ = ["Classify", "CrossEntropy"]
+__all__ = ["Classify", "CrossEntropy", "logits_of"]
 
 CHUNK = 500
+MISTAKES = 24
 
 
 @final
@@ -29,6 +36,10 @@ class CrossEntropy(nn.Module):
 
     Args:
         smoothing: share of each label that is spread over all classes (Szegedy et al. 2016, section 7).
+
+    Attributes:
+        temperature: what to divide logits by for honest probabilities, as found on
+            validation images; 1 before.
 
     Example:
         >>> import torch
@@ -39,9 +50,12 @@ class CrossEntropy(nn.Module):
         ['accuracy', 'loss']
     """
 
+    temperature: Tensor
+
     def __init__(self, smoothing: float = 0.0) -> None:
         super().__init__()
         self.smoothing = smoothing
+        self.register_buffer("temperature", torch.ones(()))
 
     def forward(
         self, network: Network, batch: Batch, generator: torch.Generator, progress: float
@@ -61,16 +75,22 @@ class CrossEntropy(nn.Module):
             DataError: the batch has no labels, or some beyond the network's classes.
         """
         logits = network(batch.inputs).float()
-        labels = _labels(batch, classes=logits.shape[1])
+        if batch.labels is None:
+            raise DataError(
+                "expected images with labels, got none; classify a set that has them, or give --labels"
+            )
+        _check_labels(int(batch.labels.min()), int(batch.labels.max()), logits.shape[1])
         return {
-            "loss": F.cross_entropy(logits, labels, label_smoothing=self.smoothing),
-            "accuracy": 100 * (logits.argmax(1) == labels).float().mean(),
+            "loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.smoothing),
+            "accuracy": 100 * (logits.argmax(1) == batch.labels).float().mean(),
         }
 
 
 @final
 class Classify(Task):
     """Which class is it? Cross-entropy with label smoothing, on augmented images.
+
+    Images whose label is -1 are left out of all measures.
 
     Args:
         config: a run whose task is a `ClassifyConfig`.
@@ -86,6 +106,7 @@ class Classify(Task):
         return (
             Measure("loss", "loss", "cross-entropy; smoothed in training", "nats per image", 4),
             Measure("accuracy", "accuracy", "images given their own class", "%", 2, lower_is_better=False),
+            Measure("calibration_error", "calibration error", "expected, over 15 bins", "%", 2),
         )
 
     @property
@@ -102,35 +123,100 @@ class Classify(Task):
         """Cross-entropy with label smoothing."""
         return CrossEntropy(self._settings.label_smoothing)
 
-    @torch.no_grad()
     def measure(self, network: Network, loss: nn.Module, images: ImageSet) -> dict[str, float]:
-        """Plain cross-entropy in nats per image, and accuracy in percent, of images as they are."""
-        plain = CrossEntropy()
-        device = next(network.parameters()).device
-        totals = {"loss": 0.0, "accuracy": 0.0}
-        for first in range(0, len(images), CHUNK):
-            batch = Batch.of(images, slice(first, first + CHUNK), str(device))
-            for name, term in plain(network, batch, torch.Generator(device), 1.0).items():
-                totals[name] += term.item() * len(batch)
-        return {name: total / len(images) for name, total in totals.items()}
+        """Plain cross-entropy in nats per image, and accuracy in percent, of images as they are.
+
+        It also sets the loss's temperature to what suits these images best.
+        """
+        logits, labels = _scored(network, images)
+        loss.temperature.fill_(temperature(logits, labels))
+        return _measures(logits, labels)
 
     def evaluate(self, network: Network, loss: nn.Module, images: ImageSet, options: NoOptions) -> Evaluation:
-        """The measures, and "n", the number of images."""
-        return Evaluation({**self.measure(network, loss, images), "n": len(images)})
+        """All that tells how far to trust the classifier.
+
+        Returns:
+            loss, accuracy: as in `measure`, logits taken as they are.
+            accuracy_interval: in percent, where the accuracy lies with 95% confidence (Wilson 1927).
+            temperature: what logits are divided by for the following.
+            calibration_error: expected calibration error, in percent.
+            reliability: rows of "confidence", "accuracy" and "n".
+            confusion: "classes", their names, and "counts", (K, K): of each class (row), how many images were
+                given each class (column).
+            n: number of images.
+
+            The picture "mistakes" shows those that it was most sure of.
+        """
+        logits, labels = _scored(network, images)
+        divisor = float(loss.temperature)
+        probabilities = softmax(logits / divisor, axis=1)
+        found = logits.argmax(1)
+        classes = self._settings.classes or tuple(map(str, range(logits.shape[1])))
+        counts = np.zeros((len(classes), len(classes)), np.int64)
+        np.add.at(counts, (labels, found), 1)
+        low, high = interval(int((found == labels).sum()), len(labels))
+        values: dict[str, Any] = {
+            **_measures(logits, labels),
+            "accuracy_interval": [100 * low, 100 * high],
+            "temperature": divisor,
+            "calibration_error": 100 * calibration_error(probabilities, labels),
+            "reliability": reliability(probabilities, labels),
+            "confusion": {"classes": list(classes), "counts": counts.tolist()},
+            "n": len(labels),
+        }
+        confidence = probabilities.max(1)
+        wrong = np.flatnonzero(found != labels)
+        surest = wrong[np.argsort(-confidence[wrong], kind="stable")[:MISTAKES]]
+        if not len(surest):
+            return Evaluation(values)
+        captions = [f"{classes[found[i]]} {confidence[i]:.0%}, is {classes[labels[i]]}" for i in surest]
+        shown = _known(images).floats(surest).numpy()
+        return Evaluation(values, {"mistakes": captioned(shown, captions, columns=8)})
 
     def draw(self, network: Network, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
         """Nothing."""
         return {}
 
 
-def _labels(batch: Batch, classes: int) -> Tensor:
-    if batch.labels is None:
+@torch.no_grad()
+def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
+    """What a classifier makes of images, (N, K), in evaluation mode."""
+    device = next(network.parameters()).device
+    chunks = [slice(first, first + CHUNK) for first in range(0, len(images), CHUNK)]
+    parts = [network(images.floats(chunk, str(device))).float().cpu().numpy() for chunk in chunks]
+    return np.concatenate(parts)
+
+
+def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    probabilities = softmax(logits, axis=1)
+    likelihoods = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
+    return {
+        "loss": float(-np.log(likelihoods).mean()),
+        "accuracy": 100 * float((logits.argmax(1) == labels).mean()),
+        "calibration_error": 100 * calibration_error(probabilities, labels),
+    }
+
+
+def _scored(network: Network, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The logits of the images with a label, and these labels."""
+    known = _known(images)
+    assert known.labels is not None
+    logits = logits_of(network, known)
+    _check_labels(int(known.labels.min()), int(known.labels.max()), logits.shape[1])
+    return logits, known.labels
+
+
+def _known(images: ImageSet) -> ImageSet:
+    known = np.flatnonzero(images.labels != UNKNOWN) if images.labels is not None else []
+    if not len(known):
         raise DataError(
             "expected images with labels, got none; classify a set that has them, or give --labels"
         )
-    least, most = int(batch.labels.min()), int(batch.labels.max())
+    return images.subset(known)
+
+
+def _check_labels(least: int, most: int, classes: int) -> None:
     if least < 0 or most >= classes:
         raise DataError(
             f"expected labels from 0 to {classes - 1}, got {least} to {most}; set --network.classes"
         )
-    return batch.labels
