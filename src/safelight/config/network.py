@@ -1,23 +1,24 @@
-"""The settings of each network."""
+"""The settings of each network; the tag `name` says which network they make.
+
+`NETWORK_CONFIGS` is the table from tags to settings; `networks/table.py` has the one from tags to networks.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from safelight.config.reading import MAX_SIZE, check, check_sizes
 
 __all__ = [
-    "CUSTOM_NETWORK",
     "NETWORK_CONFIGS",
     "ClassifierConfig",
     "ConvVAEConfig",
+    "CustomNetwork",
     "DeepConvConfig",
     "NetworkConfig",
-    "NetworkSpec",
 ]
 
-CUSTOM_NETWORK = "custom"  # a user's own class; only that class can load the run
 MAX_STAGES = 6
 
 
@@ -26,12 +27,19 @@ class ConvVAEConfig:
     """The network of the original report.
 
     Attributes:
+        name: which network
         channels: feature maps of its one convolution
         latent: dimensions of the code
     """
 
+    name: Literal["conv-vae"] = "conv-vae"
     channels: int = 32
     latent: int = 20
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return True
 
     def __post_init__(self) -> None:
         check_sizes(self, "channels", "latent")
@@ -42,6 +50,7 @@ class DeepConvConfig:
     """Strided convolution stages, a hidden layer and a code; the decoder mirrors the encoder.
 
     Attributes:
+        name: which network: variational, or with codes that are points
         channels: feature maps of each stage
         kernels: kernel size of each stage, or one for all
         strides: what each stage divides height and width by, or one for all
@@ -51,6 +60,7 @@ class DeepConvConfig:
         normalization: what each hidden layer's output is normalized over
     """
 
+    name: Literal["deep-conv-vae", "deep-conv-ae"] = "deep-conv-vae"
     channels: tuple[int, ...] = (32, 64)
     kernels: tuple[int, ...] = (4,)
     strides: tuple[int, ...] = (2,)
@@ -58,6 +68,11 @@ class DeepConvConfig:
     latent: int = 20
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
     normalization: Literal["none", "batch", "group"] = "none"
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return self.name == "deep-conv-vae"
 
     def __post_init__(self) -> None:
         check_sizes(self, "hidden", "latent")
@@ -89,6 +104,7 @@ class ClassifierConfig:
     """A small convolutional network that tells classes apart.
 
     Attributes:
+        name: which network
         classes: number of classes
         channels: feature maps of each of its three convolutions
     """
@@ -97,30 +113,36 @@ class ClassifierConfig:
     classes: int = 10
     channels: tuple[int, int, int] = (32, 64, 128)
 
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return False
+
     def __post_init__(self) -> None:
         check(2 <= self.classes <= MAX_SIZE, "network.classes", f"2 to {MAX_SIZE}", self.classes)
         for channels in self.channels:
             check(1 <= channels <= MAX_SIZE, "network.channels", f"1 to {MAX_SIZE}", channels)
 
 
-NetworkConfig = ConvVAEConfig | DeepConvConfig
-NETWORK_CONFIGS: dict[str, type[ConvVAEConfig] | type[DeepConvConfig]] = {
+@dataclass(frozen=True)
+class CustomNetwork:
+    """A user's own class; only that class can load the run.
+
+    Attributes:
+        name: says that it is one
+        class_name: shown where the class is asked for
+        is_variational: whether its codes are distributions
+    """
+
+    name: Literal["custom"] = "custom"
+    class_name: str = ""
+    is_variational: bool = False
+
+
+NetworkConfig = ConvVAEConfig | DeepConvConfig | ClassifierConfig | CustomNetwork
+NETWORK_CONFIGS: dict[str, type[Any]] = {
     "deep-conv-vae": DeepConvConfig,
     "deep-conv-ae": DeepConvConfig,
     "conv-vae": ConvVAEConfig,
+    "classifier": ClassifierConfig,
 }
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """Which network, in names of our own table alone.
-
-    Attributes:
-        name: one of `NETWORK_CONFIGS`, or "custom"
-        fields: the settings of its config dataclass
-        own_class: the name of a user's own class, only to be shown
-    """
-
-    name: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    own_class: str | None = None

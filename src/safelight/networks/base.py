@@ -28,18 +28,22 @@ class Code(NamedTuple):
 
 
 class Network(nn.Module, ABC):
-    """Turns images into logits, of whatever they are."""
+    """Anything that makes something of images."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W), floats in [0, 1], to logits."""
+        """What the network makes of images, as logits.
+
+        Args:
+            x: (N, C, H, W), floats in [0, 1].
+        """
 
 
 class ImageNetwork(Network, ABC):
-    """Turns images into images of the same shape."""
+    """A network whose logits are those of images, (N, C, H, W)."""
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """The network's version of images, (N, C, H, W) to (N, C, H, W), floats in [0, 1]."""
+        """The network's version of images, (N, C, H, W) in [0, 1] to the same."""
         return torch.sigmoid(self(x))
 
 
