@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from safelight.config.reading import from_dict
+from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
+from safelight.data.label_files import Labels
 from safelight.data.pictures import make_folder, png
 from safelight.errors import ConfigError, RunError
 from safelight.files import write_file
@@ -27,6 +30,7 @@ from safelight.runs.assembly import (
 )
 from safelight.runs.folder import RunFolder
 from safelight.tasks.base import Task
+from safelight.tasks.classify import Predictions, logits_of, temperature_of
 
 __all__ = ["Run"]
 
@@ -167,6 +171,24 @@ class Run:
         self.folder.write_evaluation(self.folder.read_evaluation() | {split: measures})
         return measures
 
+    def classify(self, images: Images) -> Predictions:
+        """Tell which class images are of.
+
+        Returns:
+            The classes' names and probabilities (N, K), at the temperature that suits validation images.
+
+        Raises:
+            RunError: the run is none of a classifier.
+        """
+        task = self.config.task
+        if not isinstance(task, ClassifyConfig):
+            raise RunError(
+                f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"
+            )
+        logits = logits_of(self.network, self._fitting(as_image_set(images)))
+        classes = task.classes or tuple(map(str, range(logits.shape[1])))
+        return Predictions(classes, softmax(logits / temperature_of(self._parts.loss), axis=1))
+
     def report(self) -> Path:
         """Write `figures/` and `report.html`; the path of the page."""
         return write_report(self.folder)
@@ -181,7 +203,9 @@ class Run:
         Raises:
             DataError: they are gone or changed, or there is no such split.
         """
-        return self._fitting(find_split(self.config.data, split, images))
+        found, task = self.folder.read_labels(), self.config.task
+        labels = Labels(found.given, task.classes) if found and isinstance(task, ClassifyConfig) else None
+        return self._fitting(find_split(self.config.data, split, images, labels))
 
     @property
     def _parts(self) -> Parts:

@@ -51,8 +51,8 @@ def add_fields(group: Any, config: Any, prefix: str = "", *, given_only: bool = 
     hints = fields_of(type(config))
     for field in dataclasses.fields(config):
         name, hint, value = field.name, hints[field.name], getattr(config, field.name)
-        if name == "name":  # the tag of a table, which has an option of its own
-            continue
+        if name == "name" or "table" in field.metadata:  # a table's tag has an option of its own; its values
+            continue  # have settings of their own
         kind: dict[str, Any] = {"type": hint, "metavar": name.upper()}
         if "choices" in field.metadata:
             kind = {"choices": tuple(field.metadata["choices"])}

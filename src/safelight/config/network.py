@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from safelight.config.reading import MAX_SIZE, check, check_sizes
+from safelight.config.reading import MAX_SIZE, check, check_sizes, tagged
 
 __all__ = [
+    "ENCODER_CONFIGS",
     "NETWORK_CONFIGS",
     "ClassifierConfig",
     "ConvVAEConfig",
     "CustomNetwork",
     "DeepConvConfig",
+    "Encoder",
+    "FineTunedConfig",
     "NetworkConfig",
 ]
 
@@ -99,6 +102,14 @@ class DeepConvConfig:
             check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
 
 
+Encoder = ConvVAEConfig | DeepConvConfig
+ENCODER_CONFIGS: dict[str, type[Any]] = {
+    "deep-conv-vae": DeepConvConfig,
+    "deep-conv-ae": DeepConvConfig,
+    "conv-vae": ConvVAEConfig,
+}
+
+
 @dataclass(frozen=True)
 class ClassifierConfig:
     """A small convolutional network that tells classes apart.
@@ -111,7 +122,7 @@ class ClassifierConfig:
 
     name: Literal["classifier"] = "classifier"
     classes: int = 10
-    channels: tuple[int, int, int] = (32, 64, 128)
+    channels: tuple[int, ...] = (32, 64, 128)
 
     @property
     def is_variational(self) -> bool:
@@ -120,8 +131,32 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         check(2 <= self.classes <= MAX_SIZE, "network.classes", f"2 to {MAX_SIZE}", self.classes)
+        check(len(self.channels) == 3, "network.channels", "3 numbers", self.channels)
         for channels in self.channels:
             check(1 <= channels <= MAX_SIZE, "network.channels", f"1 to {MAX_SIZE}", channels)
+
+
+@dataclass(frozen=True)
+class FineTunedConfig:
+    """An autoencoder's encoder, and a linear layer that tells classes apart by its codes.
+
+    Attributes:
+        name: which network
+        encoder: the autoencoder's own settings
+        classes: number of classes
+    """
+
+    encoder: Encoder = field(metadata=tagged(ENCODER_CONFIGS))
+    name: Literal["fine-tuned"] = "fine-tuned"
+    classes: int = 10
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return False
+
+    def __post_init__(self) -> None:
+        check(2 <= self.classes <= MAX_SIZE, "network.classes", f"2 to {MAX_SIZE}", self.classes)
 
 
 @dataclass(frozen=True)
@@ -139,10 +174,9 @@ class CustomNetwork:
     is_variational: bool = False
 
 
-NetworkConfig = ConvVAEConfig | DeepConvConfig | ClassifierConfig | CustomNetwork
+NetworkConfig = Encoder | ClassifierConfig | FineTunedConfig | CustomNetwork
 NETWORK_CONFIGS: dict[str, type[Any]] = {
-    "deep-conv-vae": DeepConvConfig,
-    "deep-conv-ae": DeepConvConfig,
-    "conv-vae": ConvVAEConfig,
+    **ENCODER_CONFIGS,
     "classifier": ClassifierConfig,
+    "fine-tuned": FineTunedConfig,
 }

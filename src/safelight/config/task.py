@@ -125,7 +125,9 @@ class ClassifyConfig:
 
     Attributes:
         label_smoothing: share of each label that is spread over all classes
-        augment: train on images shifted, rotated, scaled, sheared and partly covered
+        no_augmentation: train on images as they are, not shifted, rotated, scaled, sheared and partly covered
+        spread: spread the labels over the unlabelled images, anew before each epoch
+        balance: draw every class as often in training, however many of its images there are
         classes: the classes' names; by default their numbers
     """
 
@@ -133,7 +135,9 @@ class ClassifyConfig:
 
     name: Literal["classify"] = "classify"
     label_smoothing: float = 0.1
-    augment: bool = True
+    no_augmentation: bool = False
+    spread: bool = False
+    balance: bool = False
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

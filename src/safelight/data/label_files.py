@@ -67,6 +67,11 @@ class Labels:
         numbers = [UNKNOWN if text is None else place[text] for text in texts]
         return Labels(np.array(numbers, np.int64), tuple(classes))
 
+    def renumber(self, labels: Iterable[str | int]) -> NDArray[np.int64]:
+        """Other labels, by name or number, as the numbers of these classes; -1 for what is none of them."""
+        place = {name: number for number, name in enumerate(self.classes)}
+        return np.array([place.get(str(label), UNKNOWN) for label in labels], np.int64)
+
     def counts(self) -> NDArray[np.int64]:
         """(K,) how many images of each class are known."""
         return np.bincount(self.numbers[self.numbers != UNKNOWN], minlength=len(self.classes))

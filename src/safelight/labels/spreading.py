@@ -97,9 +97,9 @@ def spread_over(
     shares = reached / np.maximum(reached.sum(0), 1e-12)
     totals = shares.sum(1, keepdims=True)
     uniform = np.full_like(shares, 1 / classes)
-    probabilities = np.divide(shares, totals, out=uniform, where=totals > 0)
+    probabilities: NDArray[np.float64] = np.divide(shares, totals, out=uniform, where=totals > 0)
     probabilities[known] = sources[known]
-    return probabilities.astype(np.float32)
+    return np.asarray(probabilities, np.float32)
 
 
 def certainty(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,20 +1,29 @@
-"""A small convolutional network that tells classes apart."""
+"""Networks that tell classes apart: a small convolutional one, and an encoder with a linear layer."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from safelight.config.network import ClassifierConfig
-from safelight.networks.base import Network, Shape, check_image
+from safelight.networks.base import Autoencoder, Network, Shape, check_image
 
-__all__ = ["Classifier"]
+__all__ = ["ClassNetwork", "Classifier", "FineTuned"]
+
+
+class ClassNetwork(Network, ABC):
+    """A network that decides by features which class an image is of."""
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to what the last layer decides by, (N, D)."""
 
 
 @final
-class Classifier(Network):
+class Classifier(ClassNetwork):
     """Three convolutions with batch normalization, the greatest value of each map, and a linear layer.
 
     Taking each map's maximum makes the features those of an image's parts, wherever they are, so one
@@ -53,6 +62,47 @@ class Classifier(Network):
     def features(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to what the last layer decides by, (N, D)."""
         return cast(Tensor, self.stages(x).amax((2, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to logits of the classes, (N, K)."""
+        return cast(Tensor, self.head(self.features(x)))
+
+
+@final
+class FineTuned(ClassNetwork):
+    """An autoencoder's encoder with a linear layer on its mean codes.
+
+    Args:
+        autoencoder: whose encoder it is; what its codes do not come from stays as it is.
+        shape: (C, H, W) of the images.
+        latent: dimensions of the codes.
+        classes: number of classes.
+
+    Attributes:
+        autoencoder: the same, to be trained on.
+        head: the linear layer.
+
+    Example:
+        >>> import torch
+        >>> from safelight.networks.conv_vae import ConvVAE
+        >>> FineTuned(ConvVAE(), (1, 28, 28), latent=20, classes=10)(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, autoencoder: Autoencoder, shape: Shape, latent: int, classes: int) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.head = nn.Linear(latent, classes)
+        parameters = list(autoencoder.parameters())
+        trial = autoencoder.eval().encode(torch.zeros(1, *shape)).mu.sum()
+        gradients = torch.autograd.grad(trial, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.requires_grad_(gradient is not None)
+        autoencoder.train()
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to their mean codes, (N, D)."""
+        return self.autoencoder.encode(x).mu
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to logits of the classes, (N, K)."""

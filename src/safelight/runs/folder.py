@@ -19,11 +19,13 @@ from safelight.config.run import RunConfig
 from safelight.errors import RunError
 from safelight.files import write_file
 from safelight.runs.folders import CONFIG, OwnFolder, read_object
+from safelight.runs.labels import RunLabels
 from safelight.runs.state import PackedState, to_bytes
 
 __all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
+LABELS = "labels.safetensors"
 STATE = "state/training.safetensors"
 INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
 
@@ -49,6 +51,7 @@ class RunFolder(OwnFolder):
         "report.html",
         "figures",
         "state",
+        LABELS,
         "tensorboard",
         CONFIG,
     )
@@ -110,6 +113,26 @@ class RunFolder(OwnFolder):
             raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
         except ValueError as error:
             raise RunError(f"{path}: {error}; delete it to start the run anew") from None
+
+    def write_labels(self, labels: RunLabels) -> None:
+        """Write what the training images are taken for."""
+        write_file(self.path / LABELS, labels.to_bytes())
+
+    def read_labels(self) -> RunLabels | None:
+        """Read it back; None where the images' own labels hold, or none are needed.
+
+        Raises:
+            RunError: the file is truncated or not ours.
+        """
+        path = self.path / LABELS
+        try:
+            return RunLabels.from_bytes(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+        except ValueError as error:
+            raise RunError(f"{path}: {error}; train a new run") from None
 
     def _make_state_folder(self) -> None:
         try:

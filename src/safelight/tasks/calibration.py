@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,4 +106,4 @@ def interval(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
         (0.596, 0.982)
     """
     found = binomtest(right, n).proportion_ci(level, method="wilson")
-    return cast(float, float(found.low)), float(found.high)
+    return float(found.low), float(found.high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, NamedTuple, cast, final
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from safelight.networks.base import Network
 from safelight.tasks.base import Evaluation, Task, Transform
 from safelight.tasks.calibration import calibration_error, interval, reliability, temperature
 
-__all__ = ["Classify", "CrossEntropy", "logits_of"]
+__all__ = ["Classify", "CrossEntropy", "Predictions", "logits_of", "temperature_of"]
 
 CHUNK = 500
 MISTAKES = 24
@@ -86,6 +86,28 @@ class CrossEntropy(nn.Module):
         }
 
 
+class Predictions(NamedTuple):
+    """Which classes images are of.
+
+    Attributes:
+        classes: the K classes' names.
+        probabilities: (N, K).
+
+    Example:
+        >>> found = Predictions(("cat", "dog"), np.array([[0.2, 0.8], [0.6, 0.4]]))
+        >>> found.names(), found.names(min_probability=0.7)
+        (['dog', 'cat'], ['dog', None])
+    """
+
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+    def names(self, min_probability: float = 0.0) -> list[str | None]:
+        """The likeliest class of each image, or None where it is less probable than that."""
+        likeliest = zip(self.probabilities.argmax(1), self.probabilities.max(1), strict=True)
+        return [self.classes[k] if probability >= min_probability else None for k, probability in likeliest]
+
+
 @final
 class Classify(Task):
     """Which class is it? Cross-entropy with label smoothing, on augmented images.
@@ -117,17 +139,20 @@ class Classify(Task):
     @property
     def transform(self) -> Transform | None:
         """The augmentation."""
-        return Augmentation() if self._settings.augment else None
+        return None if self._settings.no_augmentation else Augmentation()
 
     def loss(self) -> nn.Module:
         """Cross-entropy with label smoothing."""
         return CrossEntropy(self._settings.label_smoothing)
 
-    def measure(self, network: Network, loss: nn.Module, images: ImageSet) -> dict[str, float]:
+    def measure(self, network: Network, loss: Any, images: ImageSet) -> dict[str, float]:
         """Plain cross-entropy in nats per image, and accuracy in percent, of images as they are.
 
-        It also sets the loss's temperature to what suits these images best.
+        It also sets the loss's temperature to what suits these images best. Without a label there is nothing
+        to measure.
         """
+        if images.labels is None or not (images.labels != UNKNOWN).any():
+            return {}
         logits, labels = _scored(network, images)
         loss.temperature.fill_(temperature(logits, labels))
         return _measures(logits, labels)
@@ -148,7 +173,7 @@ class Classify(Task):
             The picture "mistakes" shows those that it was most sure of.
         """
         logits, labels = _scored(network, images)
-        divisor = float(loss.temperature)
+        divisor = temperature_of(loss)
         probabilities = softmax(logits / divisor, axis=1)
         found = logits.argmax(1)
         classes = self._settings.classes or tuple(map(str, range(logits.shape[1])))
@@ -187,6 +212,11 @@ def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
+def temperature_of(loss: nn.Module) -> float:
+    """What to divide logits by for honest probabilities."""
+    return float(cast(Tensor, loss.temperature))
+
+
 def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
     probabilities = softmax(logits, axis=1)
     likelihoods = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
@@ -207,7 +237,7 @@ def _scored(network: Network, images: ImageSet) -> tuple[NDArray[np.float32], ND
 
 
 def _known(images: ImageSet) -> ImageSet:
-    known = np.flatnonzero(images.labels != UNKNOWN) if images.labels is not None else []
+    known = np.flatnonzero([] if images.labels is None else images.labels != UNKNOWN)
     if not len(known):
         raise DataError(
             "expected images with labels, got none; classify a set that has them, or give --labels"
