@@ -87,7 +87,7 @@ def train_on_labels(
             return
         if packed and is_spread and labels.epoch < done:
             packed.load_weights(parts.network, parts.loss)
-            train = replace(images, labels=labels.given).split(data.validation, data.limit).train
+            train = labels.given_to(images).split(data.validation, data.limit).train
             with cpu_threads(config.training.threads):
                 features = features_of(cast(ClassNetwork, parts.network), train)
             labels = RunLabels(labels.given, *_spread(cast(Any, train.labels), config, features), epoch=done)

@@ -35,18 +35,26 @@ class RunLabels:
     weights: NDArray[np.float32]
     epoch: int = 0
 
-    def split(self, images: ImageSet, validation: int | None, limit: int | None) -> Splits:
-        """A run's images, divided, with these labels in place of their own.
+    def given_to(self, images: ImageSet) -> ImageSet:
+        """The run's images, before they are divided, with the given labels in place of their own.
 
         Raises:
-            RunError: they are the labels of other images.
+            RunError: these are the labels of other images.
         """
-        if len(self.given) == len(images):
-            splits = replace(images, labels=self.given).split(validation, limit)
-            if len(self.labels) == len(self.weights) == len(splits.train):
-                train = replace(splits.train, labels=self.labels, weights=self.weights)
-                return replace(splits, train=train)
-        raise RunError(f"the run's labels are not those of these {len(images)} images; train a new run")
+        if len(self.given) != len(images):
+            raise RunError(f"the run's labels are not those of these {len(images)} images; train a new run")
+        return replace(images, labels=self.given)
+
+    def split(self, images: ImageSet, validation: int | None, limit: int | None) -> Splits:
+        """A run's images, divided: for training, with what they are taken for.
+
+        Raises:
+            RunError: these are the labels of other images.
+        """
+        splits = self.given_to(images).split(validation, limit)
+        if not len(self.labels) == len(self.weights) == len(splits.train):
+            raise RunError(f"the run's labels are not those of {len(splits.train)} images; train a new run")
+        return replace(splits, train=replace(splits.train, labels=self.labels, weights=self.weights))
 
     def to_bytes(self) -> bytes:
         """As the bytes of a safetensors file."""
