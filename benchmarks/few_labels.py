@@ -1,0 +1,147 @@
+"""Test error against the number of labels, cell by cell: a cell that is in the results is not measured again.
+
+The run is one that `safelight train` made without labels. Draws of labels differ by their seed alone. All
+settings were chosen on validation labels; the test labels are read here, to count a cell's mistakes.
+
+    safelight train mnist --threads 1 --out runs/first
+    python benchmarks/few_labels.py runs/first table curve
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from machine import RESULTS, describe
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+import safelight
+from safelight.data.label_files import Labels
+from safelight.labels.finetuning import few_labels
+from safelight.labels.probes import linear_probe
+from safelight.labels.spreading import neighbour_graph, spread_over
+
+ALL = 0  # labels a class: every one
+TUNED: dict[str, dict[str, Any]] = {
+    "finetune": {},
+    "all": {"supervised_only": True, "network": "classifier", "validation": 0, "epochs": 12},
+    "pretrained, with the rest": {"epochs": 2},
+    "from scratch, with the rest": {"epochs": 2, "run": None},
+    "pretrained, labels alone": {"epochs": 2, "supervised_only": True},
+    "from scratch, labels alone": {
+        "epochs": 2,
+        "supervised_only": True,
+        "network": "classifier",
+        "run": None,
+    },
+}
+TABLE = [(10, "finetune", 5), (100, "finetune", 3), (ALL, "all", 1)]
+SHORT = [name for name in TUNED if name not in ("finetune", "all")]
+Arrays = NDArray[Any]
+
+
+class Views(NamedTuple):
+    """Training and test images as pixels and as codes, (N, D)."""
+
+    pixels: tuple[Arrays, Arrays]
+    codes: tuple[Arrays, Arrays]
+
+
+def logistic_regression(train: Arrays, labels: Arrays, test: Arrays) -> Arrays:
+    known = labels >= 0
+    return np.asarray(LogisticRegression(max_iter=1000).fit(train[known], labels[known]).predict(test))
+
+
+def probe(train: Arrays, labels: Arrays, test: Arrays) -> Arrays:
+    known = labels >= 0
+    return np.asarray(linear_probe(train[known], labels[known]).predict(test))
+
+
+def nearest(train: Arrays, labels: Arrays, test: Arrays) -> Arrays:
+    """The nearest labelled image, which for few labels is better than a vote."""
+    known = labels >= 0
+    return np.asarray(KNeighborsClassifier(1).fit(train[known], labels[known]).predict(test))
+
+
+class Spreading:
+    """Spread over the training images; a test image is given what its 10 nearest ones have on average."""
+
+    def __init__(self) -> None:
+        self.graph: Any = None
+
+    def __call__(self, train: Arrays, labels: Arrays, test: Arrays) -> Arrays:
+        if self.graph is None:
+            self.graph = neighbour_graph(train)
+            self.places = NearestNeighbors(n_neighbors=10).fit(train).kneighbors(test)[1]
+        spread = spread_over(self.graph, labels, int(labels.max()) + 1)
+        return np.asarray(spread[self.places].mean(1).argmax(1))
+
+
+CHEAP: dict[str, tuple[str, Callable[[Arrays, Arrays, Arrays], Arrays]]] = {
+    "pixels, logistic regression": ("pixels", logistic_regression),
+    "pixels, nearest": ("pixels", nearest),
+    "codes, logistic regression": ("codes", probe),
+    "codes, nearest": ("codes", nearest),
+    "codes, spreading": ("codes", Spreading()),
+}
+
+
+def table_cells() -> Iterator[tuple[int, str, int]]:
+    for draw in range(5):
+        yield from ((per_class, method, draw) for per_class, method, draws in TABLE if draw < draws)
+
+
+def curve_cells() -> Iterator[tuple[int, str, int]]:
+    yield from ((n, method, draw) for method in CHEAP for n in (1, 3, 10, 30, 100) for draw in range(10))
+    yield from ((n, method, draw) for draw in range(2) for n in (10, 100, 3) for method in SHORT)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("run", help="run folder, trained without labels")
+    parser.add_argument("parts", nargs="+", choices=("table", "curve"))
+    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--draws", type=int, default=10, help="at most, of each cell")
+    chosen = parser.parse_args()
+    torch.set_flush_denormal(True)
+    run = safelight.Run(chosen.run)
+    name = str(run.config.data.source)
+    images, test = safelight.load(name), safelight.load(name, split="test")
+    train = images.split(run.config.data.validation).train
+    sets = (train, test)
+    views = Views(*zip(*((s.floats().flatten(1).numpy(), run.encode(s)) for s in sets), strict=True))
+    path = RESULTS / f"few_labels-{name}.json"
+    results = json.loads(path.read_text()) if path.exists() else {"cells": {}}
+    cells = {"table": table_cells, "curve": curve_cells}
+    for per_class, method, draw in (cell for part in chosen.parts for cell in cells[part]()):
+        key = f"{method} | {per_class or 'all'} | {draw}"
+        if key in results["cells"] or draw >= chosen.draws:
+            continue
+        started = time.process_time()
+        if method in TUNED:
+            options = {"run": run, "labels_per_class": per_class or None, **TUNED[method]}
+            tuned = safelight.finetune(
+                options.pop("run"), images, seed=draw, threads=1, precision=chosen.precision, **options
+            )
+            found = tuned.classify(test).probabilities.argmax(1)
+        else:
+            labels = Labels.of(np.asarray(train.labels).tolist())
+            given = few_labels(train, labels, per_class, draw, 0, None).numbers
+            view, function = CHEAP[method]
+            found = function(getattr(views, view)[0], given, getattr(views, view)[1])
+        seconds = time.process_time() - started
+        error = 100 * float(np.mean(found != test.labels))
+        results["cells"][key] = {"test_error_percent": round(error, 2), "cpu_seconds": round(seconds, 1)}
+        path.write_text(json.dumps({**describe(), **results}, indent=1) + "\n")
+        print(f"{key}: {error:.2f}%, {seconds:.0f} CPU seconds", flush=True)
+
+
+if __name__ == "__main__":
+    main()
