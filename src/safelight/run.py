@@ -18,8 +18,9 @@ from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
 from safelight.data.pictures import make_folder, png
-from safelight.errors import ConfigError, RunError
+from safelight.errors import ConfigError, DataError, RunError
 from safelight.files import write_file
+from safelight.labels.probes import Coded, probe
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.sampling import latent_points, sample
 from safelight.reporting.report import write_report
@@ -189,6 +190,46 @@ class Run:
         classes = task.classes or tuple(map(str, range(logits.shape[1])))
         return Predictions(classes, softmax(logits / temperature_of(self._parts.loss), axis=1))
 
+    def known_labels(self) -> Labels:
+        """The labels that a classifier was given, of all its images before they were divided.
+
+        Raises:
+            RunError: it was given none, but learned from images with labels of their own.
+        """
+        found, task = self.folder.read_labels(), self.config.task
+        if found is None or not isinstance(task, ClassifyConfig):
+            raise RunError(f"{self.path} was given no labels; make a classifier with safelight finetune")
+        return Labels(found.given, task.classes)
+
+    def probe(self, images: Images | None = None) -> dict[str, float]:
+        """Judge the codes by how well simple classifiers tell the test images' classes from them.
+
+        The classifiers learn from the training images' codes and labels. The result is kept in
+        evaluation.json.
+
+        Args:
+            images: for a run on images handed over in Python, the same images.
+
+        Returns:
+            What `safelight.labels.probes.probe` gives.
+
+        Raises:
+            DataError: the run's data is gone or changed, or has no labels.
+        """
+
+        def coded(split: str) -> Coded:
+            image_set = self.images(split, images)
+            if image_set.labels is None:
+                raise DataError(
+                    f"expected {split} images with labels, got none; probe a run on a set that has"
+                )
+            return Coded(self.encode(image_set), image_set.labels)
+
+        judged = probe(coded("train"), coded("test"))
+        known = self.folder.read_evaluation()
+        self.folder.write_evaluation(known | {"test": known.get("test", {}) | {"probe": judged}})
+        return judged
+
     def report(self) -> Path:
         """Write `figures/` and `report.html`; the path of the page."""
         return write_report(self.folder)
@@ -203,8 +244,7 @@ class Run:
         Raises:
             DataError: they are gone or changed, or there is no such split.
         """
-        found, task = self.folder.read_labels(), self.config.task
-        labels = Labels(found.given, task.classes) if found and isinstance(task, ClassifyConfig) else None
+        labels = self.known_labels() if self.folder.read_labels() else None
         return self._fitting(find_split(self.config.data, split, images, labels))
 
     @property

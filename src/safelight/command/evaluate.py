@@ -17,6 +17,13 @@ from safelight.config.task import TASK_CONFIGS
 
 __all__ = ["VERB"]
 
+PROBES = (
+    ("linear", "logistic regression", " %", "accuracy; learned from all training labels"),
+    ("neighbours", "nearest neighbours", " %", "accuracy of the vote of 5 training images"),
+    ("clusters", "k-means", " %", "accuracy of as many clusters as classes, each given another class"),
+    ("mutual_information", "k-means, information", "", "that clusters and classes share, normalized: 0 to 1"),
+)
+
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder")
@@ -25,6 +32,11 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         choices=("test", "validation", "train"),
         default="test",
         help="which images to measure on (default: test)",
+    )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="how well simple classifiers tell the test images' classes from codes, and clusters of codes do",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     for name, config in TASK_CONFIGS.items():
@@ -39,6 +51,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
     given = {name: options[name] for name in sorted(names) if options[name] not in (None, False)}
     run = Run(options.run)
+    if options.probe:
+        _show_probe(options, run.probe())
+        return
     measures = run.evaluate(options.split, **given)
     if options.json:
         print(json.dumps(measures, indent=2))
@@ -53,11 +68,23 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(table)
 
 
+def _show_probe(options: Namespace, judged: dict[str, float]) -> None:
+    if options.json:
+        print(json.dumps(judged, indent=2))
+        return
+    table = Table(title=f"{escape(options.run)}, what its codes tell of the test images' classes")
+    for heading in ("probe", "value", "meaning"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for name, words, unit, meaning in PROBES:
+        table.add_row(words, f"{judged[name]:.2f}{unit}", meaning)
+    out.print(table)
+
+
 VERB = Verb(
     "evaluate",
     "measure a run on the test images",
     "Measure a run on one split of its data.",
-    ("safelight evaluate runs/first --json",),
+    ("safelight evaluate runs/first --json", "safelight evaluate runs/first --probe"),
     _add_options,
     _run,
 )

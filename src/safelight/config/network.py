@@ -142,12 +142,12 @@ class FineTunedConfig:
 
     Attributes:
         name: which network
-        encoder: the autoencoder's own settings
+        encoder: the autoencoder's own settings, as its run has them
         classes: number of classes
     """
 
-    encoder: Encoder = field(metadata=tagged(ENCODER_CONFIGS))
     name: Literal["fine-tuned"] = "fine-tuned"
+    encoder: Encoder = field(default_factory=DeepConvConfig, metadata=tagged(ENCODER_CONFIGS))
     classes: int = 10
 
     @property

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from safelight.config.reading import MAX_COUNT, check
+from safelight.config.reading import DERIVED, MAX_COUNT, check
 
 __all__ = [
     "TASK_CONFIGS",
@@ -126,8 +126,8 @@ class ClassifyConfig:
     Attributes:
         label_smoothing: share of each label that is spread over all classes
         no_augmentation: train on images as they are, not shifted, rotated, scaled, sheared and partly covered
-        spread: spread the labels over the unlabelled images, anew before each epoch
         balance: draw every class as often in training, however many of its images there are
+        spread: spread the labels over the unlabelled images, anew before each epoch
         classes: the classes' names; by default their numbers
     """
 
@@ -136,9 +136,9 @@ class ClassifyConfig:
     name: Literal["classify"] = "classify"
     label_smoothing: float = 0.1
     no_augmentation: bool = False
-    spread: bool = False
     balance: bool = False
-    classes: tuple[str, ...] = ()
+    spread: bool = field(default=False, metadata=DERIVED)
+    classes: tuple[str, ...] = field(default=(), metadata=DERIVED)
 
     def __post_init__(self) -> None:
         check(0 <= self.label_smoothing < 1, "label_smoothing", "0 to less than 1", self.label_smoothing)

@@ -144,7 +144,7 @@ def choose_settings(
             raise ConfigError(
                 "network: fine-tuned needs a run of an autoencoder to start from; use classifier"
             )
-        made = FineTunedConfig(cast(Any, run.config.network), classes=len(labels.classes))
+        made = FineTunedConfig(encoder=cast(Any, run.config.network), classes=len(labels.classes))
     chosen: dict[str, Any] = DEFAULTS[name] | {"batch_size": min(BATCH_SIZE, len(train))} | dict(settings)
     steps = max(1, len(train) // max(1, int(chosen["batch_size"])))
     epochs = max(LEAST_EPOCHS, math.ceil(STEPS / steps))

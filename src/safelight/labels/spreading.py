@@ -76,7 +76,7 @@ def _principal(codes: NDArray[np.float32], dimensions: int) -> NDArray[np.float3
         return codes
     centered = codes - codes.mean(0)
     _, directions = np.linalg.eigh(np.cov(centered.T))  # in the order of growing variance
-    return centered @ directions[:, -dimensions:].astype(np.float32)
+    return np.asarray(centered @ directions[:, -dimensions:], np.float32)
 
 
 def spread_over(

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
-__all__ = ["suggest"]
+from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN, names_of, read_labels
+from safelight.errors import ConfigError
+from safelight.files import write_file
+from safelight.labels.finetuning import codes_of
+from safelight.labels.spreading import certainty
+from safelight.networks.classifier import ClassNetwork
+from safelight.run import Run
+
+__all__ = ["suggest", "suggest_images", "write_suggestions"]
 
 
 def suggest(
@@ -29,6 +43,9 @@ def suggest(
         weights: (N,), how much each image counts, such as how unsure a classifier is of it.
         seed: fixes where k-means starts.
 
+    Raises:
+        ConfigError: there are not so many images without a label.
+
     Returns:
         (count,) their places, those of the largest clusters first.
 
@@ -39,6 +56,10 @@ def suggest(
         [1, 3]
     """
     known = np.zeros(len(codes), bool) if known is None else known
+    if not 1 <= count <= len(codes) - known.sum():
+        raise ConfigError(
+            f"count: expected from 1 to {len(codes) - known.sum()}, the images without a label, got {count}"
+        )
     weights = np.ones(len(codes), np.float32) if weights is None else weights
     k_means = MiniBatchKMeans(count + int(known.sum()), n_init=1, batch_size=4096, random_state=seed)
     clusters = k_means.fit_predict(codes, sample_weight=weights)
@@ -49,3 +70,38 @@ def suggest(
     return np.array(
         [np.flatnonzero(clusters == k)[distances[clusters == k].argmin()] for k in largest], np.int64
     )
+
+
+def suggest_images(
+    run: Run, images: ImageSet, count: int, labels: str | os.PathLike[str] | None = None, seed: int = 0
+) -> NDArray[np.int64]:
+    """Choose images to label by what a run makes of them; a classifier's unsure ones count more.
+
+    Args:
+        run: of an autoencoder or a classifier.
+        images: to choose from.
+        count: images to choose.
+        labels: a table of those that are labelled already, as `read_labels` reads it.
+        seed: fixes where k-means starts.
+
+    Returns:
+        (count,) their places.
+    """
+    known = None if labels is None else read_labels(labels, names_of(images)).numbers != UNKNOWN
+    weights = None
+    if isinstance(run.network, ClassNetwork):
+        weights = 1 - certainty(run.classify(images).probabilities)
+    return suggest(codes_of(run, images), count, known, weights, seed)
+
+
+def write_suggestions(path: Path, images: ImageSet, chosen: NDArray[np.int64]) -> None:
+    """Write a table of "filename" and an empty "label", to be filled in.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    names, text = names_of(images), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("filename", "label"))
+    writer.writerows((names[place], "") for place in chosen)
+    write_file(path, text.getvalue())

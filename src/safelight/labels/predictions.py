@@ -1,0 +1,55 @@
+"""What a classifier found, as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from safelight.errors import ConfigError
+from safelight.files import write_file
+from safelight.tasks.classify import Predictions
+
+__all__ = ["write_predictions"]
+
+
+def write_predictions(
+    path: Path, names: Sequence[str], found: Predictions, min_probability: float = 0.0
+) -> None:
+    """Write predictions as a table, which `read_labels` reads too, or as an array.
+
+    Args:
+        path: of a .csv file (filename, label, probability, and each class's own), or a .npy file of the
+            probabilities, (N, K).
+        names: of the images.
+        found: their predictions.
+        min_probability: a label less probable than that is left empty.
+
+    Raises:
+        ConfigError: the file's name ends otherwise.
+        RunError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "found.csv"
+        >>> write_predictions(path, ["a.png"], Predictions(("cat", "dog"), np.array([[0.25, 0.75]])))
+        >>> print(path.read_text().strip())
+        filename,label,probability,cat,dog
+        a.png,dog,0.750000,0.250000,0.750000
+    """
+    if path.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, found.probabilities)
+        write_file(path, buffer.getvalue())
+        return
+    if path.suffix != ".csv":
+        raise ConfigError(f"--out: expected a name that ends in .csv or .npy, got {path.name!r}")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("filename", "label", "probability", *found.classes))
+    for name, label, row in zip(names, found.names(min_probability), found.probabilities, strict=True):
+        writer.writerow((name, label or "", f"{row.max():.6f}", *(f"{p:.6f}" for p in row)))
+    write_file(path, text.getvalue())
