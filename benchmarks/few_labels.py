@@ -94,8 +94,8 @@ CHEAP: dict[str, tuple[str, Callable[[Arrays, Arrays, Arrays], Arrays]]] = {
 
 
 def table_cells() -> Iterator[tuple[int, str, int]]:
-    for draw in range(5):
-        yield from ((per_class, method, draw) for per_class, method, draws in TABLE if draw < draws)
+    for per_class, method, draws in TABLE:
+        yield from ((per_class, method, draw) for draw in range(draws))
 
 
 def curve_cells() -> Iterator[tuple[int, str, int]]:
@@ -118,11 +118,14 @@ def main() -> None:
     sets = (train, test)
     views = Views(*zip(*((s.floats().flatten(1).numpy(), run.encode(s)) for s in sets), strict=True))
     path = RESULTS / f"few_labels-{name}.json"
-    results = json.loads(path.read_text()) if path.exists() else {"cells": {}}
+
+    def known() -> dict[str, Any]:
+        return dict(json.loads(path.read_text())["cells"]) if path.exists() else {}
+
     cells = {"table": table_cells, "curve": curve_cells}
     for per_class, method, draw in (cell for part in chosen.parts for cell in cells[part]()):
         key = f"{method} | {per_class or 'all'} | {draw}"
-        if key in results["cells"] or draw >= chosen.draws:
+        if key in known() or draw >= chosen.draws:
             continue
         started = time.process_time()
         if method in TUNED:
@@ -138,8 +141,8 @@ def main() -> None:
             found = function(getattr(views, view)[0], given, getattr(views, view)[1])
         seconds = time.process_time() - started
         error = 100 * float(np.mean(found != test.labels))
-        results["cells"][key] = {"test_error_percent": round(error, 2), "cpu_seconds": round(seconds, 1)}
-        path.write_text(json.dumps({**describe(), **results}, indent=1) + "\n")
+        cell = {"test_error_percent": round(error, 2), "cpu_seconds": round(seconds, 1)}
+        path.write_text(json.dumps({**describe(), "cells": {**known(), key: cell}}, indent=1) + "\n")
         print(f"{key}: {error:.2f}%, {seconds:.0f} CPU seconds", flush=True)
 
 

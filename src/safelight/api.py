@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,19 +22,18 @@ from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
-from safelight.errors import RunError
+from safelight.errors import ConfigError, RunError
 from safelight.evolution.evolve import Search
 from safelight.labels.finetuning import (
     GivenLabels,
     choose_settings,
-    codes_of,
     few_labels,
     given_labels,
     start_from,
 )
-from safelight.labels.training import first_labels, train_on_labels
+from safelight.labels.training import codes_of, first_labels, train_on_labels
 from safelight.machine import cpu_threads, pick_device
-from safelight.networks.base import Network
+from safelight.networks.base import Autoencoder, Network
 from safelight.networks.classifier import FineTuned
 from safelight.run import Run
 from safelight.runs.assembly import (
@@ -108,6 +107,9 @@ def train(
     """
     image_set = as_image_set(images)
     splits = image_set.split(validation, limit)
+    for what, given, base in (("network", network, Network), ("task", task, Task)):
+        if not isinstance(given, (str, base)):
+            raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
     network_config, task_config, training = read_settings(
@@ -198,14 +200,23 @@ def finetune(
     if labels_per_class is not None:
         seed = settings.get("seed", 0)
         known = few_labels(image_set, known, labels_per_class, seed, validation, limit)
-    chosen = choose_settings(image_set, known, source, network, supervised_only, validation, limit, settings)
+    chosen = choose_settings(
+        image_set,
+        known,
+        source.config if source else None,
+        network,
+        supervised_only,
+        validation,
+        limit,
+        settings,
+    )
     config = _describe(image_set, validation, limit, *chosen, command)
     parts = assemble(config)
     train_set = dataclasses.replace(image_set, labels=known.numbers).split(validation, limit).train
     with cpu_threads(config.training.threads):
-        if isinstance(parts.network, FineTuned) and source:
-            start_from(parts.network, source, train_set)
-        codes = codes_of(source, train_set) if source and chosen[1].spread else None
+        if isinstance(parts.network, FineTuned):
+            start_from(parts.network, cast(Autoencoder, cast(Run, source).network), train_set)
+        codes = codes_of(source.network, train_set) if source and chosen[1].spread else None
         found = first_labels(image_set, known.numbers, config, codes)
     with _folder(out) as folder, folder.create(overwrite):
         folder.write_labels(found)

@@ -16,11 +16,14 @@ from safelight.config.reading import from_dict
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
-from safelight.data.label_files import Labels
+from safelight.data.label_files import UNKNOWN, Labels, names_of, read_labels
 from safelight.data.pictures import make_folder, png
 from safelight.errors import ConfigError, DataError, RunError
 from safelight.files import write_file
 from safelight.labels.probes import Coded, probe
+from safelight.labels.spreading import certainty
+from safelight.labels.suggestion import suggest
+from safelight.labels.training import codes_of
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.sampling import latent_points, sample
 from safelight.reporting.report import write_report
@@ -189,6 +192,31 @@ class Run:
         logits = logits_of(self.network, self._fitting(as_image_set(images)))
         classes = task.classes or tuple(map(str, range(logits.shape[1])))
         return Predictions(classes, softmax(logits / temperature_of(self._parts.loss), axis=1))
+
+    def suggest(
+        self, images: Images, count: int, labels: str | os.PathLike[str] | None = None, seed: int = 0
+    ) -> NDArray[np.int64]:
+        """Choose images to label: those that stand for many others, and that a classifier is unsure of.
+
+        Args:
+            images: to choose from.
+            count: images to choose.
+            labels: a file of those that are labelled already, as `read_labels` reads it.
+            seed: fixes the choice.
+
+        Returns:
+            (count,) their places, those that stand for most others first.
+
+        Raises:
+            ConfigError: there are not so many images without a label.
+            RunError: the network has no codes.
+        """
+        image_set = self._fitting(as_image_set(images))
+        known = None if labels is None else read_labels(labels, names_of(image_set)).numbers != UNKNOWN
+        weights = None
+        if isinstance(self.config.task, ClassifyConfig):
+            weights = 1 - certainty(self.classify(image_set).probabilities)
+        return suggest(codes_of(self.network, image_set), count, known, weights, seed)
 
     def known_labels(self) -> Labels:
         """The labels that a classifier was given, of all its images before they were divided.

@@ -17,7 +17,7 @@ from safelight.errors import ConfigError
 __all__ = ["VERB"]
 
 DEFAULTS = {
-    "epochs": "4, or with few images as many as make 1600 batches",
+    "epochs": "4, or with few images as many as make 1500 batches",
     "batch_size": "128",
     "lr": "0.004, of a fine-tuned encoder 0.001",
 }

@@ -23,13 +23,14 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from pathlib import Path
 
     from safelight.data import sources
-    from safelight.labels.suggestion import suggest_images, write_suggestions
+    from safelight.data.label_files import names_of
+    from safelight.labels.suggestion import write_suggestions
     from safelight.run import Run
 
     images = sources.load(options.data, progress=err.is_terminal)
-    chosen = suggest_images(Run(options.run), images, options.count, options.labels, options.seed)
+    chosen = Run(options.run).suggest(images, options.count, options.labels, options.seed)
     path = Path(options.out)
-    write_suggestions(path, images, chosen)
+    write_suggestions(path, names_of(images), chosen)
     out.print(
         f"Written to {name_of(path)}: fill in the labels, then safelight finetune --labels {name_of(path)}"
     )

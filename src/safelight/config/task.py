@@ -84,6 +84,7 @@ class AutoencodeConfig:
     """Training to reconstruct: the negative ELBO, or the reconstruction alone where codes are points.
 
     Attributes:
+        name: the task
         likelihood: what the decoder's output means
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
@@ -106,6 +107,7 @@ class CustomTask:
     """A task of a user's own; only its class can go on with the run, but anything can report it.
 
     Attributes:
+        name: says that it is one
         class_name: shown where the class is asked for
         measures: its table
         sheets: its pictures
@@ -124,6 +126,7 @@ class ClassifyConfig:
     """Training to tell classes apart, from labels.
 
     Attributes:
+        name: the task
         label_smoothing: share of each label that is spread over all classes
         no_augmentation: train on images as they are, not shifted, rotated, scaled, sheared and partly covered
         balance: draw every class as often in training, however many of its images there are

@@ -14,23 +14,23 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.config.network import ENCODER_CONFIGS, ClassifierConfig, FineTunedConfig
+from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN, Labels, names_of, read_labels
 from safelight.errors import ConfigError, DataError, RunError
 from safelight.labels.probes import linear_probe
-from safelight.labels.training import features_of
+from safelight.labels.training import codes_of
 from safelight.networks.base import Autoencoder
-from safelight.networks.classifier import ClassNetwork, FineTuned
-from safelight.run import Run
+from safelight.networks.classifier import FineTuned
 from safelight.runs.settings import read_settings
 
-__all__ = ["GivenLabels", "choose_settings", "codes_of", "few_labels", "given_labels", "start_from"]
+__all__ = ["GivenLabels", "choose_settings", "few_labels", "given_labels", "start_from"]
 
 GivenLabels = Labels | Sequence[str | int | None] | NDArray[np.int64] | str | os.PathLike[str]
 
-STEPS = 1600  # that few images are trained for by default
+STEPS = 1500  # that few images are trained for by default
 LEAST_EPOCHS = 4  # that many images are trained for at least: labels are spread anew before each
 BATCH_SIZE = 128
 DEFAULTS: dict[str, dict[str, Any]] = {"classifier": {"lr": 4e-3}, "fine-tuned": {"lr": 1e-3}}
@@ -98,7 +98,7 @@ def few_labels(
 def choose_settings(
     images: ImageSet,
     labels: Labels,
-    run: Run | None,
+    start: RunConfig | None,
     network: str | None,
     supervised_only: bool,
     validation: int | None,
@@ -110,7 +110,7 @@ def choose_settings(
     Args:
         images: the run's images, before they are divided.
         labels: those that were given.
-        run: to start from.
+        start: the settings of the run to start from.
         network: classifier, fine-tuned, or None for what suits.
         supervised_only: leave the unlabelled images alone.
         validation: number of validation images.
@@ -129,22 +129,22 @@ def choose_settings(
             f"expected a label of each class among the {len(train)} training images, got none of "
             f"{', '.join(missing[:5])}; label more of it, or lower --validation"
         )
-    if run is not None and run.config.image.shape != images.shape:
+    if start is not None and start.image.shape != images.shape:
         raise RunError(
-            f"expected images of {run.config.image.shape} (C, H, W), as {run.path} was trained on, "
+            f"expected images of {start.image.shape} (C, H, W), as the run was trained on, "
             f"got {images.shape}; scale or crop them first"
         )
-    has_encoder = run is not None and run.config.network.name in ENCODER_CONFIGS
+    has_encoder = start is not None and start.network.name in ENCODER_CONFIGS
     name = network or ("fine-tuned" if supervised_only and has_encoder else "classifier")
     if name not in DEFAULTS:
         raise ConfigError(f"network: expected {' or '.join(DEFAULTS)}, got {name!r}")
     made: ClassifierConfig | FineTunedConfig = ClassifierConfig(classes=len(labels.classes))
     if name == "fine-tuned":
-        if run is None or not has_encoder:
+        if start is None or not has_encoder:
             raise ConfigError(
                 "network: fine-tuned needs a run of an autoencoder to start from; use classifier"
             )
-        made = FineTunedConfig(encoder=cast(Any, run.config.network), classes=len(labels.classes))
+        made = FineTunedConfig(encoder=cast(Any, start.network), classes=len(labels.classes))
     chosen: dict[str, Any] = DEFAULTS[name] | {"batch_size": min(BATCH_SIZE, len(train))} | dict(settings)
     steps = max(1, len(train) // max(1, int(chosen["batch_size"])))
     epochs = max(LEAST_EPOCHS, math.ceil(STEPS / steps))
@@ -154,27 +154,19 @@ def choose_settings(
     return made, task, training
 
 
-def codes_of(run: Run, images: ImageSet) -> NDArray[np.float32]:
-    """What a run makes of images, to spread labels over: codes, or the features of a classifier; (N, D)."""
-    if isinstance(run.network, ClassNetwork):
-        return features_of(run.network, images)
-    return run.encode(images)
-
-
-def start_from(network: FineTuned, run: Run, images: ImageSet) -> None:
-    """Give a network the weights of a run's encoder, and the head that is best on its codes as they are.
+def start_from(network: FineTuned, start: Autoencoder, images: ImageSet) -> None:
+    """Give a network the weights of an autoencoder, and the head that is best on its codes as they are.
 
     Args:
         network: changed in place.
-        run: of an autoencoder with the same settings.
+        start: with the same settings.
         images: with labels, -1 where unknown.
     """
-    network.autoencoder.load_state_dict(cast(Autoencoder, run.network).state_dict())
+    network.autoencoder.load_state_dict(start.state_dict())
     labels = cast(NDArray[np.int64], images.labels)
     known = np.flatnonzero(labels != UNKNOWN)
-    scaler, regression = linear_probe(run.encode(images.subset(known)), labels[known])
-    weight, bias = regression.coef_ / scaler.scale_, regression.intercept_
-    bias = bias - weight @ scaler.mean_
+    regression = linear_probe(codes_of(start, images.subset(known)), labels[known])
+    weight, bias = regression.coef_, regression.intercept_
     if len(weight) == 1:  # of two classes only the second's lead over the first is known
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     with torch.no_grad():

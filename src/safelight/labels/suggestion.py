@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
-from safelight.data.images import ImageSet
-from safelight.data.label_files import UNKNOWN, names_of, read_labels
 from safelight.errors import ConfigError
 from safelight.files import write_file
-from safelight.labels.finetuning import codes_of
-from safelight.labels.spreading import certainty
-from safelight.networks.classifier import ClassNetwork
-from safelight.run import Run
 
-__all__ = ["suggest", "suggest_images", "write_suggestions"]
+__all__ = ["suggest", "write_suggestions"]
 
 
 def suggest(
@@ -72,35 +66,18 @@ def suggest(
     )
 
 
-def suggest_images(
-    run: Run, images: ImageSet, count: int, labels: str | os.PathLike[str] | None = None, seed: int = 0
-) -> NDArray[np.int64]:
-    """Choose images to label by what a run makes of them; a classifier's unsure ones count more.
+def write_suggestions(path: Path, names: Sequence[str], chosen: NDArray[np.int64]) -> None:
+    """Write a table of "filename" and an empty "label", to be filled in.
 
     Args:
-        run: of an autoencoder or a classifier.
-        images: to choose from.
-        count: images to choose.
-        labels: a table of those that are labelled already, as `read_labels` reads it.
-        seed: fixes where k-means starts.
-
-    Returns:
-        (count,) their places.
-    """
-    known = None if labels is None else read_labels(labels, names_of(images)).numbers != UNKNOWN
-    weights = None
-    if isinstance(run.network, ClassNetwork):
-        weights = 1 - certainty(run.classify(images).probabilities)
-    return suggest(codes_of(run, images), count, known, weights, seed)
-
-
-def write_suggestions(path: Path, images: ImageSet, chosen: NDArray[np.int64]) -> None:
-    """Write a table of "filename" and an empty "label", to be filled in.
+        path: of the file.
+        names: of all images.
+        chosen: the places of those to label.
 
     Raises:
         RunError: the file cannot be written.
     """
-    names, text = names_of(images), io.StringIO()
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("filename", "label"))
     writer.writerows((names[place], "") for place in chosen)

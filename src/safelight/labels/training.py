@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
+from torch import Tensor
 
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
@@ -17,13 +18,14 @@ from safelight.data.label_files import UNKNOWN
 from safelight.errors import RunError
 from safelight.labels.spreading import certainty, spread
 from safelight.machine import cpu_threads
+from safelight.networks.base import Autoencoder, Network
 from safelight.networks.classifier import ClassNetwork
 from safelight.runs.assembly import Parts, device_of
 from safelight.runs.folder import RunFolder
 from safelight.runs.labels import RunLabels
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 
-__all__ = ["features_of", "first_labels", "train_on_labels"]
+__all__ = ["codes_of", "first_labels", "train_on_labels"]
 
 CHUNK = 500
 GIVEN_SHARE = 0.2  # of the images drawn, those whose label was given
@@ -89,7 +91,7 @@ def train_on_labels(
             packed.load_weights(parts.network, parts.loss)
             train = labels.given_to(images).split(data.validation, data.limit).train
             with cpu_threads(config.training.threads):
-                features = features_of(cast(ClassNetwork, parts.network), train)
+                features = codes_of(parts.network, train)
             labels = RunLabels(labels.given, *_spread(cast(Any, train.labels), config, features), epoch=done)
             folder.write_labels(labels)
         splits = labels.split(images, data.validation, data.limit)
@@ -97,13 +99,33 @@ def train_on_labels(
 
 
 @torch.no_grad()
-def features_of(network: ClassNetwork, images: ImageSet) -> NDArray[np.float32]:
-    """What a network decides by, of each image: (N, D), of length 1; it is left in evaluation mode."""
+def codes_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
+    """What labels are spread over: an autoencoder's mean codes, or a classifier's features, of length 1.
+
+    Args:
+        network: left in evaluation mode.
+        images: to encode.
+
+    Returns:
+        (N, D).
+
+    Raises:
+        RunError: the network has neither.
+    """
     network.eval()
     device = device_of(network)
+
+    def encode(x: Tensor) -> Tensor:
+        if isinstance(network, ClassNetwork):
+            return F.normalize(network.features(x))
+        if isinstance(network, Autoencoder):
+            return network.encode(x).mu
+        raise RunError(
+            f"a {type(network).__name__} has no codes; use a run of an autoencoder or a classifier"
+        )
+
     chunks = [slice(first, first + CHUNK) for first in range(0, len(images), CHUNK)]
-    features = [F.normalize(network.features(images.floats(chunk, device))) for chunk in chunks]
-    return np.concatenate([part.cpu().numpy() for part in features])
+    return np.concatenate([encode(images.floats(chunk, device)).cpu().numpy() for chunk in chunks])
 
 
 def _spread(

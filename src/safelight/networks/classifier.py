@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from safelight.config.network import ClassifierConfig
-from safelight.networks.base import Autoencoder, Network, Shape, check_image
+from safelight.config.network import ClassifierConfig, FineTunedConfig
+from safelight.networks.base import Network, Shape, check_image
+from safelight.networks.conv_vae import ConvVAE
+from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
 
-__all__ = ["ClassNetwork", "Classifier", "FineTuned"]
+__all__ = ["ENCODERS", "ClassNetwork", "Classifier", "FineTuned"]
+
+ENCODERS: dict[str, type[ConvVAE] | type[DeepConvVAE] | type[DeepConvAE]] = {
+    "deep-conv-vae": DeepConvVAE,
+    "deep-conv-ae": DeepConvAE,
+    "conv-vae": ConvVAE,
+}
 
 
 class ClassNetwork(Network, ABC):
@@ -43,8 +51,6 @@ class Classifier(ClassNetwork):
         (torch.Size([2, 10]), torch.Size([2, 128]))
     """
 
-    config_class: ClassVar[type[ClassifierConfig]] = ClassifierConfig
-
     def __init__(self, shape: Shape = (1, 28, 28), config: ClassifierConfig | None = None) -> None:
         super().__init__()
         check_image(shape)
@@ -73,32 +79,30 @@ class FineTuned(ClassNetwork):
     """An autoencoder's encoder with a linear layer on its mean codes.
 
     Args:
-        autoencoder: whose encoder it is; what its codes do not come from stays as it is.
         shape: (C, H, W) of the images.
-        latent: dimensions of the codes.
-        classes: number of classes.
+        config: the autoencoder's settings, and the number of classes.
 
     Attributes:
-        autoencoder: the same, to be trained on.
+        autoencoder: whose encoder it is; what codes do not come from, as its decoder, is not trained.
         head: the linear layer.
 
     Example:
         >>> import torch
-        >>> from safelight.networks.conv_vae import ConvVAE
-        >>> FineTuned(ConvVAE(), (1, 28, 28), latent=20, classes=10)(torch.rand(2, 1, 28, 28)).shape
+        >>> FineTuned((1, 28, 28))(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
 
-    def __init__(self, autoencoder: Autoencoder, shape: Shape, latent: int, classes: int) -> None:
+    def __init__(self, shape: Shape = (1, 28, 28), config: FineTunedConfig | None = None) -> None:
         super().__init__()
-        self.autoencoder = autoencoder
-        self.head = nn.Linear(latent, classes)
-        parameters = list(autoencoder.parameters())
-        trial = autoencoder.eval().encode(torch.zeros(1, *shape)).mu.sum()
+        config = config or FineTunedConfig()
+        self.autoencoder = ENCODERS[config.encoder.name](shape, cast(Any, config.encoder))
+        self.head = nn.Linear(config.encoder.latent, config.classes)
+        parameters = list(self.autoencoder.parameters())
+        trial = self.autoencoder.eval().encode(torch.zeros(1, *shape)).mu.sum()
         gradients = torch.autograd.grad(trial, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
-        autoencoder.train()
+        self.autoencoder.train()
 
     def features(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to their mean codes, (N, D)."""

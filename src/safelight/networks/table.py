@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from safelight.config.data import ImageConfig
-from safelight.config.network import FineTunedConfig, NetworkConfig
+from safelight.config.network import NetworkConfig
 from safelight.errors import ConfigError
-from safelight.networks.base import Autoencoder, Network, Shape
-from safelight.networks.classifier import Classifier, FineTuned
-from safelight.networks.conv_vae import ConvVAE
-from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+from safelight.networks.base import Network, Shape
+from safelight.networks.classifier import ENCODERS, Classifier, FineTuned
 
 __all__ = ["NETWORKS", "build", "cost"]
 
 MAX_PARAMETERS = 1 << 28  # a gigabyte of float32
 
-
-def _fine_tuned(shape: Shape, config: FineTunedConfig) -> FineTuned:
-    encoder = cast(Autoencoder, NETWORKS[config.encoder.name](shape, config.encoder))
-    return FineTuned(encoder, shape, config.encoder.latent, config.classes)
-
-
 NETWORKS: dict[str, Callable[[Shape, Any], Network]] = {
-    "deep-conv-vae": DeepConvVAE,
-    "deep-conv-ae": DeepConvAE,
-    "conv-vae": ConvVAE,
+    **ENCODERS,
     "classifier": Classifier,
-    "fine-tuned": _fine_tuned,
+    "fine-tuned": FineTuned,
 }
 
 
