@@ -40,7 +40,7 @@ WINGS = {
     "tasks": ("base", "objective", "autoencode", "calibration", "classify", "table"),
     "runs": ("folders", "state", "labels", "folder", "training", "settings", "assembly", "recorder"),
     "reporting": (
-        *("sheets", "summary", "charts", "evaluation_charts", "page", "report"),
+        *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
         "comparison",
     ),
     "evolution": (

@@ -20,8 +20,8 @@ from safelight.files import write_file
 __all__ = ["captioned", "make_folder", "pairs", "png", "tile", "write_examples"]
 
 LEGIBLE = 64  # pixels that the longer side of a small image is enlarged to, at most
-CAPTIONED = 120  # pixels that the longer side of an image over a caption is enlarged to, at most
-CAPTION = 18  # pixels of a caption's height
+CAPTIONED = 128  # pixels that the longer side of an image over a caption is enlarged to, at most
+LINE = 17  # pixels of a caption's line
 GUTTER = 4  # pixels between images
 GREY = 72  # of the gutter: parts black from black and white from white
 PAIRS, PAIR_COLUMNS = 30, 10
@@ -119,11 +119,11 @@ def make_folder(path: Path) -> Path:
 
 
 def captioned(images: Any, captions: Sequence[str], columns: int) -> Image.Image:
-    """Images side by side, each over a line of text.
+    """Images side by side, each over some lines of text.
 
     Args:
         images: (N, C, H, W) floats in [0, 1], C being 1 or 3.
-        captions: one an image; what does not fit under it is cut off.
+        captions: one an image, of equally many lines; what does not fit under it is cut off.
         columns: images a row.
 
     Returns:
@@ -131,20 +131,21 @@ def captioned(images: Any, captions: Sequence[str], columns: int) -> Image.Image
 
     Example:
         >>> import numpy as np
-        >>> captioned(np.zeros((2, 1, 28, 28)), ["7, is 1", "3, is 5"], columns=2).size
-        (244, 146)
+        >>> captioned(np.zeros((2, 1, 28, 28)), ["7", "3"], columns=2).size
+        (228, 133)
     """
-    font = ImageFont.load_default(CAPTION - 4)
+    font = ImageFont.load_default(LINE - 4)
     pictures = [tile(image[None], 1).convert("RGB") for image in np.asarray(images)]
     scale = max(1, CAPTIONED // max(pictures[0].size))
     width, height = (side * scale for side in pictures[0].size)
+    full = height + LINE * len(captions[0].splitlines()) + GUTTER
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    size = (columns * (width + GUTTER) - GUTTER, rows * (height + CAPTION + GUTTER) - GUTTER)
-    sheet = Image.new("RGB", size, (GREY, GREY, GREY))
+    grey = (GREY, GREY, GREY)
+    sheet = Image.new("RGB", (columns * (width + GUTTER) - GUTTER, rows * full), grey)
     for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        cell = Image.new("RGB", (width, height + CAPTION), (GREY, GREY, GREY))
+        cell = Image.new("RGB", (width, full), grey)
         cell.paste(picture.resize((width, height), Image.Resampling.NEAREST))
-        ImageDraw.Draw(cell).text((2, height), caption, (255, 255, 255), font)
-        sheet.paste(cell, (i % columns * (width + GUTTER), i // columns * (height + CAPTION + GUTTER)))
+        ImageDraw.Draw(cell).multiline_text((3, height + 1), caption, (255, 255, 255), font, spacing=2)
+        sheet.paste(cell, (i % columns * (width + GUTTER), i // columns * full))
     return sheet

@@ -194,7 +194,7 @@ class Classify(Task):
         surest = wrong[np.argsort(-confidence[wrong], kind="stable")[:MISTAKES]]
         if not len(surest):
             return Evaluation(values)
-        captions = [f"{classes[found[i]]} {confidence[i]:.0%}, is {classes[labels[i]]}" for i in surest]
+        captions = [f"{classes[found[i]]}: {confidence[i]:.0%}\nis {classes[labels[i]]}" for i in surest]
         shown = _known(images).floats(surest).numpy()
         return Evaluation(values, {"mistakes": captioned(shown, captions, columns=8)})
 
