@@ -60,10 +60,11 @@ def suggest(
     distances = ((codes - k_means.cluster_centers_[clusters]) ** 2).sum(1)
     sizes = np.bincount(clusters, weights, minlength=k_means.n_clusters)
     sizes[clusters[known]] = 0
-    largest = np.argsort(-sizes, kind="stable")[:count]
-    return np.array(
-        [np.flatnonzero(clusters == k)[distances[clusters == k].argmin()] for k in largest], np.int64
-    )
+    largest = [k for k in np.argsort(-sizes, kind="stable") if sizes[k] > 0][:count]
+    chosen = [np.flatnonzero(clusters == k)[distances[clusters == k].argmin()] for k in largest]
+    others = np.setdiff1d(np.flatnonzero(~known), chosen)  # where images are alike there are fewer clusters
+    more = np.random.default_rng(seed).choice(others, count - len(chosen), replace=False)
+    return np.array([*chosen, *more], np.int64)
 
 
 def write_suggestions(path: Path, names: Sequence[str], chosen: NDArray[np.int64]) -> None:
