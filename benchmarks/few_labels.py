@@ -5,6 +5,7 @@ settings were chosen on validation labels; the test labels are read here, to cou
 
     safelight train mnist --threads 1 --out runs/first
     python benchmarks/few_labels.py runs/first table curve
+    python benchmarks/few_labels.py runs/first chart
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from machine import RESULTS, describe
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
@@ -25,15 +28,15 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 import safelight
 from safelight.data.label_files import Labels
 from safelight.labels.finetuning import few_labels
-from safelight.labels.probes import linear_probe
 from safelight.labels.spreading import neighbour_graph, spread_over
+from safelight.reporting.charts import LIGHT, style
 
 ALL = 0  # labels a class: every one
 TUNED: dict[str, dict[str, Any]] = {
     "finetune": {},
     "all": {"supervised_only": True, "network": "classifier", "validation": 0, "epochs": 12},
     "pretrained, with the rest": {"epochs": 2},
-    "from scratch, with the rest": {"epochs": 2, "run": None},
+    "from scratch, with the rest": {"epochs": 2, "from_scratch": True},
     "pretrained, labels alone": {"epochs": 2, "supervised_only": True},
     "from scratch, labels alone": {
         "epochs": 2,
@@ -59,11 +62,6 @@ def logistic_regression(train: Arrays, labels: Arrays, test: Arrays) -> Arrays:
     return np.asarray(LogisticRegression(max_iter=1000).fit(train[known], labels[known]).predict(test))
 
 
-def probe(train: Arrays, labels: Arrays, test: Arrays) -> Arrays:
-    known = labels >= 0
-    return np.asarray(linear_probe(train[known], labels[known]).predict(test))
-
-
 def nearest(train: Arrays, labels: Arrays, test: Arrays) -> Arrays:
     """The nearest labelled image, which for few labels is better than a vote."""
     known = labels >= 0
@@ -87,7 +85,7 @@ class Spreading:
 CHEAP: dict[str, tuple[str, Callable[[Arrays, Arrays, Arrays], Arrays]]] = {
     "pixels, logistic regression": ("pixels", logistic_regression),
     "pixels, nearest": ("pixels", nearest),
-    "codes, logistic regression": ("codes", probe),
+    "codes, logistic regression": ("codes", logistic_regression),
     "codes, nearest": ("codes", nearest),
     "codes, spreading": ("codes", Spreading()),
 }
@@ -103,21 +101,52 @@ def curve_cells() -> Iterator[tuple[int, str, int]]:
     yield from ((n, method, draw) for draw in range(2) for n in (10, 100, 3) for method in SHORT)
 
 
+def draw_chart(cells: dict[str, Any], path: Path) -> None:
+    """Mean test error against labels a class, and the draws' least and most."""
+    figure = Figure(figsize=(8, 4.6), dpi=150, facecolor=LIGHT.panel, layout="constrained")
+    axes = figure.subplots()
+    found: dict[str, dict[int, list[float]]] = {}
+    for key, cell in cells.items():
+        method, budget, _ = key.split(" | ")
+        if budget != "all":
+            found.setdefault(method, {}).setdefault(int(budget), []).append(cell["test_error_percent"])
+    for method, budgets in found.items():
+        x = sorted(budgets)
+        means = [float(np.mean(budgets[n])) for n in x]
+        line, marker = ("--", "o") if method in CHEAP else ("-", "s")
+        (drawn,) = axes.plot(x, means, line, marker=marker, ms=4, lw=1.4, label=method)
+        spans = ([min(budgets[n]) for n in x], [max(budgets[n]) for n in x])
+        axes.vlines(x, *spans, color=drawn.get_color(), lw=1, alpha=0.6)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
+    axes.set_yticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"])
+    axes.minorticks_off()
+    style(axes, LIGHT)
+    axes.set_xlabel("labels a class")
+    axes.set_ylabel("test error (%)")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9, labelcolor=LIGHT.ink)
+    figure.savefig(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("run", help="run folder, trained without labels")
-    parser.add_argument("parts", nargs="+", choices=("table", "curve"))
+    parser.add_argument("parts", nargs="+", choices=("table", "curve", "chart"))
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--draws", type=int, default=10, help="at most, of each cell")
     chosen = parser.parse_args()
     torch.set_flush_denormal(True)
     run = safelight.Run(chosen.run)
     name = str(run.config.data.source)
+    path = RESULTS / f"few_labels-{name}.json"
+    if chosen.parts == ["chart"]:
+        draw_chart(json.loads(path.read_text())["cells"], RESULTS.parents[1] / "docs" / f"labels-{name}.png")
+        return
     images, test = safelight.load(name), safelight.load(name, split="test")
     train = images.split(run.config.data.validation).train
     sets = (train, test)
     views = Views(*zip(*((s.floats().flatten(1).numpy(), run.encode(s)) for s in sets), strict=True))
-    path = RESULTS / f"few_labels-{name}.json"
 
     def known() -> dict[str, Any]:
         return dict(json.loads(path.read_text())["cells"]) if path.exists() else {}
@@ -129,9 +158,9 @@ def main() -> None:
             continue
         started = time.process_time()
         if method in TUNED:
-            options = {"run": run, "labels_per_class": per_class or None, **TUNED[method]}
+            options = {"labels_per_class": per_class or None, **TUNED[method]}
             tuned = safelight.finetune(
-                options.pop("run"), images, seed=draw, threads=1, precision=chosen.precision, **options
+                run, images, seed=draw, threads=1, precision=chosen.precision, **options
             )
             found = tuned.classify(test).probabilities.argmax(1)
         else:

@@ -84,6 +84,13 @@ class TestLearning:
         with torch.no_grad():
             assert torch.equal(kept.decode(codes), first.network.decode(codes))
 
+    def test_from_scratch_neither_weights_nor_codes_of_the_run_count(self, first, digits, tmp_path):
+        other = safelight.train(digits, out=tmp_path / "other", epochs=1, seed=5, threads=1)
+        options = FEW | {"epochs": 1, "from_scratch": True}
+        for more in ({}, {"supervised_only": True}):
+            runs = [safelight.finetune(run, "digits", **options, **more) for run in (first, other)]
+            assert same(*map(weights, runs))
+
 
 class TestHonesty:
     def test_the_labels_of_test_and_validation_images_change_nothing(self, first, digits):

@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,6 +142,7 @@ def finetune(
     *,
     labels_per_class: int | None = None,
     supervised_only: bool = False,
+    from_scratch: bool = False,
     network: str | None = None,
     validation: int | None = None,
     limit: int | None = None,
@@ -158,7 +159,7 @@ def finetune(
     there are, one in five of those with a given label, the others the more often the surer their label is.
 
     Args:
-        run: a run of an autoencoder, or of a classifier; None starts from scratch.
+        run: of an autoencoder, or of a classifier; None starts from scratch.
         images: an `ImageSet`, an array, or what `safelight.load` takes; labelled or not.
         labels: for each image the name or number of its class, None or -1 where unknown; or a file of them,
             as `read_labels` reads it. By default the images' own.
@@ -166,6 +167,7 @@ def finetune(
         labels_per_class: of the training images' labels, only this many of each class are used, drawn by
             `seed`, and none of the validation images'.
         supervised_only: leave the unlabelled images alone.
+        from_scratch: leave the run's weights and codes alone, to see what they are worth.
         network: classifier, a small network of its own; or fine-tuned, the run's encoder with a linear layer
             that starts from the best one on its codes. By default the second where the unlabelled images are
             left alone.
@@ -214,9 +216,10 @@ def finetune(
     parts = assemble(config)
     train_set = dataclasses.replace(image_set, labels=known.numbers).split(validation, limit).train
     with cpu_threads(config.training.threads):
-        if isinstance(parts.network, FineTuned):
-            start_from(parts.network, cast(Autoencoder, cast(Run, source).network), train_set)
-        codes = codes_of(source.network, train_set) if source and chosen[1].spread else None
+        start = None if source is None or from_scratch else source.network
+        if isinstance(parts.network, FineTuned) and isinstance(start, Autoencoder):
+            start_from(parts.network, start, train_set)
+        codes = codes_of(start, train_set) if start is not None and chosen[1].spread else None
         found = first_labels(image_set, known.numbers, config, codes)
     with _folder(out) as folder, folder.create(overwrite):
         folder.write_labels(found)

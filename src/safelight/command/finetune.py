@@ -50,6 +50,9 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     )
     network = parser.add_argument_group("The network")
     network.add_argument(
+        "--from-scratch", action="store_true", help="leave the run's weights and codes alone, to compare"
+    )
+    network.add_argument(
         "--model",
         choices=("classifier", "fine-tuned"),
         help="a small network of its own, or the run's encoder with a linear layer "
@@ -88,6 +91,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 options.out,
                 labels_per_class=options.labels_per_class,
                 supervised_only=options.supervised_only,
+                from_scratch=options.from_scratch,
                 network=options.model,
                 validation=options.validation,
                 limit=options.limit,
