@@ -38,7 +38,17 @@ WINGS = {
     ),
     "networks": ("base", "conv_vae", "deep_conv", "classifier", "table", "sampling"),
     "tasks": ("base", "objective", "autoencode", "calibration", "classify", "table"),
-    "runs": ("folders", "state", "labels", "folder", "training", "settings", "assembly", "recorder"),
+    "runs": (
+        "folders",
+        "state",
+        "labels",
+        "typical",
+        "folder",
+        "training",
+        "settings",
+        "assembly",
+        "recorder",
+    ),
     "reporting": (
         *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
         "comparison",

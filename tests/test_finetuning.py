@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 
 import safelight
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, DataError, Interrupted, RunError
 from safelight.runs.labels import RunLabels
+from safelight.runs.typical import Typical
 
 FEW = {"labels_per_class": 5, "epochs": 4, "batch_size": 64, "threads": 1}
 
@@ -61,6 +63,12 @@ class TestLearning:
         assert np.mean([int(name) for name in found.names()] == digits.labels[:50]) > 0.8
         sure = [name for name in found.names(min_probability=0.9) if name]
         assert len(sure) < 50
+
+    def test_it_tells_images_unlike_those_it_was_trained_on(self, tuned, digits):
+        assert tuned.classify(tuned.images("test")).unlike.mean() < 0.06
+        noise = np.random.default_rng(0).random((200, 1, 8, 8)).astype(np.float32)
+        assert tuned.classify(noise).unlike.mean() > 0.8
+        assert tuned.classify(1 - digits.floats()[:200].numpy()).unlike.mean() > 0.8
 
     def test_an_evaluation_agrees_with_its_predictions(self, tuned):
         test, measured = tuned.images("test"), tuned.evaluate()
@@ -261,6 +269,17 @@ class TestGoingOn:
         path.write_bytes(RunLabels(few, few, np.ones(3, np.float32)).to_bytes())
         with pytest.raises(RunError, match="labels are not those of these 1797 images"):
             safelight.resume(folder)
+
+
+def test_distances_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    features, classes = rng.normal(size=(500, 6)).astype(np.float32), rng.integers(0, 3, 500)
+    typical = Typical.from_bytes(Typical.of(features, classes).to_bytes())
+    expected = cdist(features, typical.means, "mahalanobis", VI=typical.precision).min(1) ** 2
+    assert np.allclose(typical.distances(features), expected, rtol=1e-3)
+    assert typical.unlike(features).mean() == pytest.approx(0.01, abs=0.003)
+    with pytest.raises(ValueError, match="no typical features"):
+        Typical.from_bytes(RunLabels(classes, classes, np.ones(500, np.float32)).to_bytes())
 
 
 def test_labels_are_read_as_they_were_written():

@@ -23,7 +23,7 @@ from safelight.files import write_file
 from safelight.labels.probes import Coded, probe
 from safelight.labels.spreading import certainty
 from safelight.labels.suggestion import suggest
-from safelight.labels.training import codes_of
+from safelight.labels.training import codes_of, features_of
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.sampling import latent_points, sample
 from safelight.reporting.report import write_report
@@ -189,9 +189,12 @@ class Run:
             raise RunError(
                 f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"
             )
-        logits = logits_of(self.network, self._fitting(as_image_set(images)))
+        image_set, typical = self._fitting(as_image_set(images)), self.folder.read_typical()
+        logits = logits_of(self.network, image_set)
         classes = task.classes or tuple(map(str, range(logits.shape[1])))
-        return Predictions(classes, softmax(logits / temperature_of(self._parts.loss), axis=1))
+        probabilities = softmax(logits / temperature_of(self._parts.loss), axis=1)
+        unlike = typical.unlike(features_of(self.network, image_set)) if typical else None
+        return Predictions(classes, probabilities, unlike)
 
     def suggest(
         self, images: Images, count: int, labels: str | os.PathLike[str] | None = None, seed: int = 0

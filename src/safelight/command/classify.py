@@ -18,8 +18,8 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "--out",
         type=str,
         required=True,
-        help="file to write: .csv with name, label, probability and that of each class; "
-        ".npy with the probabilities alone",
+        help="file to write: .csv with name, label, probability, whether the image is unlike those trained on, "
+        "and each class's probability; .npy with these alone",
     )
     parser.add_argument(
         "--min-probability",
@@ -48,6 +48,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         out.print(f"{names.count(name):8d}  {name}", markup=False)
     if options.min_probability:
         out.print(f"{names.count(None):8d}  less probable than {options.min_probability:g}")
+    if found.unlike is not None:
+        out.print(f"{int(found.unlike.sum()):8d}  unlike those that were trained on, marked as such")
     out.print(f"Written to {name_of(path)}")
 
 

@@ -22,8 +22,8 @@ def write_predictions(
     """Write predictions as a table, which `read_labels` reads too, or as an array.
 
     Args:
-        path: of a .csv file (filename, label, probability, and each class's own), or a .npy file of the
-            probabilities, (N, K).
+        path: of a .csv file (filename, label, probability, unlike, and each class's own probability; "yes" under
+            unlike marks an image unlike those that were trained on), or a .npy file of the probabilities.
         names: of the images.
         found: their predictions.
         min_probability: a label less probable than that is left empty.
@@ -37,8 +37,8 @@ def write_predictions(
         >>> path = Path(tempfile.mkdtemp()) / "found.csv"
         >>> write_predictions(path, ["a.png"], Predictions(("cat", "dog"), np.array([[0.25, 0.75]])))
         >>> print(path.read_text().strip())
-        filename,label,probability,cat,dog
-        a.png,dog,0.750000,0.250000,0.750000
+        filename,label,probability,unlike,cat,dog
+        a.png,dog,0.750000,,0.250000,0.750000
     """
     if path.suffix == ".npy":
         buffer = io.BytesIO()
@@ -49,7 +49,11 @@ def write_predictions(
         raise ConfigError(f"--out: expected a name that ends in .csv or .npy, got {path.name!r}")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("filename", "label", "probability", *found.classes))
-    for name, label, row in zip(names, found.names(min_probability), found.probabilities, strict=True):
-        writer.writerow((name, label or "", f"{row.max():.6f}", *(f"{p:.6f}" for p in row)))
+    writer.writerow(("filename", "label", "probability", "unlike", *found.classes))
+    unlike = np.zeros(len(found.probabilities), bool) if found.unlike is None else found.unlike
+    for name, label, is_unlike, row in zip(
+        names, found.names(min_probability), unlike, found.probabilities, strict=True
+    ):
+        mark = "yes" if is_unlike else ""
+        writer.writerow((name, label or "", f"{row.max():.6f}", mark, *(f"{p:.6f}" for p in row)))
     write_file(path, text.getvalue())

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,8 +23,10 @@ from safelight.runs.assembly import Parts, device_of
 from safelight.runs.folder import RunFolder
 from safelight.runs.labels import RunLabels
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
+from safelight.runs.typical import Typical
+from safelight.tasks.classify import logits_of
 
-__all__ = ["codes_of", "first_labels", "train_on_labels"]
+__all__ = ["codes_of", "features_of", "first_labels", "learn_typical", "train_on_labels"]
 
 CHUNK = 500
 GIVEN_SHARE = 0.2  # of the images drawn, those whose label was given
@@ -98,16 +99,29 @@ def train_on_labels(
         Recorder(folder, config, parts, splits, end_epoch, on_step).run(packed)
 
 
+def learn_typical(folder: RunFolder, config: RunConfig, parts: Parts, images: ImageSet) -> None:
+    """Write what the training images look like to the trained network.
+
+    Args:
+        folder: of the run.
+        config: its settings.
+        parts: given the weights to use.
+        images: the run's images, before they are divided.
+    """
+    folder.read_weights(folder.trained, parts.network, parts.loss)
+    train = images.split(config.data.validation, config.data.limit).train
+    with cpu_threads(config.training.threads):
+        features, found = features_of(parts.network, train), logits_of(parts.network.eval(), train).argmax(1)
+    folder.write_typical(Typical.of(features, found))
+
+
 @torch.no_grad()
-def codes_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
-    """What labels are spread over: an autoencoder's mean codes, or a classifier's features, of length 1.
+def features_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
+    """A classifier's features or an autoencoder's mean codes, (N, D).
 
     Args:
         network: left in evaluation mode.
         images: to encode.
-
-    Returns:
-        (N, D).
 
     Raises:
         RunError: the network has neither.
@@ -117,7 +131,7 @@ def codes_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
 
     def encode(x: Tensor) -> Tensor:
         if isinstance(network, ClassNetwork):
-            return F.normalize(network.features(x))
+            return network.features(x)
         if isinstance(network, Autoencoder):
             return network.encode(x).mu
         raise RunError(
@@ -126,6 +140,22 @@ def codes_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
 
     chunks = [slice(first, first + CHUNK) for first in range(0, len(images), CHUNK)]
     return np.concatenate([encode(images.floats(chunk, device)).cpu().numpy() for chunk in chunks])
+
+
+def codes_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
+    """What labels are spread over: the same, but a classifier's features each of length 1; (N, D).
+
+    Args:
+        network: left in evaluation mode.
+        images: to encode.
+
+    Raises:
+        RunError: the network has neither.
+    """
+    features = features_of(network, images)
+    if isinstance(network, ClassNetwork):
+        features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return features
 
 
 def _spread(

@@ -92,6 +92,7 @@ class Predictions(NamedTuple):
     Attributes:
         classes: the K classes' names.
         probabilities: (N, K).
+        unlike: (N,) whether an image is unlike those that were trained on; None where that was not learned.
 
     Example:
         >>> found = Predictions(("cat", "dog"), np.array([[0.2, 0.8], [0.6, 0.4]]))
@@ -101,6 +102,7 @@ class Predictions(NamedTuple):
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
+    unlike: NDArray[np.bool_] | None = None
 
     def names(self, min_probability: float = 0.0) -> list[str | None]:
         """The likeliest class of each image, or None where it is less probable than that."""
