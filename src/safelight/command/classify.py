@@ -18,8 +18,8 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "--out",
         type=str,
         required=True,
-        help="file to write: .csv with name, label, probability, whether the image is unlike those trained on, "
-        "and each class's probability; .npy with these alone",
+        help="file to write: .csv with name, label, probability, whether the image is unlike those trained "
+        "on, and each class's probability; .npy with these alone",
     )
     parser.add_argument(
         "--min-probability",

@@ -22,8 +22,8 @@ def write_predictions(
     """Write predictions as a table, which `read_labels` reads too, or as an array.
 
     Args:
-        path: of a .csv file (filename, label, probability, unlike, and each class's own probability; "yes" under
-            unlike marks an image unlike those that were trained on), or a .npy file of the probabilities.
+        path: of a .csv file (filename, label, probability, unlike, and each class's own probability; "yes"
+            under unlike marks an image unlike those trained on), or a .npy file of the probabilities alone.
         names: of the images.
         found: their predictions.
         min_probability: a label less probable than that is left empty.
