@@ -29,6 +29,7 @@ import safelight
 from safelight.data.label_files import Labels
 from safelight.labels.finetuning import few_labels
 from safelight.labels.spreading import neighbour_graph, spread_over
+from safelight.labels.suggestion import suggest
 from safelight.reporting.charts import LIGHT, style
 
 ALL = 0  # labels a class: every one
@@ -82,12 +83,21 @@ class Spreading:
         return np.asarray(spread[self.places].mean(1).argmax(1))
 
 
+spreading = Spreading()
 CHEAP: dict[str, tuple[str, Callable[[Arrays, Arrays, Arrays], Arrays]]] = {
     "pixels, logistic regression": ("pixels", logistic_regression),
     "pixels, nearest": ("pixels", nearest),
     "codes, logistic regression": ("codes", logistic_regression),
     "codes, nearest": ("codes", nearest),
-    "codes, spreading": ("codes", Spreading()),
+    "codes, spreading": ("codes", spreading),
+}
+
+
+CHOSEN: dict[str, Callable[[Arrays, int, int], Arrays]] = {
+    "codes, spreading of suggested": lambda codes, count, seed: suggest(codes, count, seed=seed),
+    "codes, spreading of random": lambda codes, count, seed: np.random.default_rng(seed).choice(
+        len(codes), count, replace=False
+    ),
 }
 
 
@@ -101,6 +111,10 @@ def curve_cells() -> Iterator[tuple[int, str, int]]:
     yield from ((n, method, draw) for draw in range(2) for n in (10, 100, 3) for method in SHORT)
 
 
+def suggest_cells() -> Iterator[tuple[int, str, int]]:
+    yield from ((n, method, draw) for n in (1, 3, 10) for draw in range(10) for method in CHOSEN)
+
+
 def draw_chart(cells: dict[str, Any], path: Path) -> None:
     """Mean test error against labels a class, and the draws' least and most."""
     figure = Figure(figsize=(8, 4.6), dpi=150, facecolor=LIGHT.panel, layout="constrained")
@@ -108,7 +122,7 @@ def draw_chart(cells: dict[str, Any], path: Path) -> None:
     found: dict[str, dict[int, list[float]]] = {}
     for key, cell in cells.items():
         method, budget, _ = key.split(" | ")
-        if budget != "all":
+        if budget != "all" and method not in CHOSEN:
             found.setdefault(method, {}).setdefault(int(budget), []).append(cell["test_error_percent"])
     for method, budgets in found.items():
         x = sorted(budgets)
@@ -132,7 +146,7 @@ def draw_chart(cells: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("run", help="run folder, trained without labels")
-    parser.add_argument("parts", nargs="+", choices=("table", "curve", "chart"))
+    parser.add_argument("parts", nargs="+", choices=("table", "curve", "suggest", "chart"))
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--draws", type=int, default=10, help="at most, of each cell")
     chosen = parser.parse_args()
@@ -151,7 +165,7 @@ def main() -> None:
     def known() -> dict[str, Any]:
         return dict(json.loads(path.read_text())["cells"]) if path.exists() else {}
 
-    cells = {"table": table_cells, "curve": curve_cells}
+    cells = {"table": table_cells, "curve": curve_cells, "suggest": suggest_cells}
     for per_class, method, draw in (cell for part in chosen.parts for cell in cells[part]()):
         key = f"{method} | {per_class or 'all'} | {draw}"
         if key in known() or draw >= chosen.draws:
@@ -165,8 +179,13 @@ def main() -> None:
             found = tuned.classify(test).probabilities.argmax(1)
         else:
             labels = Labels.of(np.asarray(train.labels).tolist())
-            given = few_labels(train, labels, per_class, draw, 0, None).numbers
-            view, function = CHEAP[method]
+            if method in CHOSEN:  # as many labels in all, of whatever classes
+                places = CHOSEN[method](views.codes[0], len(labels.classes) * per_class, draw)
+                given = np.full(len(train), -1)
+                given[places] = labels.numbers[places]
+            else:
+                given = few_labels(train, labels, per_class, draw, 0, None).numbers
+            view, function = CHEAP.get(method, ("codes", spreading))
             found = function(getattr(views, view)[0], given, getattr(views, view)[1])
         seconds = time.process_time() - started
         error = 100 * float(np.mean(found != test.labels))

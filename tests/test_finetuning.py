@@ -78,6 +78,8 @@ class TestLearning:
         assert counts.sum() == measured["n"] == len(test)
         assert counts.sum(1).tolist() == np.bincount(test.labels).tolist()
         assert np.trace(counts) / len(test) == pytest.approx(measured["accuracy"] / 100)
+        assert measured["calibration_error"] < 8  # its temperature is that of what the labels were spread to
+        assert measured["temperature"] < 0.8
         low, high = measured["accuracy_interval"]
         assert low < measured["accuracy"] < high
 

@@ -31,7 +31,7 @@ from safelight.labels.finetuning import (
     given_labels,
     start_from,
 )
-from safelight.labels.training import codes_of, first_labels, learn_typical, train_on_labels
+from safelight.labels.training import codes_of, conclude, first_labels, train_on_labels
 from safelight.machine import cpu_threads, pick_device
 from safelight.networks.base import Autoencoder, Network
 from safelight.networks.classifier import FineTuned
@@ -226,7 +226,7 @@ def finetune(
         folder.write_weights(INITIAL, parts.network, parts.loss)
         folder.write_config(config)
         train_on_labels(folder, config, parts, image_set, on_epoch, on_step)
-        learn_typical(folder, config, parts, image_set)
+        conclude(folder, config, parts, image_set)
     return _opened(folder, out)
 
 
@@ -284,7 +284,7 @@ def resume(
         if folder.read_labels():
             folder.write_config(config)
             train_on_labels(folder, config, parts, image_set, on_epoch, on_step)
-            learn_typical(folder, config, parts, image_set)
+            conclude(folder, config, parts, image_set)
         else:
             splits = image_set.split(config.data.validation, config.data.limit)
             recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)

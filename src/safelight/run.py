@@ -179,7 +179,7 @@ class Run:
         """Tell which class images are of.
 
         Returns:
-            The classes' names and probabilities (N, K), at the temperature that suits validation images.
+            The classes' names and their probabilities (N, K), and which images are unlike those trained on.
 
         Raises:
             RunError: the run is none of a classifier.

@@ -24,9 +24,10 @@ from safelight.runs.folder import RunFolder
 from safelight.runs.labels import RunLabels
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 from safelight.runs.typical import Typical
+from safelight.tasks.calibration import temperature
 from safelight.tasks.classify import logits_of
 
-__all__ = ["codes_of", "features_of", "first_labels", "learn_typical", "train_on_labels"]
+__all__ = ["codes_of", "conclude", "features_of", "first_labels", "train_on_labels"]
 
 CHUNK = 500
 GIVEN_SHARE = 0.2  # of the images drawn, those whose label was given
@@ -99,20 +100,28 @@ def train_on_labels(
         Recorder(folder, config, parts, splits, end_epoch, on_step).run(packed)
 
 
-def learn_typical(folder: RunFolder, config: RunConfig, parts: Parts, images: ImageSet) -> None:
-    """Write what the training images look like to the trained network.
+def conclude(folder: RunFolder, config: RunConfig, parts: Parts, images: ImageSet) -> None:
+    """After training, learn how sure the network may be, and what it was trained on looks like to it.
+
+    Where no validation image has a label, the temperature is the one that suits what the labels were last
+    spread to: not quite the truth, but far nearer to it than none.
 
     Args:
-        folder: of the run.
+        folder: of the run; its weights and `typical.safetensors` are written.
         config: its settings.
         parts: given the weights to use.
         images: the run's images, before they are divided.
     """
     folder.read_weights(folder.trained, parts.network, parts.loss)
-    train = images.split(config.data.validation, config.data.limit).train
+    labels = cast(RunLabels, folder.read_labels())
+    splits = labels.split(images, config.data.validation, config.data.limit)
     with cpu_threads(config.training.threads):
-        features, found = features_of(parts.network, train), logits_of(parts.network.eval(), train).argmax(1)
-    folder.write_typical(Typical.of(features, found))
+        features, logits = features_of(parts.network, splits.train), logits_of(parts.network, splits.train)
+    folder.write_typical(Typical.of(features, logits.argmax(1)))
+    is_told = splits.validation is not None and bool((cast(Any, splits.validation.labels) != UNKNOWN).any())
+    if cast(ClassifyConfig, config.task).spread and not is_told and (labels.labels != UNKNOWN).all():
+        cast(Tensor, parts.loss.temperature).fill_(temperature(logits, labels.labels))
+        folder.write_weights(folder.trained, parts.network, parts.loss)
 
 
 @torch.no_grad()

@@ -38,8 +38,8 @@ class CrossEntropy(nn.Module):
         smoothing: share of each label that is spread over all classes (Szegedy et al. 2016, section 7).
 
     Attributes:
-        temperature: what to divide logits by for honest probabilities, as found on
-            validation images; 1 before.
+        temperature: what to divide logits by for honest probabilities, as found on validation images, or else
+            on what labels were spread to; 1 before.
 
     Example:
         >>> import torch
