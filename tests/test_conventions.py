@@ -31,7 +31,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Wings, each of which may import those before it; inside one, a room may import those before it.
 WINGS = {
     "": ("errors", "files", "machine"),
-    "config": ("reading", "network", "task", "training", "data", "search", "run"),
+    "config": ("reading", "network", "task", "training", "data", "search", "run", "latent"),
     "data": (
         *("images", "batches", "augmentation", "label_files", "downloads", "readers", "named_sets"),
         *("sources", "finding", "pictures"),
@@ -57,12 +57,16 @@ WINGS = {
         *("genome", "genes", "genetic", "samplers", "algorithms", "trial", "executors", "ledger"),
         *("record", "folder", "status", "jobs", "search", "charts", "report", "evolve"),
     ),
-    "latent": (),
-    "labels": ("spreading", "probes", "suggestion", "training", "finetuning", "predictions"),
+    "latent": (
+        *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
+        *("judging", "export"),
+    ),
+    "labels": ("spreading", "probes", "training", "suggestion", "finetuning", "predictions"),
     "the face": ("run", "api"),
     "command": (
-        *("verb", "options", "start", "console", "train", "evolve", "finetune", "classify"),
-        *("suggest", "evaluate", "report", "compare", "data", "main"),
+        *("verb", "options", "start", "console", "images", "train", "evolve", "finetune", "classify"),
+        *("suggest", "evaluate", "report"),
+        *("compare", "embed", "project", "sample", "walk", "traverse", "export", "data", "main"),
     ),
     "the end": ("__main__",),
 }

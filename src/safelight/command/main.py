@@ -16,12 +16,18 @@ from safelight.command import (
     classify,
     compare,
     data,
+    embed,
     evaluate,
     evolve,
+    export,
     finetune,
+    project,
     report,
+    sample,
     suggest,
     train,
+    traverse,
+    walk,
 )
 from safelight.command.console import complain
 from safelight.command.options import make_parser, parse
@@ -35,7 +41,11 @@ USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 
 VERBS: dict[str, Verb] = {
     module.VERB.name: module.VERB
-    for module in (train, evolve, finetune, classify, suggest, evaluate, report, compare, data)
+    for module in (
+        *(train, evolve, finetune, classify, suggest, evaluate, report, compare),
+        *(embed, project, sample, walk, traverse, export),
+        data,
+    )
 }
 
 

@@ -8,12 +8,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
+from torch import nn
 
+from safelight.data.images import ImageSet
 from safelight.errors import ConfigError
 from safelight.files import write_file
-from safelight.tasks.classify import Predictions
+from safelight.labels.training import features_of
+from safelight.networks.base import Network
+from safelight.runs.typical import Typical
+from safelight.tasks.classify import Predictions, logits_of, temperature_of
 
-__all__ = ["write_predictions"]
+__all__ = ["predict", "write_predictions"]
+
+
+def predict(
+    network: Network,
+    loss: nn.Module,
+    classes: tuple[str, ...],
+    images: ImageSet,
+    typical: Typical | None = None,
+) -> Predictions:
+    """Tell which class images are of.
+
+    Args:
+        network: in evaluation mode.
+        loss: its temperature divides the logits.
+        classes: their names; without, their numbers.
+        images: to classify.
+        typical: what the training images look like to the network.
+    """
+    logits = logits_of(network, images)
+    return Predictions(
+        classes or tuple(map(str, range(logits.shape[1]))),
+        softmax(logits / temperature_of(loss), axis=1),
+        typical.unlike(features_of(network, images)) if typical else None,
+    )
 
 
 def write_predictions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
+from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN, names_of, read_labels
 from safelight.errors import ConfigError
 from safelight.files import write_file
+from safelight.labels.spreading import certainty
+from safelight.labels.training import codes_of
+from safelight.networks.base import Network
+from safelight.tasks.classify import Predictions
 
-__all__ = ["suggest", "write_suggestions"]
+__all__ = ["suggest", "suggest_images", "write_suggestions"]
 
 
 def suggest(
@@ -65,6 +72,32 @@ def suggest(
     others = np.setdiff1d(np.flatnonzero(~known), chosen)  # where images are alike there are fewer clusters
     more = np.random.default_rng(seed).choice(others, count - len(chosen), replace=False)
     return np.array([*chosen, *more], np.int64)
+
+
+def suggest_images(
+    network: Network,
+    images: ImageSet,
+    count: int,
+    labels: str | os.PathLike[str] | None,
+    found: Predictions | None,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Choose images to label by what a network makes of them.
+
+    Args:
+        network: of an autoencoder or a classifier.
+        images: to choose from.
+        count: images to choose.
+        labels: a file of those that are labelled already, as `read_labels` reads it.
+        found: a classifier's predictions; the less sure they are, the more an image counts.
+        seed: fixes where k-means starts.
+
+    Returns:
+        (count,) their places.
+    """
+    known = None if labels is None else read_labels(labels, names_of(images)).numbers != UNKNOWN
+    weights = None if found is None else 1 - certainty(found.probabilities)
+    return suggest(codes_of(network, images), count, known, weights, seed)
 
 
 def write_suggestions(path: Path, names: Sequence[str], chosen: NDArray[np.int64]) -> None:
