@@ -61,7 +61,7 @@ WINGS = {
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
         *("judging", "export"),
     ),
-    "labels": ("spreading", "probes", "training", "suggestion", "finetuning", "predictions"),
+    "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
     "the face": ("run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "train", "evolve", "finetune", "classify"),

@@ -6,7 +6,7 @@ import pytest
 import safelight
 from safelight.data.label_files import read_labels
 from safelight.errors import ConfigError
-from safelight.labels.suggestion import suggest, write_suggestions
+from safelight.labels.suggestion import suggest, suggest_images, write_suggestions
 
 
 def groups(sizes, seed=0):
@@ -68,7 +68,7 @@ def test_more_than_there_are(count):
 
 def test_a_run_suggests_and_its_table_is_filled_in(tmp_path, digits):
     run = safelight.train("digits", epochs=1, threads=1)
-    chosen = run.suggest("digits", 20)
+    chosen = suggest_images(run.network, digits, 20)
     path = tmp_path / "to_label.csv"
     write_suggestions(path, [str(i) for i in range(len(digits))], chosen)
     lines = path.read_text().splitlines()
@@ -76,4 +76,4 @@ def test_a_run_suggests_and_its_table_is_filled_in(tmp_path, digits):
     path.write_text("\n".join([lines[0], *(line + str(digits.labels[int(line[:-1])]) for line in lines[1:])]))
     known = read_labels(path, [str(i) for i in range(len(digits))])
     assert sorted(np.flatnonzero(known.numbers >= 0)) == sorted(chosen)
-    assert not set(run.suggest("digits", 20, labels=path)) & set(chosen)
+    assert not set(suggest_images(run.network, digits, 20, path)) & set(chosen)

@@ -18,11 +18,9 @@ from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
 from safelight.data.pictures import make_folder, png
-from safelight.errors import ConfigError, DataError, RunError, SafelightError
+from safelight.errors import ConfigError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
-from safelight.labels.probes import Coded, probe
-from safelight.labels.suggestion import suggest_images
 from safelight.latent.codes import Codes, encode, some_images
 from safelight.latent.export import export_onnx
 from safelight.latent.figures import CODES, latent_panels
@@ -319,54 +317,6 @@ class Run:
                 f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"
             )
         return predict(self.network, self._parts.loss, task.classes, image_set, self.folder.read_typical())
-
-    def suggest(
-        self, images: Images, count: int, labels: str | os.PathLike[str] | None = None, seed: int = 0
-    ) -> NDArray[np.int64]:
-        """Choose images to label: those that stand for many others, and that a classifier is unsure of.
-
-        Args:
-            images: to choose from.
-            count: images to choose.
-            labels: a file of those that are labelled already, as `read_labels` reads it.
-            seed: fixes the choice.
-
-        Returns:
-            (count,) their places, those that stand for most others first.
-
-        Raises:
-            ConfigError: there are not so many images without a label.
-            RunError: the network has no codes.
-        """
-        image_set = self._fitting(as_image_set(images))
-        found = self.classify(image_set) if isinstance(self.config.task, ClassifyConfig) else None
-        return suggest_images(self.network, image_set, count, labels, found, seed)
-
-    def probe(self, images: Images | None = None) -> dict[str, float]:
-        """Judge the codes by how well simple classifiers tell the test images' classes from them.
-
-        They learn from the training images' labels. The result is kept in evaluation.json.
-
-        Args:
-            images: for a run on images handed over in Python, the same images.
-
-        Returns:
-            What `safelight.labels.probes.probe` gives.
-
-        Raises:
-            DataError: the run's data is gone or changed, or has no labels.
-        """
-
-        def coded(split: str) -> Coded:
-            image_set = self.images(split, images)
-            if image_set.labels is None:
-                raise DataError(f"expected {split} images with labels, got none; probe on a set that has")
-            return Coded(self.encode(image_set), image_set.labels)
-
-        judged = probe(coded("train"), coded("test"))
-        known = self.folder.read_evaluation()
-        self.folder.write_evaluation(known | {"test": known.get("test", {}) | {"probe": judged}})
-        return judged
 
     def report(self, images: Images | None = None) -> Path:
         """Write `figures/` and `report.html`, with maps of the codes where there are any.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
@@ -14,6 +14,9 @@ from safelight.command.options import add_fields
 from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
 from safelight.config.task import TASK_CONFIGS
+
+if TYPE_CHECKING:
+    from safelight.run import Run
 
 __all__ = ["VERB"]
 
@@ -52,7 +55,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     given = {name: options[name] for name in sorted(names) if options[name] not in (None, False)}
     run = Run(options.run)
     if options.probe:
-        _show_probe(options, run.probe())
+        _probe(options, run)
         return
     measures = run.evaluate(options.split, **given)
     if options.json:
@@ -68,7 +71,12 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(table)
 
 
-def _show_probe(options: Namespace, judged: dict[str, float]) -> None:
+def _probe(options: Namespace, run: Run) -> None:
+    from safelight.labels.probes import probe_network
+
+    judged = probe_network(run.network, run.images("train"), run.images("test"))
+    known = run.folder.read_evaluation()
+    run.folder.write_evaluation(known | {"test": known.get("test", {}) | {"probe": judged}})
     if options.json:
         print(json.dumps(judged, indent=2))
         return

@@ -24,11 +24,13 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
     from safelight.data import sources
     from safelight.data.label_files import names_of
-    from safelight.labels.suggestion import write_suggestions
+    from safelight.labels.suggestion import suggest_images, write_suggestions
     from safelight.run import Run
 
     images = sources.load(options.data, progress=err.is_terminal)
-    chosen = Run(options.run).suggest(images, options.count, options.labels, options.seed)
+    run = Run(options.run)
+    found = run.classify(images) if run.config.task.name == "classify" else None
+    chosen = suggest_images(run.network, images, options.count, options.labels, found, options.seed)
     path = Path(options.out)
     write_suggestions(path, names_of(images), chosen)
     out.print(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN
+from safelight.errors import DataError
+from safelight.labels.training import codes_of
+from safelight.networks.base import Network
 
-__all__ = ["Coded", "cluster_accuracy", "linear_probe", "probe"]
+__all__ = ["Coded", "cluster_accuracy", "linear_probe", "probe", "probe_network"]
 
 NEIGHBOURS = 5
 
@@ -60,6 +64,24 @@ def probe(train: Coded, test: Coded, seed: int = 0) -> dict[str, float]:
         "clusters": 100 * cluster_accuracy(clusters, test.labels),
         "mutual_information": float(normalized_mutual_info_score(test.labels, clusters)),
     }
+
+
+def probe_network(network: Network, train: ImageSet, test: ImageSet) -> dict[str, float]:
+    """Judge a network's codes as `probe` does.
+
+    Args:
+        network: with codes.
+        train: what the classifiers learn from.
+        test: what they are judged on.
+
+    Raises:
+        DataError: the images have no labels.
+        RunError: the network has no codes.
+    """
+    if train.labels is None or test.labels is None:
+        raise DataError("expected images with labels, got none; probe a run on a set that has them")
+    coded = [Coded(codes_of(network, images), cast(Any, images.labels)) for images in (train, test)]
+    return probe(coded[0], coded[1])
 
 
 def linear_probe(codes: NDArray[np.float32], labels: NDArray[np.int64]) -> LogisticRegression:

@@ -78,9 +78,9 @@ def suggest_images(
     network: Network,
     images: ImageSet,
     count: int,
-    labels: str | os.PathLike[str] | None,
-    found: Predictions | None,
-    seed: int,
+    labels: str | os.PathLike[str] | None = None,
+    found: Predictions | None = None,
+    seed: int = 0,
 ) -> NDArray[np.int64]:
     """Choose images to label by what a network makes of them.
 
@@ -94,6 +94,11 @@ def suggest_images(
 
     Returns:
         (count,) their places.
+
+    Raises:
+        ConfigError: there are not so many images without a label.
+        DataError: the labels cannot be read.
+        RunError: the network has no codes.
     """
     known = None if labels is None else read_labels(labels, names_of(images)).numbers != UNKNOWN
     weights = None if found is None else 1 - certainty(found.probabilities)
