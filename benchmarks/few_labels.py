@@ -48,6 +48,7 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 TABLE = [(10, "finetune", 5), (100, "finetune", 3), (ALL, "all", 1)]
 SHORT = [name for name in TUNED if name not in ("finetune", "all")]
+WORDS = {"finetune": "finetune, 4 epochs", **{name: f"{name}, 2" for name in SHORT}}
 Arrays = NDArray[Any]
 
 
@@ -124,11 +125,11 @@ def draw_chart(cells: dict[str, Any], path: Path) -> None:
         method, budget, _ = key.split(" | ")
         if budget != "all" and method not in CHOSEN:
             found.setdefault(method, {}).setdefault(int(budget), []).append(cell["test_error_percent"])
-    for method, budgets in found.items():
+    for method, budgets in sorted(found.items(), key=lambda item: -float(np.mean(item[1][max(item[1])]))):
         x = sorted(budgets)
         means = [float(np.mean(budgets[n])) for n in x]
         line, marker = ("--", "o") if method in CHEAP else ("-", "s")
-        (drawn,) = axes.plot(x, means, line, marker=marker, ms=4, lw=1.4, label=method)
+        (drawn,) = axes.plot(x, means, line, marker=marker, ms=4, lw=1.4, label=WORDS.get(method, method))
         spans = ([min(budgets[n]) for n in x], [max(budgets[n]) for n in x])
         axes.vlines(x, *spans, color=drawn.get_color(), lw=1, alpha=0.6)
     axes.set_xscale("log")
