@@ -7,8 +7,9 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from safelight.config.network import ClassifierConfig
 from safelight.data.batches import Batch
-from safelight.errors import ConfigError, DataError
+from safelight.errors import ConfigError, DataError, TrainingError
 from safelight.networks.classifier import Classifier
+from safelight.networks.deep_conv import DeepConvVAE
 from safelight.tasks.classify import CrossEntropy
 
 
@@ -61,6 +62,12 @@ class TestCrossEntropy:
         targets = 0.8 * np.eye(10)[digits.labels[:50]] + 0.2 / 10
         expected = -(targets * log_p.numpy()).sum(1).mean()
         assert terms(classifier, batch, smoothing=0.2)["loss"] == pytest.approx(expected, 1e-5)
+
+    def test_refuses_a_network_that_makes_images(self, digits):
+        with pytest.raises(
+            TrainingError, match=r"logits of classes, \(N, K\), got .*; use --model classifier"
+        ):
+            terms(DeepConvVAE((1, 8, 8)), Batch.of(digits, slice(4)))
 
     def test_refuses_what_has_no_labels_or_too_many_classes(self, digits):
         images = torch.rand(4, 1, 8, 8)

@@ -316,7 +316,9 @@ class Run:
             raise RunError(
                 f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"
             )
-        return predict(self.network, self._parts.loss, task.classes, image_set, self.folder.read_typical())
+        return predict(
+            self.network, self._parts.loss, task.class_names, image_set, self.folder.read_typical()
+        )
 
     def report(self, images: Images | None = None) -> Path:
         """Write `figures/` and `report.html`, with maps of the codes where there are any.
@@ -345,7 +347,7 @@ class Run:
             DataError: they are gone or changed, or there is no such split.
         """
         found, task = self.folder.read_labels(), self.config.task
-        labels = Labels(found.given, task.classes) if found and isinstance(task, ClassifyConfig) else None
+        labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
         return self._fitting(find_split(self.config.data, split, images, labels))
 
     @property

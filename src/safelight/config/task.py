@@ -131,7 +131,7 @@ class ClassifyConfig:
         no_augmentation: train on images as they are, not shifted, rotated, scaled, sheared and partly covered
         balance: draw every class as often in training, however many of its images there are
         spread: spread the labels over the unlabelled images, anew before each epoch
-        classes: the classes' names; by default their numbers
+        class_names: the classes' names; by default their numbers
     """
 
     evaluation: ClassVar[type[Any]] = NoOptions
@@ -141,7 +141,7 @@ class ClassifyConfig:
     no_augmentation: bool = False
     balance: bool = False
     spread: bool = field(default=False, metadata=DERIVED)
-    classes: tuple[str, ...] = field(default=(), metadata=DERIVED)
+    class_names: tuple[str, ...] = field(default=(), metadata=DERIVED)
 
     def __post_init__(self) -> None:
         check(0 <= self.label_smoothing < 1, "label_smoothing", "0 to less than 1", self.label_smoothing)

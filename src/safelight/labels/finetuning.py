@@ -149,7 +149,7 @@ def choose_settings(
     steps = max(1, len(train) // max(1, int(chosen["batch_size"])))
     epochs = max(LEAST_EPOCHS, math.ceil(STEPS / steps))
     is_spread = bool(counts[0]) and not supervised_only
-    fixed = {"classes": labels.classes, "spread": is_spread}
+    fixed = {"class_names": labels.classes, "spread": is_spread}
     _, task, training = read_settings(made, "classify", {"epochs": epochs} | chosen | fixed)
     return made, task, training
 

@@ -19,7 +19,7 @@ from safelight.data.batches import Batch
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.data.pictures import captioned
-from safelight.errors import DataError
+from safelight.errors import DataError, TrainingError
 from safelight.networks.base import Network
 from safelight.tasks.base import Evaluation, Task, Transform
 from safelight.tasks.calibration import calibration_error, interval, reliability, temperature
@@ -73,8 +73,13 @@ class CrossEntropy(nn.Module):
 
         Raises:
             DataError: the batch has no labels, or some beyond the network's classes.
+            TrainingError: the network tells no classes.
         """
         logits = network(batch.inputs).float()
+        if logits.ndim != 2:
+            raise TrainingError(
+                f"expected logits of classes, (N, K), got {tuple(logits.shape)}; use --model classifier"
+            )
         if batch.labels is None:
             raise DataError(
                 "expected images with labels, got none; classify a set that has them, or give --labels"
@@ -178,7 +183,7 @@ class Classify(Task):
         divisor = temperature_of(loss)
         probabilities = softmax(logits / divisor, axis=1)
         found = logits.argmax(1)
-        classes = self._settings.classes or tuple(map(str, range(logits.shape[1])))
+        classes = self._settings.class_names or tuple(map(str, range(logits.shape[1])))
         counts = np.zeros((len(classes), len(classes)), np.int64)
         np.add.at(counts, (labels, found), 1)
         low, high = interval(int((found == labels).sum()), len(labels))
