@@ -43,7 +43,6 @@ TUNED: dict[str, dict[str, Any]] = {
         "epochs": 2,
         "supervised_only": True,
         "network": "classifier",
-        "run": None,
     },
 }
 TABLE = [(10, "finetune", 5), (100, "finetune", 3), (ALL, "all", 1)]

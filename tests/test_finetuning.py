@@ -80,8 +80,7 @@ class TestLearning:
         assert np.trace(counts) / len(test) == pytest.approx(measured["accuracy"] / 100)
         assert measured["calibration_error"] < 8  # its temperature is that of what the labels were spread to
         assert measured["temperature"] < 0.8
-        low, high = measured["accuracy_interval"]
-        assert low < measured["accuracy"] < high
+        assert measured["accuracy_low"] < measured["accuracy"] < measured["accuracy_high"]
 
     def test_the_encoder_itself_can_be_tuned_and_keeps_its_decoder(self, first, digits):
         start = safelight.finetune(first, "digits", **FEW | {"epochs": 1, "lr": 1e-9}, supervised_only=True)

@@ -131,10 +131,14 @@ class Classify(Task):
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """Cross-entropy, which also judges how sure a classifier is, and accuracy."""
+        """Cross-entropy, which also judges how sure a classifier is, accuracy and calibration."""
         return (
             Measure("loss", "loss", "cross-entropy; smoothed in training", "nats per image", 4),
             Measure("accuracy", "accuracy", "images given their own class", "%", 2, lower_is_better=False),
+            Measure(
+                "accuracy_low", "from", "where it lies with 95% confidence", "%", 2, lower_is_better=False
+            ),
+            Measure("accuracy_high", "to", "Wilson's interval", "%", 2, lower_is_better=False),
             Measure("calibration_error", "calibration error", "expected, over 15 bins", "%", 2),
         )
 
@@ -169,7 +173,7 @@ class Classify(Task):
 
         Returns:
             loss, accuracy: as in `measure`, logits taken as they are.
-            accuracy_interval: in percent, where the accuracy lies with 95% confidence (Wilson 1927).
+            accuracy_low, accuracy_high: in percent, where it lies with 95% confidence (Wilson 1927).
             temperature: what logits are divided by for the following.
             calibration_error: expected calibration error, in percent.
             reliability: rows of "confidence", "accuracy" and "n".
@@ -189,7 +193,8 @@ class Classify(Task):
         low, high = interval(int((found == labels).sum()), len(labels))
         values: dict[str, Any] = {
             **_measures(logits, labels),
-            "accuracy_interval": [100 * low, 100 * high],
+            "accuracy_low": 100 * low,
+            "accuracy_high": 100 * high,
             "temperature": divisor,
             "calibration_error": 100 * calibration_error(probabilities, labels),
             "reliability": reliability(probabilities, labels),
