@@ -1,5 +1,7 @@
 """Images in memory: what is accepted, how they become floats, how they are split and served."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -185,3 +187,28 @@ class TestBatches:
             ConfigError, match="batch size of at most 50, the number of training images, got 51"
         ):
             Batches(numbered(50), batch_size=51, seed=0)
+
+
+class TestWeights:
+    def test_an_epoch_draws_as_many_images_in_proportion(self):
+        images = replace(numbered(2000), weights=np.repeat([0, 1, 3], [1000, 500, 500]).astype(np.float32))
+        batches = Batches(images, batch_size=100, seed=0)
+        drawn = torch.cat([batch.indices for epoch in range(10) for batch in batches.epoch(epoch)])
+        assert len(drawn) == 20_000
+        shares = torch.bincount(drawn // 500, minlength=4) / len(drawn)
+        assert shares.tolist() == pytest.approx([0, 0, 0.25, 0.75], abs=0.01)
+
+    def test_the_draws_follow_from_seed_and_epoch_at_any_batch(self):
+        batches = Batches(replace(numbered(50), weights=np.ones(50, np.float32)), 8, seed=3)
+        whole = torch.cat([batch.indices for batch in batches.epoch(1)]).tolist()
+        assert torch.cat([batch.indices for batch in batches.epoch(1, 4)]).tolist() == whole[32:]
+        assert whole != torch.cat([batch.indices for batch in batches.epoch(2)]).tolist()
+
+    def test_they_go_along_with_their_images(self):
+        images = replace(numbered(30), weights=np.arange(30, dtype=np.float32))
+        assert images.subset([4, 2]).weights.tolist() == [4, 2]
+
+    @pytest.mark.parametrize("weights", [[1, -1], [0, 0], [1, np.nan], [1, np.inf]])
+    def test_what_no_weights_can_be(self, weights):
+        with pytest.raises(DataError, match="weights of 0 or more, not all of them 0"):
+            replace(numbered(2), weights=np.array(weights, np.float32))

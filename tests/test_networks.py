@@ -7,13 +7,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from safelight.config.data import ImageConfig
-from safelight.config.network import NETWORK_CONFIGS, ConvVAEConfig, DeepConvConfig
+from safelight.config.network import NETWORK_CONFIGS, ConvVAEConfig, DeepConvConfig, FineTunedConfig
 from safelight.data.batches import Batch
 from safelight.errors import ConfigError
 from safelight.networks.base import Autoencoder
 from safelight.networks.conv_vae import ConvVAE
 from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
 from safelight.networks.table import NETWORKS, build
+from safelight.tasks.classify import CrossEntropy
 from safelight.tasks.objective import Bernoulli, NegativeELBO
 
 BLUEPRINT = """\
@@ -32,17 +33,21 @@ SHAPES = [(1, 8, 8), (3, 8, 13), (1, 28, 28), (3, 31, 32), (3, 128, 128)]
 def test_every_network_keeps_the_contract(name, shape):
     torch.manual_seed(0)
     network = NETWORKS[name](shape, NETWORK_CONFIGS[name](name=name))
-    x = torch.rand(2, *shape)
-    code = network.encode(x)
-    assert network.decode(code.mu).shape == x.shape
-    again = network.reconstruct(x)
-    assert again.shape == x.shape
-    assert 0 <= again.min() <= again.max() <= 1
-    terms = NegativeELBO(Bernoulli())(
-        network, Batch(x, x, None, torch.arange(2)), torch.Generator().manual_seed(0)
-    )
-    terms["loss"].backward()
-    for parameter_name, parameter in network.named_parameters():
+    x, labels, generator = torch.rand(2, *shape), torch.tensor([3, 7]), torch.Generator().manual_seed(0)
+    loss = CrossEntropy()
+    if isinstance(network, Autoencoder):
+        assert network.decode(network.encode(x).mu).shape == x.shape
+        again = network.reconstruct(x)
+        assert again.shape == x.shape
+        assert 0 <= again.min() <= again.max() <= 1
+        loss = NegativeELBO(Bernoulli())
+    else:
+        assert network(x).shape == (2, 10)
+        assert len(network.features(x)) == 2
+    loss(network, Batch(x, x, labels, torch.arange(2)), generator, 0.0)["loss"].backward()
+    trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
+    assert len(trained) == len(list(network.parameters())) or name == "fine-tuned"
+    for parameter_name, parameter in trained.items():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.abs().max() > 0, parameter_name
     assert repr(network).startswith(type(network).__name__ + "(")
@@ -51,13 +56,19 @@ def test_every_network_keeps_the_contract(name, shape):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_survive_the_file(name, tmp_path):
     config = NETWORK_CONFIGS[name](name=name)
-    network, other = (NETWORKS[name]((1, 28, 28), config) for _ in range(2))
+    network, other = (NETWORKS[name]((1, 28, 28), config).eval() for _ in range(2))
     x = torch.rand(3, 1, 28, 28)
-    assert not torch.equal(network.reconstruct(x), other.reconstruct(x))
+    assert not torch.equal(network(x), other(x))
     tensors = {k: t.contiguous() for k, t in network.state_dict().items()}
     safetensors.torch.save_file(tensors, tmp_path / "weights.safetensors")
     other.load_state_dict(safetensors.torch.load_file(tmp_path / "weights.safetensors"))
-    assert torch.equal(network.reconstruct(x), other.reconstruct(x))
+    assert torch.equal(network(x), other(x))
+
+
+def test_a_fine_tuned_encoder_leaves_its_decoder_alone():
+    network = NETWORKS["fine-tuned"]((1, 28, 28), FineTunedConfig(encoder=ConvVAEConfig()))
+    frozen = {n.split(".")[1] for n, p in network.named_parameters() if not p.requires_grad}
+    assert frozen == {"fc3", "t_conv"}
 
 
 def test_conv_vae_is_the_original_reports_blueprint():

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safelight.api import open, resume, train
+    from safelight.api import finetune, open, resume, train
     from safelight.config.data import DataConfig
     from safelight.config.network import ConvVAEConfig, DeepConvConfig
     from safelight.config.search import SearchConfig
@@ -56,6 +56,7 @@ _HOMES = {
     "TrainingConfig": "config.training",
     "TrainingError": "errors",
     "evolve": "evolution.evolve",
+    "finetune": "api",
     "load": "data.sources",
     "open": "api",
     "resume": "api",
@@ -90,6 +91,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingError",
     "evolve",
+    "finetune",
     "load",
     "open",
     "resume",

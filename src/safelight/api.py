@@ -1,4 +1,4 @@
-"""safelight from Python: `train`, `resume` and `open`."""
+"""safelight from Python: `train`, `finetune`, `resume` and `open`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,22 @@ import torch
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.run import RunConfig
-from safelight.data.finding import Images, as_image_set, find_splits
+from safelight.config.training import TrainingConfig
+from safelight.data.finding import Images, as_image_set, find_images
+from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, RunError
 from safelight.evolution.evolve import Search
-from safelight.machine import pick_device
-from safelight.networks.base import Network
+from safelight.labels.finetuning import (
+    GivenLabels,
+    choose_settings,
+    few_labels,
+    given_labels,
+    start_from,
+)
+from safelight.labels.training import codes_of, conclude, first_labels, train_on_labels
+from safelight.machine import cpu_threads, pick_device
+from safelight.networks.base import Autoencoder, Network
+from safelight.networks.classifier import FineTuned
 from safelight.run import Run
 from safelight.runs.assembly import (
     assemble,
@@ -36,7 +48,7 @@ from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 from safelight.runs.settings import read_settings
 from safelight.tasks.base import Task
 
-__all__ = ["open", "resume", "train"]
+__all__ = ["finetune", "open", "resume", "train"]
 
 
 def open(path: str | os.PathLike[str]) -> Run | Search:
@@ -105,52 +117,117 @@ def train(
         task if isinstance(task, str) else describe_task(task),
         settings,
     )
-    channels, height, width = image_set.shape
-    config = RunConfig(
-        network=network_config,
-        image=ImageConfig(height, width, channels, image_set.value_range),
-        data=DataConfig(
-            image_set.source,
-            image_set.fingerprint(),
-            len(splits.validation) if splits.validation else 0,
-            limit,
-        ),
-        training=dataclasses.replace(
-            training,  # the machine's own numbers where they were left open, so that it can be repeated
-            device=pick_device(training.device),
-            threads=training.threads or torch.get_num_threads(),
-        ),
-        task=task_config,
-        versions={
-            "safelight": safelight.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        command=command,
-    )
+    config = _describe(image_set, validation, limit, network_config, task_config, training, command)
     parts = assemble(config, own_network, own_task)
     if init_from is not None:
         start = RunFolder(init_from)
         start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, splits.train)
-    temporary = Path(tempfile.mkdtemp(prefix="safelight-")) if out is None else None
-    folder = RunFolder(temporary or Path(str(out)))
-    recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
-    with contextlib.ExitStack() as stack:
-        if temporary:
-            stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+    with _folder(out) as folder:
+        recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
         with folder.create(overwrite):
             # A run killed in its first epoch starts from these again.
             folder.write_weights(INITIAL, parts.network, parts.loss)
             folder.write_config(config)
             recorder.run()
-        stack.pop_all()
-    run = Run(folder.path, own_network, own_task)
-    if temporary:
-        weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
-    return run
+    return _opened(folder, out, own_network, own_task)
+
+
+def finetune(
+    run: Run | str | os.PathLike[str] | None,
+    images: Images,
+    labels: GivenLabels | None = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    labels_per_class: int | None = None,
+    supervised_only: bool = False,
+    from_scratch: bool = False,
+    network: str | None = None,
+    validation: int | None = None,
+    limit: int | None = None,
+    overwrite: bool = False,
+    command: str = "safelight.finetune",
+    on_epoch: OnEpoch | None = None,
+    on_step: OnStep | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a classifier from a run and a few labels.
+
+    The labels are spread over the unlabelled images, in the first epoch over the run's codes, then anew
+    before each epoch over the features that the classifier has learned; an epoch draws as many images as
+    there are, one in five of those with a given label, the others the more often the surer their label is.
+
+    Args:
+        run: of an autoencoder, or of a classifier; None starts from scratch.
+        images: an `ImageSet`, an array, or what `safelight.load` takes; labelled or not.
+        labels: for each image the name or number of its class, None or -1 where unknown; or a file of them,
+            as `read_labels` reads it. By default the images' own.
+        out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
+        labels_per_class: of the training images' labels, only this many of each class are used, drawn by
+            `seed`, and none of the validation images'.
+        supervised_only: leave the unlabelled images alone.
+        from_scratch: leave the run's weights and codes alone, to see what they are worth.
+        network: classifier, a small network of its own; or fine-tuned, the run's encoder with a linear layer
+            that starts from the best one on its codes. By default the second where the unlabelled images are
+            left alone.
+        validation: number of validation images; by default that of the run, if it has the same images.
+        limit: number of training images to keep.
+        overwrite: replace a run that is in `out`.
+        command: kept in config.json.
+        on_epoch: as in `train`.
+        on_step: as in `train`.
+        settings: fields of `TrainingConfig` and of `ClassifyConfig`.
+
+    Returns:
+        The finished run; see `Run.classify`.
+
+    Raises:
+        ConfigError, DataError, RunError: nothing was written.
+        TrainingError, Interrupted: as in `train`; `resume` continues.
+
+    Example:
+        >>> import safelight
+        >>> run = safelight.train("digits", epochs=2, threads=1)
+        >>> digits = safelight.finetune(run, "digits", labels_per_class=10, epochs=4, threads=1)
+        >>> digits.classify(safelight.load("digits", split="test")).probabilities.shape
+        (180, 10)
+    """
+    image_set = as_image_set(images)
+    source = run if isinstance(run, Run | None) else Run(run)
+    fingerprint = image_set.fingerprint()
+    if validation is None and source and source.config.data.fingerprint == fingerprint:
+        validation = source.config.data.validation
+    known = given_labels(image_set, labels)
+    if labels_per_class is not None:
+        seed = settings.get("seed", 0)
+        known = few_labels(image_set, known, labels_per_class, seed, validation, limit)
+    chosen = choose_settings(
+        image_set,
+        known,
+        source.config if source else None,
+        network,
+        supervised_only,
+        validation,
+        limit,
+        settings,
+    )
+    config = _describe(image_set, validation, limit, *chosen, command)
+    parts = assemble(config)
+    train_set = dataclasses.replace(image_set, labels=known.numbers).split(validation, limit).train
+    with cpu_threads(config.training.threads):
+        start = None if source is None or from_scratch else source.network
+        if isinstance(parts.network, FineTuned) and isinstance(start, Autoencoder):
+            start_from(parts.network, start, train_set)
+        codes = codes_of(start, train_set) if start is not None and chosen[1].spread else None
+        found = first_labels(image_set, known.numbers, config, codes)
+    with _folder(out) as folder, folder.create(overwrite):
+        folder.write_labels(found)
+        folder.write_weights(INITIAL, parts.network, parts.loss)
+        folder.write_config(config)
+        train_on_labels(folder, config, parts, image_set, on_epoch, on_step)
+        conclude(folder, config, parts, image_set)
+    return _opened(folder, out)
 
 
 def resume(
@@ -201,10 +278,74 @@ def resume(
                 f"got {config.training.epochs}"
             )
         parts = assemble(config, network, task)
-        splits = find_splits(config.data, images)
+        image_set = find_images(config.data, images)
         if packed is None:
             folder.read_weights(INITIAL, parts.network, parts.loss)
-        recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
-        folder.write_config(config)
-        recorder.run(packed)
+        if folder.read_labels():
+            folder.write_config(config)
+            train_on_labels(folder, config, parts, image_set, on_epoch, on_step)
+            conclude(folder, config, parts, image_set)
+        else:
+            splits = image_set.split(config.data.validation, config.data.limit)
+            recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
+            folder.write_config(config)
+            recorder.run(packed)
     return Run(path, network, task)
+
+
+def _describe(
+    images: ImageSet,
+    validation: int | None,
+    limit: int | None,
+    network: Any,
+    task: Any,
+    training: TrainingConfig,
+    command: str,
+) -> RunConfig:
+    """All that a new run is."""
+    channels, height, width = images.shape
+    held_out = images.split(validation, limit).validation
+    return RunConfig(
+        network=network,
+        image=ImageConfig(height, width, channels, images.value_range),
+        data=DataConfig(images.source, images.fingerprint(), len(held_out) if held_out else 0, limit),
+        training=dataclasses.replace(
+            training,  # the machine's own numbers where they were left open, so that it can be repeated
+            device=pick_device(training.device),
+            threads=training.threads or torch.get_num_threads(),
+        ),
+        task=task,
+        versions={
+            "safelight": safelight.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        command=command,
+    )
+
+
+@contextlib.contextmanager
+def _folder(out: str | os.PathLike[str] | None) -> Iterator[RunFolder]:
+    """The folder to make; a temporary one goes when something fails."""
+    if out is not None:
+        yield RunFolder(out)
+        return
+    temporary = Path(tempfile.mkdtemp(prefix="safelight-"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        yield RunFolder(temporary)
+        stack.pop_all()
+
+
+def _opened(
+    folder: RunFolder,
+    out: str | os.PathLike[str] | None,
+    network: Network | None = None,
+    task: Task | None = None,
+) -> Run:
+    """A finished run; a temporary folder goes with it."""
+    run = Run(folder.path, network, task)
+    if out is None:
+        weakref.finalize(run, shutil.rmtree, folder.path, ignore_errors=True)
+    return run

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
 from safelight.config.reading import from_dict
+from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
+from safelight.data.label_files import Labels
 from safelight.data.pictures import make_folder, png
 from safelight.errors import ConfigError, RunError, SafelightError
 from safelight.files import new_file, write_file
+from safelight.labels.predictions import predict
 from safelight.latent.codes import Codes, encode, some_images
 from safelight.latent.export import export_onnx
 from safelight.latent.figures import CODES, latent_panels
@@ -35,6 +38,7 @@ from safelight.runs.assembly import (
 )
 from safelight.runs.folder import RunFolder
 from safelight.tasks.base import Task
+from safelight.tasks.classify import Predictions
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 
 __all__ = ["Run"]
@@ -301,6 +305,21 @@ class Run:
         self.folder.write_evaluation(self.folder.read_evaluation() | {split: measures})
         return measures
 
+    def classify(self, images: Images) -> Predictions:
+        """Tell which class images are of, and which of them are unlike those that were trained on.
+
+        Raises:
+            RunError: the run is none of a classifier.
+        """
+        task, image_set = self.config.task, self._fitting(as_image_set(images))
+        if not isinstance(task, ClassifyConfig):
+            raise RunError(
+                f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"
+            )
+        return predict(
+            self.network, self._parts.loss, task.class_names, image_set, self.folder.read_typical()
+        )
+
     def report(self, images: Images | None = None) -> Path:
         """Write `figures/` and `report.html`, with maps of the codes where there are any.
 
@@ -327,7 +346,9 @@ class Run:
         Raises:
             DataError: they are gone or changed, or there is no such split.
         """
-        return self._fitting(find_split(self.config.data, split, images))
+        found, task = self.folder.read_labels(), self.config.task
+        labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
+        return self._fitting(find_split(self.config.data, split, images, labels))
 
     @property
     def _parts(self) -> Parts:

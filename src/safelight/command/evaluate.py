@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
@@ -15,7 +15,17 @@ from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
 from safelight.config.task import TASK_CONFIGS
 
+if TYPE_CHECKING:
+    from safelight.run import Run
+
 __all__ = ["VERB"]
+
+PROBES = (
+    ("linear", "logistic regression", " %", "accuracy; learned from all training labels"),
+    ("neighbours", "nearest neighbours", " %", "accuracy of the vote of 5 training images"),
+    ("clusters", "k-means", " %", "accuracy of as many clusters as classes, each given another class"),
+    ("mutual_information", "k-means, information", "", "that clusters and classes share, normalized: 0 to 1"),
+)
 
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -25,6 +35,11 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         choices=("test", "validation", "train"),
         default="test",
         help="which images to measure on (default: test)",
+    )
+    parser.add_argument(
+        "--probe",
+        action="store_true",
+        help="how well simple classifiers tell the test images' classes from codes, and clusters of codes do",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     for name, config in TASK_CONFIGS.items():
@@ -39,6 +54,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
     given = {name: options[name] for name in sorted(names) if options[name] not in (None, False)}
     run = Run(options.run)
+    if options.probe:
+        _probe(options, run)
+        return
     measures = run.evaluate(options.split, **given)
     if options.json:
         print(json.dumps(measures, indent=2))
@@ -53,11 +71,28 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(table)
 
 
+def _probe(options: Namespace, run: Run) -> None:
+    from safelight.labels.probes import probe_network
+
+    judged = probe_network(run.network, run.images("train"), run.images("test"))
+    known = run.folder.read_evaluation()
+    run.folder.write_evaluation(known | {"test": known.get("test", {}) | {"probe": judged}})
+    if options.json:
+        print(json.dumps(judged, indent=2))
+        return
+    table = Table(title=f"{escape(options.run)}, what its codes tell of the test images' classes")
+    for heading in ("probe", "value", "meaning"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for name, words, unit, meaning in PROBES:
+        table.add_row(words, f"{judged[name]:.2f}{unit}", meaning)
+    out.print(table)
+
+
 VERB = Verb(
     "evaluate",
     "measure a run on the test images",
     "Measure a run on one split of its data.",
-    ("safelight evaluate runs/first --json",),
+    ("safelight evaluate runs/first --json", "safelight evaluate runs/first --probe"),
     _add_options,
     _run,
 )

@@ -13,15 +13,18 @@ from jsonargparse import ArgumentParser
 
 import safelight
 from safelight.command import (
+    classify,
     compare,
     data,
     embed,
     evaluate,
     evolve,
     export,
+    finetune,
     project,
     report,
     sample,
+    suggest,
     train,
     traverse,
     walk,
@@ -39,7 +42,7 @@ USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 VERBS: dict[str, Verb] = {
     module.VERB.name: module.VERB
     for module in (
-        *(train, evolve, evaluate, report, compare),
+        *(train, evolve, finetune, classify, suggest, evaluate, report, compare),
         *(embed, project, sample, walk, traverse, export),
         data,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
 import docstring_parser
@@ -38,7 +40,14 @@ def option(name: str, prefix: str = "") -> str:
     return f"--{prefix}{name.replace('_', '-')}"
 
 
-def add_fields(group: Any, config: Any, prefix: str = "", *, given_only: bool = False) -> None:
+def add_fields(
+    group: Any,
+    config: Any,
+    prefix: str = "",
+    *,
+    given_only: bool = False,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """An option for each field of a config dataclass, its help taken from the docstring.
 
     Args:
@@ -46,12 +55,13 @@ def add_fields(group: Any, config: Any, prefix: str = "", *, given_only: bool = 
         config: an instance, whose values are the defaults.
         prefix: of the options.
         given_only: an option that is not given is None.
+        defaults: in words, of fields for which the config's value is not what an option left out means.
     """
     described = {p.arg_name: p.description for p in docstring_parser.parse(type(config).__doc__ or "").params}
     hints = fields_of(type(config))
     for field in dataclasses.fields(config):
         name, hint, value = field.name, hints[field.name], getattr(config, field.name)
-        if name == "name":  # the tag of a table, which has an option of its own
+        if name == "name" or {"table", "derived"} & set(field.metadata):  # a tag has an option of its own
             continue
         kind: dict[str, Any] = {"type": hint, "metavar": name.upper()}
         if "choices" in field.metadata:
@@ -64,8 +74,8 @@ def add_fields(group: Any, config: Any, prefix: str = "", *, given_only: bool = 
             kind = {"type": _words, "metavar": "NAME,..."}
         elif hint is bool:
             kind = {"action": "store_true"}
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        suffix = "" if value in (None, (), False) else f" (default: {shown})"
+        shown = defaults.get(name, ",".join(map(str, value)) if isinstance(value, tuple) else value)
+        suffix = "" if shown in (None, "", False) else f" (default: {shown})"
         default = None if given_only and hint is not bool else value
         group.add_argument(option(name, prefix), default=default, help=f"{described[name]}{suffix}", **kind)
 

@@ -83,7 +83,7 @@ class Start:
 
     def settings(self, options: Namespace) -> dict[str, Any]:
         """The task's settings as they were given."""
-        return {name: options[name] for name in fields_of(type(self.task)) if name != "name"}
+        return {name: options[name] for name in fields_of(type(self.task)) if name in options}
 
     def refuse_changes(self, options: Namespace, may_change: str, expected: Mapping[str, Any]) -> None:
         """Make sure that nothing else than one option differs from what is continued.
@@ -97,7 +97,7 @@ class Start:
         own = {"model": self.network.name, "task": self.task.name, "data": self.data.source}
         own |= {name: value for name, value in dataclasses.asdict(self.task).items() if name != "name"}
         for name, value in {**own, **expected}.items():
-            if name != may_change and options[name] != value:
+            if name != may_change and name in options and options[name] != value:
                 raise ConfigError(
                     f"--resume: expected its own {name.replace('_', '-')} ({value}), got {options[name]}; "
                     f"only --{may_change} may change, or begin anew"

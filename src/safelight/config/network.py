@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from safelight.config.reading import MAX_SIZE, check, check_sizes
+from safelight.config.reading import MAX_SIZE, check, check_sizes, tagged
 
 __all__ = [
+    "ENCODER_CONFIGS",
     "NETWORK_CONFIGS",
+    "ClassifierConfig",
     "ConvVAEConfig",
     "CustomNetwork",
     "DeepConvConfig",
+    "Encoder",
+    "FineTunedConfig",
     "NetworkConfig",
 ]
 
@@ -98,6 +102,63 @@ class DeepConvConfig:
             check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
 
 
+Encoder = ConvVAEConfig | DeepConvConfig
+ENCODER_CONFIGS: dict[str, type[Any]] = {
+    "deep-conv-vae": DeepConvConfig,
+    "deep-conv-ae": DeepConvConfig,
+    "conv-vae": ConvVAEConfig,
+}
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """A small convolutional network that tells classes apart.
+
+    Attributes:
+        name: which network
+        classes: number of classes
+        channels: feature maps of each of its three convolutions
+    """
+
+    name: Literal["classifier"] = "classifier"
+    classes: int = 10
+    channels: tuple[int, ...] = (32, 64, 128)
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return False
+
+    def __post_init__(self) -> None:
+        check(2 <= self.classes <= MAX_SIZE, "network.classes", f"2 to {MAX_SIZE}", self.classes)
+        check(len(self.channels) == 3, "network.channels", "3 numbers", self.channels)
+        for channels in self.channels:
+            check(1 <= channels <= MAX_SIZE, "network.channels", f"1 to {MAX_SIZE}", channels)
+
+
+@dataclass(frozen=True)
+class FineTunedConfig:
+    """An autoencoder's encoder, and a linear layer that tells classes apart by its codes.
+
+    Attributes:
+        name: which network
+        encoder: the autoencoder's own settings, as its run has them
+        classes: number of classes
+    """
+
+    name: Literal["fine-tuned"] = "fine-tuned"
+    encoder: Encoder = field(default_factory=DeepConvConfig, metadata=tagged(ENCODER_CONFIGS))
+    classes: int = 10
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return False
+
+    def __post_init__(self) -> None:
+        check(2 <= self.classes <= MAX_SIZE, "network.classes", f"2 to {MAX_SIZE}", self.classes)
+
+
 @dataclass(frozen=True)
 class CustomNetwork:
     """A user's own class; only that class can load the run.
@@ -113,9 +174,9 @@ class CustomNetwork:
     is_variational: bool = False
 
 
-NetworkConfig = ConvVAEConfig | DeepConvConfig | CustomNetwork
+NetworkConfig = Encoder | ClassifierConfig | FineTunedConfig | CustomNetwork
 NETWORK_CONFIGS: dict[str, type[Any]] = {
-    "deep-conv-vae": DeepConvConfig,
-    "deep-conv-ae": DeepConvConfig,
-    "conv-vae": ConvVAEConfig,
+    **ENCODER_CONFIGS,
+    "classifier": ClassifierConfig,
+    "fine-tuned": FineTunedConfig,
 }

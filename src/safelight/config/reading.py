@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from safelight.errors import ConfigError
 
 __all__ = [
+    "DERIVED",
     "MAX_COUNT",
     "MAX_JSON_BYTES",
     "MAX_SIZE",
@@ -35,6 +36,8 @@ __all__ = [
 MAX_SIZE = 1 << 16  # declared sizes are capped before anything is allocated
 MAX_COUNT = 10**9
 MAX_JSON_BYTES = 1 << 24
+
+DERIVED = {"derived": True}  # the metadata of a field that follows from the data, and is no one's choice
 
 T = TypeVar("T")
 

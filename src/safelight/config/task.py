@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from safelight.config.reading import MAX_COUNT, check
+from safelight.config.reading import DERIVED, MAX_COUNT, check
 
 __all__ = [
     "TASK_CONFIGS",
     "AutoencodeConfig",
     "AutoencodeEvaluation",
+    "ClassifyConfig",
     "CustomTask",
     "Measure",
     "NoOptions",
@@ -120,5 +121,31 @@ class CustomTask:
     sheets: tuple[Sheet, ...] = ()
 
 
-TaskConfig = AutoencodeConfig | CustomTask
-TASK_CONFIGS: dict[str, type[Any]] = {"autoencode": AutoencodeConfig}
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """Training to tell classes apart, from labels.
+
+    Attributes:
+        name: the task
+        label_smoothing: share of each label that is spread over all classes
+        no_augmentation: train on images as they are, not shifted, rotated, scaled, sheared and partly covered
+        balance: draw every class as often in training, however many of its images there are
+        spread: spread the labels over the unlabelled images, anew before each epoch
+        class_names: the classes' names; by default their numbers
+    """
+
+    evaluation: ClassVar[type[Any]] = NoOptions
+
+    name: Literal["classify"] = "classify"
+    label_smoothing: float = 0.1
+    no_augmentation: bool = False
+    balance: bool = False
+    spread: bool = field(default=False, metadata=DERIVED)
+    class_names: tuple[str, ...] = field(default=(), metadata=DERIVED)
+
+    def __post_init__(self) -> None:
+        check(0 <= self.label_smoothing < 1, "label_smoothing", "0 to less than 1", self.label_smoothing)
+
+
+TaskConfig = AutoencodeConfig | CustomTask | ClassifyConfig
+TASK_CONFIGS: dict[str, type[Any]] = {"autoencode": AutoencodeConfig, "classify": ClassifyConfig}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from safelight.data.images import ImageSet
@@ -45,7 +46,7 @@ class Batch:
 
 
 class Batches:
-    """Shuffled batches, a pass over the set an epoch.
+    """Shuffled batches, a pass over the set an epoch; or, of weighted images, as many draws from them.
 
     A last batch of one image would have no spread to normalize by; it joins the batch before it.
 
@@ -97,7 +98,7 @@ class Batches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        order = self._order(epoch)
         for step in range(start, len(self)):
             last = len(order) if step == len(self) - 1 else (step + 1) * self.batch_size
             batch = Batch.of(self.images, order[step * self.batch_size : last], self.device)
@@ -107,3 +108,10 @@ class Batches:
                 inputs = self.transform(batch.images, generator)
                 batch = Batch(batch.images, inputs, batch.labels, batch.indices)
             yield batch
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        rng, weights = np.random.default_rng((self.seed, epoch)), self.images.weights
+        if weights is None:
+            return rng.permutation(len(self.images))
+        shares = weights.astype(np.float64)
+        return rng.choice(len(shares), len(shares), p=shares / shares.sum())

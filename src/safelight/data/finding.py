@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from safelight.config.data import DataConfig
 from safelight.data import sources
 from safelight.data.images import ImageSet, Splits
+from safelight.data.label_files import Labels
 from safelight.errors import DataError
 
-__all__ = ["SPLITS", "Images", "as_image_set", "find_split", "find_splits"]
+__all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split", "find_splits"]
 
 SPLITS = ("train", "validation", "test")
 Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
@@ -23,8 +25,8 @@ def as_image_set(images: Images) -> ImageSet:
     return images if isinstance(images, ImageSet) else sources.load(images)
 
 
-def find_splits(data: DataConfig, images: Images | None = None) -> Splits:
-    """A run's images, divided as they were when it was made.
+def find_images(data: DataConfig, images: Images | None = None) -> ImageSet:
+    """A run's images, before they are divided.
 
     Args:
         data: where they came from.
@@ -41,25 +43,39 @@ def find_splits(data: DataConfig, images: Images | None = None) -> Splits:
             "expected the images that the run was trained on, but "
             f"{data.source or 'these'} differ from them; restore them, or train a new run"
         )
-    return image_set.split(data.validation, data.limit)
+    return image_set
 
 
-def find_split(data: DataConfig, split: str, images: Images | None = None) -> ImageSet:
+def find_splits(data: DataConfig, images: Images | None = None) -> Splits:
+    """A run's images, divided as they were when it was made; arguments and errors as in `find_images`."""
+    return find_images(data, images).split(data.validation, data.limit)
+
+
+def find_split(
+    data: DataConfig, split: str, images: Images | None = None, labels: Labels | None = None
+) -> ImageSet:
     """One of them: train, validation or test.
 
     Args:
         data: where the images came from.
         split: train, validation or test; test images may be kept apart at the source.
         images: for a run on images handed over in Python, the same images.
+        labels: of all images before they were divided, instead of their own; test images that are kept apart
+            are given their own labels in these classes.
 
     Raises:
-        DataError: as in `find_splits`, or there is no such split.
+        DataError: as in `find_images`, or there is no such split.
     """
     if split not in SPLITS:
         raise DataError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
-    part: ImageSet | None = getattr(find_splits(data, images), split)
+    image_set = find_images(data, images)
+    if labels is not None:
+        image_set = replace(image_set, labels=labels.numbers)
+    part: ImageSet | None = getattr(image_set.split(data.validation, data.limit), split)
     if part is None and split == "test" and data.source is not None:
         part = sources.load(data.source, split="test")
+        if labels is not None and part.labels is not None:
+            part = replace(part, labels=labels.renumber(part.labels))
     if part is None:
         raise DataError(f"expected {split} images, but the run's data has none; use another --split")
     return part

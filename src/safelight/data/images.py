@@ -26,8 +26,10 @@ class ImageSet:
     Attributes:
         pixels: (N, C, H, W) in uint8, uint16 or float32, C being 1 or 3.
         value_range: the values that stand for black and white, such as (0, 255).
-        labels: (N,) int64, or None; training never reads them.
+        labels: (N,) int64, -1 where unknown; or None.
         names: one name an image, or None.
+        weights: (N,) how much more often than others an image is drawn in training; or None, and an epoch is
+            every image once.
         source: what `safelight.load` was asked for, so that a run can find its data again.
         has_test_split: whether the source keeps its test images apart from these.
 
@@ -46,6 +48,7 @@ class ImageSet:
     value_range: tuple[float, float] = (0, 255)
     labels: NDArray[np.int64] | None = None
     names: tuple[str, ...] | None = None
+    weights: NDArray[np.float32] | None = None
     source: str | None = None
     has_test_split: bool = False
 
@@ -72,9 +75,11 @@ class ImageSet:
                     f"expected pixels from {low:g} to {high:g}, got {least:g} to {most:g}; "
                     "rescale them, or convert 0..255 to uint8"
                 )
-        for what, extra in (("labels", self.labels), ("names", self.names)):
+        for what, extra in (("labels", self.labels), ("names", self.names), ("weights", self.weights)):
             if extra is not None and len(extra) != len(pixels):
                 raise DataError(f"expected one of {what} for each of {len(pixels)} images, got {len(extra)}")
+        if self.weights is not None and not (self.weights.min() >= 0 and 0 < self.weights.sum() < np.inf):
+            raise DataError("expected weights of 0 or more, not all of them 0; check them")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -111,6 +116,7 @@ class ImageSet:
             pixels=self.pixels[indices],
             labels=None if self.labels is None else self.labels[indices],
             names=None if self.names is None else tuple(np.array(self.names, dtype=object)[indices]),
+            weights=None if self.weights is None else self.weights[indices],
         )
 
     def fingerprint(self) -> str:

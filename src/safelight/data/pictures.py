@@ -6,19 +6,22 @@ They need only NumPy and Pillow, and the time of a few batches.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from safelight.errors import RunError
 from safelight.files import write_file
 
-__all__ = ["make_folder", "pairs", "png", "tile", "write_examples"]
+__all__ = ["captioned", "make_folder", "pairs", "png", "tile", "write_examples"]
 
 LEGIBLE = 64  # pixels that the longer side of a small image is enlarged to, at most
+CAPTIONED = 128  # pixels that the longer side of an image over a caption is enlarged to, at most
+LINE = 17  # pixels of a caption's line
 GUTTER = 4  # pixels between images
 GREY = 72  # of the gutter: parts black from black and white from white
 PAIRS, PAIR_COLUMNS = 30, 10
@@ -113,3 +116,36 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise RunError(f"cannot make the folder {path}: {error.strerror}; choose another --out") from None
     return path
+
+
+def captioned(images: Any, captions: Sequence[str], columns: int) -> Image.Image:
+    """Images side by side, each over some lines of text.
+
+    Args:
+        images: (N, C, H, W) floats in [0, 1], C being 1 or 3.
+        captions: one an image, of equally many lines; what does not fit under it is cut off.
+        columns: images a row.
+
+    Returns:
+        An RGB image.
+
+    Example:
+        >>> import numpy as np
+        >>> captioned(np.zeros((2, 1, 28, 28)), ["7", "3"], columns=2).size
+        (228, 133)
+    """
+    font = ImageFont.load_default(LINE - 4)
+    pictures = [tile(image[None], 1).convert("RGB") for image in np.asarray(images)]
+    scale = max(1, CAPTIONED // max(pictures[0].size))
+    width, height = (side * scale for side in pictures[0].size)
+    full = height + LINE * len(captions[0].splitlines()) + GUTTER
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    grey = (GREY, GREY, GREY)
+    sheet = Image.new("RGB", (columns * (width + GUTTER) - GUTTER, rows * full), grey)
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        cell = Image.new("RGB", (width, full), grey)
+        cell.paste(picture.resize((width, height), Image.Resampling.NEAREST))
+        ImageDraw.Draw(cell).multiline_text((3, height + 1), caption, (255, 255, 255), font, spacing=2)
+        sheet.paste(cell, (i % columns * (width + GUTTER), i // columns * full))
+    return sheet

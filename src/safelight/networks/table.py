@@ -12,17 +12,16 @@ from safelight.config.data import ImageConfig
 from safelight.config.network import NetworkConfig
 from safelight.errors import ConfigError
 from safelight.networks.base import Network, Shape
-from safelight.networks.conv_vae import ConvVAE
-from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+from safelight.networks.classifier import ENCODERS, Classifier, FineTuned
 
 __all__ = ["NETWORKS", "build", "cost"]
 
 MAX_PARAMETERS = 1 << 28  # a gigabyte of float32
 
 NETWORKS: dict[str, Callable[[Shape, Any], Network]] = {
-    "deep-conv-vae": DeepConvVAE,
-    "deep-conv-ae": DeepConvAE,
-    "conv-vae": ConvVAE,
+    **ENCODERS,
+    "classifier": Classifier,
+    "fine-tuned": FineTuned,
 }
 
 

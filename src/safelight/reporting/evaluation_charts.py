@@ -9,6 +9,14 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from safelight.reporting.charts import Theme, new_figure, style
+from safelight.reporting.class_charts import (
+    Confusion,
+    class_rows,
+    confusion_chart,
+    read_confusion,
+    read_reliability,
+    reliability_chart,
+)
 
 __all__ = ["EVALUATION_CHARTS", "EvaluationChart", "NumberTable", "kl_chart"]
 
@@ -83,11 +91,33 @@ def _read_numbers(value: Any) -> list[float]:
     return numbers
 
 
-EVALUATION_CHARTS = {
+def _class_table(confusion: Confusion) -> NumberTable:
+    rows = class_rows(confusion)
+    return NumberTable(("class", "images", "right (%)", "mostly taken for"), rows[:MAX_ROWS], len(rows))
+
+
+def _reliability_table(rows: Sequence[tuple[float, float, int]]) -> NumberTable:
+    words = [(f"{100 * sure:.1f}", f"{100 * right:.1f}", str(n)) for sure, right, n in rows]
+    return NumberTable(("probability (%)", "right (%)", "images"), words, len(words))
+
+
+EVALUATION_CHARTS: dict[str, EvaluationChart] = {
     "kl_per_dimension": EvaluationChart(
         _read_numbers,
         kl_chart,
         _kl_table,
         "What each dimension tells of an image. A dimension without a bar is not used.",
+    ),
+    "confusion": EvaluationChart(
+        read_confusion,
+        confusion_chart,
+        _class_table,
+        "What images of each class were taken for; the diagonal is right, and only mistakes are coloured.",
+    ),
+    "reliability": EvaluationChart(
+        read_reliability,
+        reliability_chart,
+        _reliability_table,
+        "How often it was right, against how sure it was. Below the line it claims too much.",
     ),
 }

@@ -9,8 +9,9 @@ after it is written again, to the same bits, by the one that continues.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import safetensors
 from torch import Tensor, nn
@@ -19,13 +20,19 @@ from safelight.config.run import RunConfig
 from safelight.errors import RunError
 from safelight.files import write_file
 from safelight.runs.folders import CONFIG, OwnFolder, read_object
+from safelight.runs.labels import RunLabels
 from safelight.runs.state import PackedState, to_bytes
+from safelight.runs.typical import Typical
 
 __all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
+LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
 STATE = "state/training.safetensors"
 INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
+
+
+T = TypeVar("T")
 
 
 @final
@@ -49,6 +56,8 @@ class RunFolder(OwnFolder):
         "report.html",
         "figures",
         "state",
+        LABELS,
+        TYPICAL,
         "tensorboard",
         CONFIG,
     )
@@ -101,15 +110,42 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: it is truncated or not ours.
         """
-        path = self.path / STATE
+        return self._read(STATE, PackedState.from_bytes, "delete it to start the run anew")
+
+    def write_labels(self, labels: RunLabels) -> None:
+        """Write what the training images are taken for."""
+        write_file(self.path / LABELS, labels.to_bytes())
+
+    def read_labels(self) -> RunLabels | None:
+        """Read it back; None where the images' own labels hold, or none are needed.
+
+        Raises:
+            RunError: the file is truncated or not ours.
+        """
+        return self._read(LABELS, RunLabels.from_bytes, "train a new run")
+
+    def write_typical(self, typical: Typical) -> None:
+        """Write what a classifier's training images look like to it."""
+        write_file(self.path / TYPICAL, typical.to_bytes())
+
+    def read_typical(self) -> Typical | None:
+        """Read it back; None where it was not learned.
+
+        Raises:
+            RunError: the file is truncated or not ours.
+        """
+        return self._read(TYPICAL, Typical.from_bytes, "delete it to do without")
+
+    def _read(self, name: str, parse: Callable[[bytes], T], advice: str) -> T | None:
+        path = self.path / name
         try:
-            return PackedState.from_bytes(path.read_bytes())
+            return parse(path.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
         except ValueError as error:
-            raise RunError(f"{path}: {error}; delete it to start the run anew") from None
+            raise RunError(f"{path}: {error}; {advice}") from None
 
     def _make_state_folder(self) -> None:
         try:

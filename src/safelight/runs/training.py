@@ -93,7 +93,7 @@ def fit(
         (2, True)
     """
     device = next(network.parameters()).device
-    parameters = [*network.parameters(), *loss.parameters()]
+    parameters = [p for p in (*network.parameters(), *loss.parameters()) if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
     generator = torch.Generator(device).manual_seed(derive_seed(config.seed, "noise"))
     state = State(network, loss, optimizer, generator)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from safelight.config.run import RunConfig
 from safelight.tasks.autoencode import Autoencode
 from safelight.tasks.base import Task
+from safelight.tasks.classify import Classify
 
 __all__ = ["TASKS", "make_task"]
 
-TASKS: dict[str, Callable[[RunConfig], Task]] = {"autoencode": Autoencode}
+TASKS: dict[str, Callable[[RunConfig], Task]] = {"autoencode": Autoencode, "classify": Classify}
 
 
 def make_task(config: RunConfig) -> Task:

@@ -1,0 +1,130 @@
+"""`safelight finetune`."""
+
+from __future__ import annotations
+
+import shlex
+
+from jsonargparse import ArgumentParser, Namespace
+
+from safelight.command.console import err, name_of, out, progress, stop_on_signals
+from safelight.command.options import add_fields
+from safelight.command.verb import Verb
+from safelight.config.reading import fields_of
+from safelight.config.task import ClassifyConfig
+from safelight.config.training import TrainingConfig
+from safelight.errors import ConfigError
+
+__all__ = ["VERB"]
+
+DEFAULTS = {
+    "epochs": "4, or with few images as many as make 1500 batches",
+    "batch_size": "128",
+    "lr": "0.004, of a fine-tuned encoder 0.001",
+}
+UNEQUAL = 3  # times as many labels of one class as of another
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    run = parser.add_argument_group("The run")
+    run.add_argument("run", type=str, nargs="?", help="run folder to start from")
+    run.add_argument("data", type=str, nargs="?", help="named set, file or folder of images")
+    run.add_argument("--out", type=str, help="run folder to make")
+    run.add_argument("--overwrite", action="store_true", help="replace a run that is in --out")
+    run.add_argument("--resume", type=str, metavar="RUN", help="continue this run")
+    labels = parser.add_argument_group("The labels")
+    labels.add_argument(
+        "--labels",
+        type=str,
+        metavar="FILE",
+        help="table of filename and label; images without a name are called by their places, from 0 "
+        "(default: the set's own labels)",
+    )
+    labels.add_argument(
+        "--labels-per-class", type=int, help="use only so many labels of each class, drawn by --seed"
+    )
+    labels.add_argument("--supervised-only", action="store_true", help="leave the unlabelled images alone")
+    images = parser.add_argument_group("The images")
+    images.add_argument("--limit", type=int, help="train on only this many images")
+    images.add_argument(
+        "--validation", type=int, help="number of validation images (default: the run's, of the same images)"
+    )
+    network = parser.add_argument_group("The network")
+    network.add_argument(
+        "--from-scratch", action="store_true", help="leave the run's weights and codes alone, to compare"
+    )
+    network.add_argument(
+        "--model",
+        choices=("classifier", "fine-tuned"),
+        help="a small network of its own, or the run's encoder with a linear layer "
+        "(default: classifier; with --supervised-only fine-tuned)",
+    )
+    add_fields(parser.add_argument_group("The task"), ClassifyConfig(), given_only=True)
+    training = parser.add_argument_group("The training")
+    add_fields(training, TrainingConfig(), given_only=True, defaults=DEFAULTS)
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    names = {*fields_of(ClassifyConfig), *fields_of(TrainingConfig)} - {"name"}
+    settings = {name: options[name] for name in sorted(names) if options.get(name) not in (None, False)}
+    if options.resume:
+        others = [word for word in arguments if word.startswith("--") and not word.startswith("--resume")]
+        if options.run or others:
+            raise ConfigError(f"--resume goes on as the run began; drop {options.run or others[0]}")
+    elif not (options.run and options.data):
+        raise ConfigError("finetune: expected a run and images, such as runs/first mnist")
+    elif not options.out:
+        raise ConfigError("finetune: expected --out, the run folder to make, such as --out runs/digits")
+    import numpy as np
+
+    from safelight import api
+    from safelight.data import sources
+    from safelight.data.label_files import UNKNOWN
+
+    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
+        if options.resume:
+            run = api.resume(options.resume, on_epoch=on_epoch, on_step=on_step)
+        else:
+            run = api.finetune(
+                options.run,
+                sources.load(options.data, progress=err.is_terminal),
+                options.labels,
+                options.out,
+                labels_per_class=options.labels_per_class,
+                supervised_only=options.supervised_only,
+                from_scratch=options.from_scratch,
+                network=options.model,
+                validation=options.validation,
+                limit=options.limit,
+                overwrite=options.overwrite,
+                command=shlex.join(["safelight", "finetune", *arguments]),
+                on_epoch=on_epoch,
+                on_step=on_step,
+                **settings,
+            )
+    task = run.config.task
+    known = np.asarray(run.images("train").labels)
+    counts = np.bincount(known[known != UNKNOWN])
+    out.print(
+        f"Labels:     {counts.sum()} of {len(counts)} classes, {counts.min()} to {counts.max()} of each"
+    )
+    if counts.max() > UNEQUAL * counts.min() and isinstance(task, ClassifyConfig) and not task.balance:
+        out.print("            --balance draws every class as often")
+    folder = name_of(run.path)
+    out.print(f"Run folder: {folder}")
+    out.print(
+        f"Next:       safelight evaluate {folder} && safelight classify {folder} IMAGES --out found.csv"
+    )
+
+
+VERB = Verb(
+    "finetune",
+    "train a classifier from a run and a few labels",
+    "Train a classifier: labels are spread from a few images over those that a run finds alike.",
+    (
+        "safelight finetune runs/first mnist --labels-per-class 10 --out runs/digits",
+        "safelight finetune runs/photos photos/ --labels labels.csv --out runs/mine",
+        "safelight finetune --resume runs/mine",
+    ),
+    _add_options,
+    _run,
+)

@@ -1,0 +1,48 @@
+"""`safelight suggest`."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser, Namespace
+
+from safelight.command.console import err, name_of, out
+from safelight.command.verb import Verb
+
+__all__ = ["VERB"]
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("run", type=str, help="run folder, of an autoencoder or a classifier")
+    parser.add_argument("data", type=str, help="named set, file or folder of images")
+    parser.add_argument("-n", "--count", type=int, default=50, help="images to label (default: 50)")
+    parser.add_argument("--labels", type=str, metavar="FILE", help="table of those that are labelled already")
+    parser.add_argument("--seed", type=int, default=0, help="fixes the choice (default: 0)")
+    parser.add_argument("--out", type=str, required=True, help="table to write, its labels to be filled in")
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    from pathlib import Path
+
+    from safelight.data import sources
+    from safelight.data.label_files import names_of
+    from safelight.labels.suggestion import suggest_images, write_suggestions
+    from safelight.run import Run
+
+    images = sources.load(options.data, progress=err.is_terminal)
+    run = Run(options.run)
+    found = run.classify(images) if run.config.task.name == "classify" else None
+    chosen = suggest_images(run.network, images, options.count, options.labels, found, options.seed)
+    path = Path(options.out)
+    write_suggestions(path, names_of(images), chosen)
+    out.print(
+        f"Written to {name_of(path)}: fill in the labels, then safelight finetune --labels {name_of(path)}"
+    )
+
+
+VERB = Verb(
+    "suggest",
+    "choose images to label",
+    "Choose images to label: those that stand for many others, and that a classifier is unsure of.",
+    ("safelight suggest runs/first photos/ -n 50 --out to_label.csv",),
+    _add_options,
+    _run,
+)

@@ -1,0 +1,217 @@
+"""Labels in text files: one image a line, its name and its class."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.data.images import ImageSet
+from safelight.errors import DataError
+from safelight.files import write_file
+
+__all__ = ["UNKNOWN", "Labels", "names_of", "read_labels", "write_labels"]
+
+UNKNOWN = -1  # the label of an image that nobody labelled
+MAX_BYTES = 1 << 28
+MAX_CLASS_NAME = 200
+SEPARATORS = ",;\t"
+NAME_TITLES = ("filename", "file", "name", "image")
+LABEL_TITLES = ("label", "class")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What is known of the classes of a set of images.
+
+    Attributes:
+        numbers: (N,) int64, of 0 to K - 1, or -1 where nothing is known.
+        classes: the K classes' names.
+
+    Example:
+        >>> labels = Labels.of(["cat", "dog", None, "cat"])
+        >>> labels.numbers.tolist(), labels.classes, labels.counts().tolist()
+        ([0, 1, -1, 0], ('cat', 'dog'), [2, 1])
+    """
+
+    numbers: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @staticmethod
+    def of(names: Iterable[str | int | None]) -> Labels:
+        """Labels from each image's class by name or number, None where it is not known.
+
+        Classes that are all whole numbers stand in the order of these, others in that of the alphabet.
+
+        Raises:
+            DataError: there are fewer than two classes.
+        """
+        texts = [None if name is None else str(name) for name in names]
+        found = {text for text in texts if text is not None}
+        numeric = all(text.isascii() and text.isdigit() for text in found)
+        classes = sorted(found, key=lambda text: (int(text), text) if numeric else (0, text))
+        if len(classes) < 2:
+            only = f"only {classes[0]!r}" if classes else "no label at all"
+            raise DataError(f"expected labels of at least two classes, got {only}; label some others too")
+        place = {name: number for number, name in enumerate(classes)}
+        numbers = [UNKNOWN if text is None else place[text] for text in texts]
+        return Labels(np.array(numbers, np.int64), tuple(classes))
+
+    def renumber(self, labels: Iterable[str | int]) -> NDArray[np.int64]:
+        """Other labels, by name or number, as the numbers of these classes; -1 for what is none of them."""
+        place = {name: number for number, name in enumerate(self.classes)}
+        return np.array([place.get(str(label), UNKNOWN) for label in labels], np.int64)
+
+    def counts(self) -> NDArray[np.int64]:
+        """(K,) how many images of each class are known."""
+        return np.bincount(self.numbers[self.numbers != UNKNOWN], minlength=len(self.classes))
+
+
+def names_of(images: ImageSet) -> tuple[str, ...]:
+    """The images' names; where they have none, their places: "0", "1" and so on."""
+    return images.names or tuple(map(str, range(len(images))))
+
+
+def read_labels(path: str | os.PathLike[str], names: Sequence[str]) -> Labels:
+    r"""Read the classes of some images from a table.
+
+    UTF-8, UTF-16 with its mark, or else Windows-1252; columns divided by commas, semicolons or tabs. A first
+    line that names the columns ("filename", "label") lets others stand beside them; without it there are
+    these two alone. An image without a label, or not in the file, stays unknown.
+
+    Args:
+        path: the file.
+        names: each image's name; see `names_of`.
+
+    Raises:
+        DataError: the file cannot be read as such a table, names an image that is not there, or gives an
+            image two classes; or there are fewer than two classes.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "labels.csv"
+        >>> _ = path.write_text("b.png;dog\na.png;cat")
+        >>> read_labels(path, ["a.png", "b.png", "c.png"]).numbers.tolist()
+        [0, 1, -1]
+    """
+    known = {_normal(name): place for place, name in enumerate(names)}
+    given: list[str | None] = [None] * len(names)
+    lines = [0] * len(names)  # where each was given, for messages
+    for line, name, label in _rows(path):
+        place = known.get(_normal(name))
+        if place is None:
+            raise DataError(
+                f"{path}, line {line}: there is no {name!r} among the {len(names)} images, whose first is "
+                f"{names[0]!r}; correct the name or delete the line"
+            )
+        if given[place] is not None and label and given[place] != label:
+            raise DataError(
+                f"{path}, line {line}: {name!r} is {label!r} here and {given[place]!r} in line "
+                f"{lines[place]}; keep one of them"
+            )
+        if label:
+            given[place], lines[place] = label, line
+    try:
+        return Labels.of(given)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def write_labels(path: str | os.PathLike[str], names: Sequence[str], labels: Labels) -> None:
+    """Write the known classes as a table of "filename" and "label" that `read_labels` reads.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("filename", "label"))
+    for name, number in zip(names, labels.numbers.tolist(), strict=True):
+        if number != UNKNOWN:
+            writer.writerow((name, labels.classes[number]))
+    write_file(Path(path), text.getvalue())
+
+
+def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
+    """Line number, name and label of each row; a label may be empty."""
+    text = _text(Path(path))
+    separator = max(SEPARATORS, key=text.lstrip().split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    name_at, label_at, width = 0, 1, 2  # without a line of titles
+    titled = None
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if titled is None:
+                titles = [cell.casefold() for cell in cells]
+                titled = any(title in LABEL_TITLES for title in titles)
+                if titled:
+                    name_at, label_at = _find(titles, NAME_TITLES, path), _find(titles, LABEL_TITLES, path)
+                    width = len(titles)
+                    continue
+            where = f"{path}, line {reader.line_num}"
+            if len(cells) != width:
+                raise DataError(
+                    f"{where}: expected {width} columns, got {len(cells)}; name the columns in a first line, "
+                    "and put text with a separator in it in quotation marks"
+                )
+            name, label = cells[name_at], cells[label_at]
+            if len(label) > MAX_CLASS_NAME:
+                raise DataError(
+                    f"{where}: expected a class of at most {MAX_CLASS_NAME} characters, got {len(label)}; "
+                    "is this a table of names and labels?"
+                )
+            yield reader.line_num, name, label
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num}: {error}; expected lines such as a.png,cat"
+        ) from None
+
+
+def _find(titles: list[str], wanted: Sequence[str], path: str | os.PathLike[str]) -> int:
+    found = [place for place, title in enumerate(titles) if title in wanted]
+    if len(found) != 1:
+        raise DataError(
+            f"{path}: expected one column called {' or '.join(wanted)}, got {len(found)} among "
+            f"{', '.join(titles[:10])}; name the columns filename and label"
+        )
+    return found[0]
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(
+                f"{path}: expected a table of at most {MAX_BYTES >> 20} MB; is this the right file?"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read labels from {path}: {error.strerror}; check the path") from None
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise DataError(
+        f"{path}: expected a text file of names and labels, got bytes that are none; save it as UTF-8"
+    )
+
+
+def _normal(name: str) -> str:
+    """Names as people see them: systems differ in how they write an accented letter."""
+    return unicodedata.normalize("NFC", name)

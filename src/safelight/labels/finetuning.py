@@ -1,0 +1,180 @@
+"""From a run and a few labels to the start of a classifier's training."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from safelight.config.network import ENCODER_CONFIGS, ClassifierConfig, FineTunedConfig
+from safelight.config.run import RunConfig
+from safelight.config.task import ClassifyConfig
+from safelight.config.training import TrainingConfig
+from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN, Labels, names_of, read_labels
+from safelight.errors import ConfigError, DataError, RunError
+from safelight.labels.probes import linear_probe
+from safelight.labels.training import codes_of
+from safelight.networks.base import Autoencoder
+from safelight.networks.classifier import FineTuned
+from safelight.runs.settings import read_settings
+
+__all__ = ["GivenLabels", "choose_settings", "few_labels", "given_labels", "start_from"]
+
+GivenLabels = Labels | Sequence[str | int | None] | NDArray[np.int64] | str | os.PathLike[str]
+
+STEPS = 1500  # that few images are trained for by default
+LEAST_EPOCHS = 4  # that many images are trained for at least: labels are spread anew before each
+BATCH_SIZE = 128
+DEFAULTS: dict[str, dict[str, Any]] = {"classifier": {"lr": 4e-3}, "fine-tuned": {"lr": 1e-3}}
+
+
+def given_labels(images: ImageSet, labels: GivenLabels | None) -> Labels:
+    """Labels in whatever form they are given.
+
+    Args:
+        images: whose labels they are.
+        labels: each image's class, None or -1 where unknown; a file; or None for the images' own.
+
+    Raises:
+        DataError: there are none, or they do not fit the images.
+    """
+    if isinstance(labels, str | Path | os.PathLike):
+        return read_labels(labels, names_of(images))
+    if labels is None:
+        if images.labels is None:
+            raise DataError(
+                f"{images.source or 'the images'} have no labels of their own; give some, as in "
+                "--labels labels.csv"
+            )
+        labels = images.labels
+    if not isinstance(labels, Labels):
+        labels = Labels.of(None if label is None or label == UNKNOWN else label for label in labels)
+    if len(labels.numbers) != len(images):
+        raise DataError(
+            f"expected a label or None for each of {len(images)} images, got {len(labels.numbers)}"
+        )
+    return labels
+
+
+def few_labels(
+    images: ImageSet, labels: Labels, per_class: int, seed: int, validation: int | None, limit: int | None
+) -> Labels:
+    """Keep only so many of the training images' labels of each class, and none of the validation images'.
+
+    Args:
+        images: the run's images, before they are divided.
+        labels: all that is known of them.
+        per_class: labels of each class.
+        seed: fixes which.
+        validation: number of validation images.
+        limit: number of training images.
+
+    Raises:
+        DataError: a class has fewer.
+    """
+    train, test = _places(images, validation, limit)
+    rng = np.random.default_rng(seed)
+    kept = np.full(len(images), UNKNOWN)
+    kept[test] = labels.numbers[test]
+    for number, name in enumerate(labels.classes):
+        places = train[labels.numbers[train] == number]
+        if not 1 <= per_class <= len(places):
+            raise DataError(
+                f"expected from 1 to {len(places)} labels a class, as there are training images of class "
+                f"{name!r}, got {per_class}"
+            )
+        kept[rng.choice(places, per_class, replace=False)] = number
+    return Labels(kept, labels.classes)
+
+
+def choose_settings(
+    images: ImageSet,
+    labels: Labels,
+    start: RunConfig | None,
+    network: str | None,
+    supervised_only: bool,
+    validation: int | None,
+    limit: int | None,
+    settings: Mapping[str, Any],
+) -> tuple[ClassifierConfig | FineTunedConfig, ClassifyConfig, TrainingConfig]:
+    """What to train, and how.
+
+    Args:
+        images: the run's images, before they are divided.
+        labels: those that were given.
+        start: the settings of the run to start from.
+        network: classifier, fine-tuned, or None for what suits.
+        supervised_only: leave the unlabelled images alone.
+        validation: number of validation images.
+        limit: number of training images.
+        settings: fields of `TrainingConfig` and of `ClassifyConfig`.
+
+    Raises:
+        ConfigError: a setting does not fit.
+        DataError: no training image has a label, or those of some class are all in other splits.
+    """
+    train, _ = _places(images, validation, limit)
+    counts = np.bincount(labels.numbers[train] + 1, minlength=len(labels.classes) + 1)
+    missing = [name for name, count in zip(labels.classes, counts[1:], strict=True) if count == 0]
+    if missing:
+        raise DataError(
+            f"expected a label of each class among the {len(train)} training images, got none of "
+            f"{', '.join(missing[:5])}; label more of it, or lower --validation"
+        )
+    if start is not None and start.image.shape != images.shape:
+        raise RunError(
+            f"expected images of {start.image.shape} (C, H, W), as the run was trained on, "
+            f"got {images.shape}; scale or crop them first"
+        )
+    has_encoder = start is not None and start.network.name in ENCODER_CONFIGS
+    name = network or ("fine-tuned" if supervised_only and has_encoder else "classifier")
+    if name not in DEFAULTS:
+        raise ConfigError(f"network: expected {' or '.join(DEFAULTS)}, got {name!r}")
+    made: ClassifierConfig | FineTunedConfig = ClassifierConfig(classes=len(labels.classes))
+    if name == "fine-tuned":
+        if start is None or not has_encoder:
+            raise ConfigError(
+                "network: fine-tuned needs a run of an autoencoder to start from; use classifier"
+            )
+        made = FineTunedConfig(encoder=cast(Any, start.network), classes=len(labels.classes))
+    chosen: dict[str, Any] = DEFAULTS[name] | {"batch_size": min(BATCH_SIZE, len(train))} | dict(settings)
+    steps = max(1, len(train) // max(1, int(chosen["batch_size"])))
+    epochs = max(LEAST_EPOCHS, math.ceil(STEPS / steps))
+    is_spread = bool(counts[0]) and not supervised_only
+    fixed = {"class_names": labels.classes, "spread": is_spread}
+    _, task, training = read_settings(made, "classify", {"epochs": epochs} | chosen | fixed)
+    return made, task, training
+
+
+def start_from(network: FineTuned, start: Autoencoder, images: ImageSet) -> None:
+    """Give a network the weights of an autoencoder, and the head that is best on its codes as they are.
+
+    Args:
+        network: changed in place.
+        start: with the same settings.
+        images: with labels, -1 where unknown.
+    """
+    network.autoencoder.load_state_dict(start.state_dict())
+    labels = cast(NDArray[np.int64], images.labels)
+    known = np.flatnonzero(labels != UNKNOWN)
+    regression = linear_probe(codes_of(start, images.subset(known)), labels[known])
+    weight, bias = regression.coef_, regression.intercept_
+    if len(weight) == 1:  # of two classes only the second's lead over the first is known
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    with torch.no_grad():
+        network.head.weight.copy_(torch.from_numpy(weight))
+        network.head.bias.copy_(torch.from_numpy(bias))
+
+
+def _places(images: ImageSet, validation: int | None, limit: int | None) -> tuple[Any, Any]:
+    """Which images are for training, and which for the test."""
+    splits = replace(images, labels=np.arange(len(images))).split(validation, limit)
+    return splits.train.labels, splits.test.labels if splits.test else slice(0)

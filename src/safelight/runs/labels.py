@@ -1,0 +1,81 @@
+"""The labels that a run learns from: those that were given, and what they were spread to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from safelight.data.images import ImageSet, Splits
+from safelight.errors import RunError
+from safelight.runs.state import to_bytes
+
+__all__ = ["RunLabels"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RunLabels:
+    """What a run's training images are taken for.
+
+    Attributes:
+        given: (N,) int64, the labels of all the run's images before they were divided, -1 where unknown.
+        labels: (n,) int64, what each training image is taken for.
+        weights: (n,) float32, how often each training image is drawn.
+        epoch: that they were made for, counted from 0.
+    """
+
+    given: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    epoch: int = 0
+
+    def given_to(self, images: ImageSet) -> ImageSet:
+        """The run's images, before they are divided, with the given labels in place of their own.
+
+        Raises:
+            RunError: these are the labels of other images.
+        """
+        if len(self.given) != len(images):
+            raise RunError(f"the run's labels are not those of these {len(images)} images; train a new run")
+        return replace(images, labels=self.given)
+
+    def split(self, images: ImageSet, validation: int | None, limit: int | None) -> Splits:
+        """A run's images, divided: for training, with what they are taken for.
+
+        Raises:
+            RunError: these are the labels of other images.
+        """
+        splits = self.given_to(images).split(validation, limit)
+        if not len(self.labels) == len(self.weights) == len(splits.train):
+            raise RunError(f"the run's labels are not those of {len(splits.train)} images; train a new run")
+        return replace(splits, train=replace(splits.train, labels=self.labels, weights=self.weights))
+
+    def to_bytes(self) -> bytes:
+        """As the bytes of a safetensors file."""
+        arrays = {"given": self.given, "labels": self.labels, "weights": self.weights}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return to_bytes(tensors | {"epoch": torch.tensor(self.epoch)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> RunLabels:
+        """Read them back.
+
+        Raises:
+            ValueError: these are no such bytes.
+        """
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in safetensors.torch.load(content).items()}
+            given, labels, weights = arrays["given"], arrays["labels"], arrays["weights"]
+            epoch = int(arrays["epoch"])
+        except (safetensors.SafetensorError, KeyError, TypeError) as error:
+            raise ValueError(f"no labels ({error})") from None
+        kinds = [f"{array.dtype} {array.ndim}" for array in (given, labels, weights)]
+        if kinds != ["int64 1", "int64 1", "float32 1"]:
+            raise ValueError("no labels (other types or shapes)")
+        return cls(given, labels, weights, epoch)

@@ -1,0 +1,264 @@
+"""Training to tell classes apart."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from PIL.Image import Image
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from safelight.config.run import RunConfig
+from safelight.config.task import ClassifyConfig, Measure, NoOptions, Sheet
+from safelight.data.augmentation import Augmentation
+from safelight.data.batches import Batch
+from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN
+from safelight.data.pictures import captioned
+from safelight.errors import DataError, TrainingError
+from safelight.networks.base import Network
+from safelight.tasks.base import Evaluation, Task, Transform
+from safelight.tasks.calibration import calibration_error, interval, reliability, temperature
+
+__all__ = ["Classify", "CrossEntropy", "Predictions", "logits_of", "temperature_of"]
+
+CHUNK = 500
+MISTAKES = 24
+
+
+@final
+class CrossEntropy(nn.Module):
+    """Cross-entropy of the classes' probabilities with labels, in nats per image.
+
+    Args:
+        smoothing: share of each label that is spread over all classes (Szegedy et al. 2016, section 7).
+
+    Attributes:
+        temperature: what to divide logits by for honest probabilities, as found on validation images, or else
+            on what labels were spread to; 1 before.
+
+    Example:
+        >>> import torch
+        >>> from safelight.networks.classifier import Classifier
+        >>> images = torch.rand(4, 1, 28, 28)
+        >>> batch = Batch(images, images, torch.tensor([3, 1, 4, 1]), torch.arange(4))
+        >>> sorted(CrossEntropy()(Classifier(), batch, torch.Generator(), 0.0))
+        ['accuracy', 'loss']
+    """
+
+    temperature: Tensor
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(
+        self, network: Network, batch: Batch, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        """The terms of the loss.
+
+        Args:
+            network: gives logits, (N, K).
+            batch: with labels.
+            generator: not needed.
+            progress: not needed.
+
+        Returns:
+            "loss" in nats, and "accuracy" in percent: means over the batch.
+
+        Raises:
+            DataError: the batch has no labels, or some beyond the network's classes.
+            TrainingError: the network tells no classes.
+        """
+        logits = network(batch.inputs).float()
+        if logits.ndim != 2:
+            raise TrainingError(
+                f"expected logits of classes, (N, K), got {tuple(logits.shape)}; use --model classifier"
+            )
+        if batch.labels is None:
+            raise DataError(
+                "expected images with labels, got none; classify a set that has them, or give --labels"
+            )
+        _check_labels(int(batch.labels.min()), int(batch.labels.max()), logits.shape[1])
+        return {
+            "loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.smoothing),
+            "accuracy": 100 * (logits.argmax(1) == batch.labels).float().mean(),
+        }
+
+
+class Predictions(NamedTuple):
+    """Which classes images are of.
+
+    Attributes:
+        classes: the K classes' names.
+        probabilities: (N, K).
+        unlike: (N,) whether an image is unlike those that were trained on; None where that was not learned.
+
+    Example:
+        >>> found = Predictions(("cat", "dog"), np.array([[0.2, 0.8], [0.6, 0.4]]))
+        >>> found.names(), found.names(min_probability=0.7)
+        (['dog', 'cat'], ['dog', None])
+    """
+
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    unlike: NDArray[np.bool_] | None = None
+
+    def names(self, min_probability: float = 0.0) -> list[str | None]:
+        """The likeliest class of each image, or None where it is less probable than that."""
+        likeliest = zip(self.probabilities.argmax(1), self.probabilities.max(1), strict=True)
+        return [self.classes[k] if probability >= min_probability else None for k, probability in likeliest]
+
+
+@final
+class Classify(Task):
+    """Which class is it? Cross-entropy with label smoothing, on augmented images.
+
+    Images whose label is -1 are left out of all measures.
+
+    Args:
+        config: a run whose task is a `ClassifyConfig`.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        assert isinstance(config.task, ClassifyConfig)
+        self._settings = config.task
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Cross-entropy, which also judges how sure a classifier is, accuracy and calibration."""
+        return (
+            Measure("loss", "loss", "cross-entropy; smoothed in training", "nats per image", 4),
+            Measure("accuracy", "accuracy", "images given their own class", "%", 2, lower_is_better=False),
+            Measure(
+                "accuracy_low", "from", "where it lies with 95% confidence", "%", 2, lower_is_better=False
+            ),
+            Measure("accuracy_high", "to", "Wilson's interval", "%", 2, lower_is_better=False),
+            Measure("calibration_error", "calibration error", "expected, over 15 bins", "%", 2),
+        )
+
+    @property
+    def sheets(self) -> tuple[Sheet, ...]:
+        """None: nothing is drawn."""
+        return ()
+
+    @property
+    def transform(self) -> Transform | None:
+        """The augmentation."""
+        return None if self._settings.no_augmentation else Augmentation()
+
+    def loss(self) -> nn.Module:
+        """Cross-entropy with label smoothing."""
+        return CrossEntropy(self._settings.label_smoothing)
+
+    def measure(self, network: Network, loss: Any, images: ImageSet) -> dict[str, float]:
+        """Plain cross-entropy in nats per image, and accuracy in percent, of images as they are.
+
+        It also sets the loss's temperature to what suits these images best. Without a label there is nothing
+        to measure.
+        """
+        if images.labels is None or not (images.labels != UNKNOWN).any():
+            return {}
+        logits, labels = _scored(network, images)
+        loss.temperature.fill_(temperature(logits, labels))
+        return _measures(logits, labels)
+
+    def evaluate(self, network: Network, loss: nn.Module, images: ImageSet, options: NoOptions) -> Evaluation:
+        """All that tells how far to trust the classifier.
+
+        Returns:
+            loss, accuracy: as in `measure`, logits taken as they are.
+            accuracy_low, accuracy_high: in percent, where it lies with 95% confidence (Wilson 1927).
+            temperature: what logits are divided by for the following.
+            calibration_error: expected calibration error, in percent.
+            reliability: rows of "confidence", "accuracy" and "n".
+            confusion: "classes", their names, and "counts", (K, K): of each class (row), how many images were
+                given each class (column).
+            n: number of images.
+
+            The picture "mistakes" shows those that it was most sure of.
+        """
+        logits, labels = _scored(network, images)
+        divisor = temperature_of(loss)
+        probabilities = softmax(logits / divisor, axis=1)
+        found = logits.argmax(1)
+        classes = self._settings.class_names or tuple(map(str, range(logits.shape[1])))
+        counts = np.zeros((len(classes), len(classes)), np.int64)
+        np.add.at(counts, (labels, found), 1)
+        low, high = interval(int((found == labels).sum()), len(labels))
+        values: dict[str, Any] = {
+            **_measures(logits, labels),
+            "accuracy_low": 100 * low,
+            "accuracy_high": 100 * high,
+            "temperature": divisor,
+            "calibration_error": 100 * calibration_error(probabilities, labels),
+            "reliability": reliability(probabilities, labels),
+            "confusion": {"classes": list(classes), "counts": counts.tolist()},
+            "n": len(labels),
+        }
+        confidence = probabilities.max(1)
+        wrong = np.flatnonzero(found != labels)
+        surest = wrong[np.argsort(-confidence[wrong], kind="stable")[:MISTAKES]]
+        if not len(surest):
+            return Evaluation(values)
+        captions = [f"{classes[found[i]]}: {confidence[i]:.0%}\nis {classes[labels[i]]}" for i in surest]
+        shown = _known(images).floats(surest).numpy()
+        return Evaluation(values, {"mistakes": captioned(shown, captions, columns=8)})
+
+    def draw(self, network: Network, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
+        """Nothing."""
+        return {}
+
+
+@torch.no_grad()
+def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
+    """What a classifier makes of images, (N, K), in evaluation mode."""
+    device = next(network.parameters()).device
+    chunks = [slice(first, first + CHUNK) for first in range(0, len(images), CHUNK)]
+    parts = [network(images.floats(chunk, str(device))).float().cpu().numpy() for chunk in chunks]
+    return np.concatenate(parts)
+
+
+def temperature_of(loss: nn.Module) -> float:
+    """What to divide logits by for honest probabilities."""
+    return float(cast(Tensor, loss.temperature))
+
+
+def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    probabilities = softmax(logits, axis=1)
+    likelihoods = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
+    return {
+        "loss": float(-np.log(likelihoods).mean()),
+        "accuracy": 100 * float((logits.argmax(1) == labels).mean()),
+        "calibration_error": 100 * calibration_error(probabilities, labels),
+    }
+
+
+def _scored(network: Network, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The logits of the images with a label, and these labels."""
+    known = _known(images)
+    assert known.labels is not None
+    logits = logits_of(network, known)
+    _check_labels(int(known.labels.min()), int(known.labels.max()), logits.shape[1])
+    return logits, known.labels
+
+
+def _known(images: ImageSet) -> ImageSet:
+    known = np.flatnonzero([] if images.labels is None else images.labels != UNKNOWN)
+    if not len(known):
+        raise DataError(
+            "expected images with labels, got none; classify a set that has them, or give --labels"
+        )
+    return images.subset(known)
+
+
+def _check_labels(least: int, most: int, classes: int) -> None:
+    if least < 0 or most >= classes:
+        raise DataError(
+            f"expected labels from 0 to {classes - 1}, got {least} to {most}; set --network.classes"
+        )

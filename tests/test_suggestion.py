@@ -1,0 +1,79 @@
+"""Suggestions: they cover what is there, leave out what is known, and ask about what is unsure."""
+
+import numpy as np
+import pytest
+
+import safelight
+from safelight.data.label_files import read_labels
+from safelight.errors import ConfigError
+from safelight.labels.suggestion import suggest, suggest_images, write_suggestions
+
+
+def groups(sizes, seed=0):
+    """Codes in groups far apart, and which group each is of."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    centers = 50 * rng.normal(size=(len(sizes), 6))
+    return (centers[of] + rng.normal(size=(len(of), 6))).astype(np.float32), of
+
+
+def test_one_of_each_group_the_largest_first():
+    codes, of = groups([200, 100, 50, 25])
+    chosen = suggest(codes, 4)
+    assert of[chosen].tolist() == [0, 1, 2, 3]
+
+
+def test_groups_with_a_label_are_left_out():
+    codes, of = groups([200, 100, 50, 25])
+    known = np.zeros(len(codes), bool)
+    known[[0, 210]] = True
+    assert sorted(of[suggest(codes, 2, known)].tolist()) == [2, 3]
+
+
+def test_each_is_the_middle_of_its_group():
+    codes, of = groups([100, 100])
+    for place in suggest(codes, 2):
+        own = codes[of == of[place]]
+        distances = np.linalg.norm(own - own.mean(0), axis=1)
+        assert np.linalg.norm(codes[place] - own.mean(0)) == pytest.approx(distances.min())
+
+
+def test_the_unsure_weigh_more():
+    codes, of = groups([200, 20])
+    weights = np.where(of == 1, 1, 0.01).astype(np.float32)
+    assert of[suggest(codes, 2, weights=weights)[0]] == 1
+
+
+def test_no_image_is_suggested_twice_and_none_that_is_known(digits):
+    codes = digits.floats().flatten(1).numpy()
+    known = np.arange(len(codes)) % 50 == 0
+    chosen = suggest(codes, 100, known, seed=3)
+    assert len(set(chosen.tolist())) == 100
+    assert not known[chosen].any()
+    assert np.array_equal(chosen, suggest(codes, 100, known, seed=3))
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_images_that_are_all_alike():
+    known = np.arange(12) < 2
+    chosen = suggest(np.zeros((12, 2), np.float32), 10, known)
+    assert sorted(chosen.tolist()) == list(range(2, 12))
+
+
+@pytest.mark.parametrize("count", [0, 11])
+def test_more_than_there_are(count):
+    with pytest.raises(ConfigError, match=f"count: expected from 1 to 10, .* got {count}"):
+        suggest(np.zeros((12, 2), np.float32), count, np.arange(12) < 2)
+
+
+def test_a_run_suggests_and_its_table_is_filled_in(tmp_path, digits):
+    run = safelight.train("digits", epochs=1, threads=1)
+    chosen = suggest_images(run.network, digits, 20)
+    path = tmp_path / "to_label.csv"
+    write_suggestions(path, [str(i) for i in range(len(digits))], chosen)
+    lines = path.read_text().splitlines()
+    assert lines[0] == "filename,label"
+    path.write_text("\n".join([lines[0], *(line + str(digits.labels[int(line[:-1])]) for line in lines[1:])]))
+    known = read_labels(path, [str(i) for i in range(len(digits))])
+    assert sorted(np.flatnonzero(known.numbers >= 0)) == sorted(chosen)
+    assert not set(suggest_images(run.network, digits, 20, path)) & set(chosen)
