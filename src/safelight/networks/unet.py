@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from safelight.config.network import UNetConfig
 from safelight.errors import ConfigError
-from safelight.networks.base import Network, Shape
+from safelight.networks.base import ImageNetwork, Shape
 
 __all__ = ["DenoisingUNet"]
 
@@ -18,7 +18,7 @@ FOLD = 4  # pixels to a side of what the deepest maps hold one vector of
 
 
 @final
-class DenoisingUNet(Network):
+class DenoisingUNet(ImageNetwork):
     """Noisy images to the logits of clean ones, without a code in between.
 
     After Ronneberger et al. (2015), U-Net, with pixels folded two by two into channels first, residual blocks,
@@ -26,8 +26,8 @@ class DenoisingUNet(Network):
     image is seen at once. Attention stays within windows as large as the images that the network was made
     for, or the whole share of these that `UNetConfig.window` allows; every second layer's windows are moved
     by half of one (Liu et al. 2021, Swin Transformer). Normalization is over the channels of a pixel. So
-    a pixel's result depends on those within `reach` alone, memory grows with the pixels, and an image can be
-    cleaned in parts that fit to the bit of a float.
+    a pixel's result depends on those within `reach` alone, and an image can be cleaned in parts, whose corners
+    are on the windows' grid, with the same result.
 
     Args:
         shape: (C, H, W) of the images to train on, H and W from 8 up; those to clean may be of any size.
@@ -47,8 +47,6 @@ class DenoisingUNet(Network):
         (torch.Size([2, 1, 28, 28]), torch.Size([1, 1, 50, 31]))
     """
 
-    config_class: ClassVar[type[UNetConfig]] = UNetConfig
-
     def __init__(self, shape: Shape = (1, 28, 28), config: UNetConfig | None = None) -> None:
         super().__init__()
         config = config or UNetConfig()
@@ -59,8 +57,8 @@ class DenoisingUNet(Network):
                 "convert or enlarge them first"
             )
         self.window = _window(height, config.window), _window(width, config.window)
-        # Both of a pair of layers reach a window away, and no block of convolutions more than 64 pixels.
-        self.reach = tuple(side * config.attention + 64 for side in self.window)
+        # Each layer of attention reaches a window away; the convolutions 28 pixels, and folding 3 more.
+        self.reach = tuple(side * config.attention + 32 for side in self.window)
         shallow, deep = config.channels
         grid = self.window[0] // FOLD, self.window[1] // FOLD
         self.stem = nn.Conv2d(4 * channels, shallow, 3, padding=1)
@@ -84,11 +82,6 @@ class DenoisingUNet(Network):
         coarse = self.bottom(self.fold(F.pixel_unshuffle(fine, 2)))  # (N, 128, H/4, W/4)
         fine = self.up(fine + F.pixel_shuffle(self.unfold(coarse), 2))
         return F.pixel_shuffle(self.head(fine), 2)[..., :height, :width]
-
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Clean images, (N, C, H, W) in [0, 1]."""
-        return torch.sigmoid(self(x))
 
 
 @final

@@ -1,0 +1,281 @@
+"""Denoising: from corrupted images to the images as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, final
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from safelight.config.corruption import CORRUPTIONS
+from safelight.config.run import RunConfig
+from safelight.config.task import DenoiseConfig, DenoiseEvaluation, Measure, Sheet
+from safelight.data.batches import Batch
+from safelight.data.corruption import Corruption
+from safelight.data.images import ImageSet
+from safelight.data.pictures import tile
+from safelight.errors import ConfigError, TrainingError
+from safelight.machine import derive_seed
+from safelight.networks.base import Autoencoder, ImageNetwork, Network
+from safelight.networks.tiling import clean
+from safelight.tasks.base import Evaluation, Task, Transform
+from safelight.tasks.blind_spot import BlindSpot
+from safelight.tasks.fidelity import psnr, read, ssim
+from safelight.tasks.objective import LIKELIHOODS, Likelihood, NegativeELBO
+
+__all__ = ["DEFAULT_CORRUPTION", "Denoise", "DenoisingLoss", "severity_curves"]
+
+DEFAULT_CORRUPTION = "gaussian:0..1"
+CHUNK = 500
+COLUMNS = 10
+CURVE_IMAGES = 200
+CURVES = {
+    "gaussian": (0.1, 0.25, 0.5, 0.75, 1.0),
+    "salt-and-pepper": (0.1, 0.25, 0.5, 0.75, 0.9),
+    "masking": (0.1, 0.25, 0.5, 0.75, 0.9),
+    "blocks": (4, 8, 12, 16, 20),
+    "blur": (0.5, 1, 1.5, 2, 3),
+    "poisson": (0.1, 0.25, 0.5, 0.75, 1.0),
+    "contrast": (0.1, 0.25, 0.5, 0.75, 0.9),
+}
+
+
+@final
+class DenoisingLoss(nn.Module):
+    """How unlikely the true images are by what a network makes of the corrupted ones.
+
+    Vincent et al. (2008), Extracting and Composing Robust Features with Denoising Autoencoders. Autoencoders
+    learn by `NegativeELBO`, which a variational one joins with the KL (Im et al. 2017). The least of both
+    likelihoods is at the mean of the images that could have been.
+
+    Args:
+        likelihood: of the true images; its parameters are learned along.
+
+    Example:
+        >>> import safelight
+        >>> from safelight.networks.unet import DenoisingUNet
+        >>> from safelight.tasks.objective import Bernoulli
+        >>> batch = Batch.of(safelight.load("digits"), slice(4))
+        >>> list(DenoisingLoss(Bernoulli())(DenoisingUNet((1, 8, 8)), batch, torch.Generator(), 0.0))
+        ['loss']
+    """
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.elbo = NegativeELBO(likelihood)
+
+    def forward(
+        self, network: ImageNetwork, batch: Batch, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        """The terms of the loss.
+
+        Args:
+            network: gives logits of images.
+            batch: its inputs are cleaned, its images are what should come out.
+            generator: the noise of a variational network's codes.
+            progress: not needed.
+
+        Returns:
+            "loss", for an autoencoder with its parts: means over the batch, in nats per image.
+
+        Raises:
+            TrainingError: the network gives something else than images of the same shape.
+        """
+        if isinstance(network, Autoencoder):
+            terms: dict[str, Tensor] = self.elbo(network, batch, generator, progress)
+            return terms
+        logits = network(batch.inputs)
+        if logits.shape != batch.images.shape:
+            raise TrainingError(
+                f"expected a network that gives {tuple(batch.images.shape)}, as its input, got "
+                f"{tuple(logits.shape)}; to denoise, choose another --model"
+            )
+        return {"loss": -self.elbo.likelihood.log_prob(logits.float(), batch.images).mean()}
+
+
+@final
+class Denoise(Task):
+    """Cleaning images, measured by how near they come to the true ones and by what a judge reads in them.
+
+    Args:
+        config: a run whose task is a `DenoiseConfig`.
+
+    Attributes:
+        judge: a classifier in evaluation mode, or None; without it, or without labels, identity is not measured.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        assert isinstance(config.task, DenoiseConfig)
+        self._settings = config.task
+        self._precision = config.training.precision
+        self.judge: Network | None = None
+
+    @property
+    def corruption(self) -> Corruption | None:
+        """What the images suffer; None where they are noisy themselves."""
+        return None if self._settings.self_supervised else Corruption(self._settings.corrupt or DEFAULT_CORRUPTION)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The loss first, then fidelity, each beside that of the noisy images."""
+        if self._settings.self_supervised:
+            return (
+                Measure("loss", "loss", "of hidden pixels, by their noisy values", "nats per pixel", 4),
+                Measure("sigma", "noise", "standard deviation that was learned", digits=4),
+            )
+        better = {"lower_is_better": False}
+        share = "of images read by a judge as what they are"
+        return (
+            Measure("loss", "loss", "of the true images by the noisy ones", "nats per image"),
+            Measure("psnr", "PSNR", "cleaned, mean of the images", "dB", **better),
+            Measure("psnr_noisy", "PSNR, noisy", "before cleaning", "dB", **better),
+            Measure("ssim", "SSIM", "cleaned, mean of the images", digits=4, **better),
+            Measure("ssim_noisy", "SSIM, noisy", "before cleaning", digits=4, **better),
+            Measure("identity", "identity", f"{share}, cleaned", "%", **better),
+            Measure("identity_noisy", "identity, noisy", f"{share}, before cleaning", "%", **better),
+            Measure("identity_true", "identity, true", f"{share}, without any noise", "%", **better),
+        )
+
+    @property
+    def sheets(self) -> tuple[Sheet, ...]:
+        """Rows of noisy, cleaned and true images."""
+        if self._settings.self_supervised:
+            words = "Noisy images above, and below them what the network made of each."
+        else:
+            words = "Noisy images above, below them what the network made of each, and below that the truth."
+        return (Sheet("denoised", "Denoised", words),)
+
+    @property
+    def transform(self) -> Transform | None:
+        """The corruption, anew at every presentation."""
+        return self.corruption
+
+    def loss(self) -> nn.Module:
+        """The loss of true images, or of hidden pixels."""
+        if self._settings.self_supervised:
+            return BlindSpot()
+        return DenoisingLoss(LIKELIHOODS[self._settings.likelihood]())
+
+    @torch.no_grad()
+    def measure(self, network: ImageNetwork, loss: nn.Module, images: ImageSet) -> dict[str, float]:
+        """The loss's terms and, where the truth is known, PSNR."""
+        device = str(next(network.parameters()).device)
+        generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
+        totals: dict[str, float] = {}
+        for batch in _batches(images, self.corruption, device):
+            with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+                terms = loss(network, batch, generator, 1.0)
+            if not self._settings.self_supervised:
+                terms["psnr"] = psnr(clean(network, batch.inputs, self._precision), batch.images).mean()
+            for name, term in terms.items():
+                totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
+        return {name: total / len(images) for name, total in totals.items()}
+
+    @torch.no_grad()
+    def evaluate(
+        self, network: ImageNetwork, loss: nn.Module, images: ImageSet, options: DenoiseEvaluation
+    ) -> Evaluation:
+        """All measures; spread, severity curves, and pictures of what came out best, worst and wrong.
+
+        Raises:
+            ConfigError: corruption was asked for of a run whose images are noisy themselves.
+        """
+        if self._settings.self_supervised:
+            if options.corrupt:
+                raise ConfigError(
+                    "corrupt: expected none, as the run's images are noisy themselves and their truth is not "
+                    f"known, got {options.corrupt!r}; leave it out"
+                )
+            return Evaluation({**self.measure(network, loss, images), "n": len(images)})
+        corruption = Corruption(options.corrupt) if options.corrupt else self.corruption
+        assert corruption is not None
+        device = str(next(network.parameters()).device)
+        generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
+        noisy_parts, cleaned_parts, loss_sum = [], [], 0.0
+        for batch in _batches(images, corruption, device):
+            loss_sum += loss(network, batch, generator, 1.0)["loss"].item() * len(batch)
+            noisy_parts.append(batch.inputs)
+            cleaned_parts.append(clean(network, batch.inputs, self._precision))
+        true, noisy, cleaned = images.floats(device=device), torch.cat(noisy_parts), torch.cat(cleaned_parts)
+        scores = {
+            "psnr": psnr(cleaned, true),
+            "psnr_noisy": psnr(noisy, true),
+            "ssim": ssim(cleaned, true),
+            "ssim_noisy": ssim(noisy, true),
+        }
+        values: dict[str, Any] = {
+            "loss": loss_sum / len(images),
+            **{name: score.mean().item() for name, score in scores.items()},
+            "spread": {name: score.std(correction=0).item() for name, score in scores.items()},
+            "identity": None,
+            "identity_noisy": None,
+            "identity_true": None,
+            "corrupt": str(corruption),
+            "n": len(images),
+            "severity_curves": severity_curves(network, images, self._precision),
+        }
+        worst = scores["psnr"].argsort()[:COLUMNS]
+        pictures = {"denoised": _rows(noisy, cleaned, true, slice(COLUMNS)), "worst": _rows(noisy, cleaned, true, worst)}
+        if self.judge is not None and images.labels is not None:
+            labels = torch.from_numpy(images.labels).to(device)
+            right = {
+                "identity": read(self.judge, cleaned) == labels,
+                "identity_noisy": read(self.judge, noisy) == labels,
+                "identity_true": read(self.judge, true) == labels,
+            }
+            values |= {name: 100 * hits.float().mean().item() for name, hits in right.items()}
+            misread = (right["identity_true"] & ~right["identity"]).nonzero().flatten()
+            if len(misread):
+                pictures["misread"] = _rows(noisy, cleaned, true, misread[:COLUMNS])
+        return Evaluation(values, pictures)
+
+    @torch.no_grad()
+    def draw(self, network: ImageNetwork, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
+        """Noisy, cleaned and true images, the noise the same after every epoch."""
+        device = str(next(network.parameters()).device)
+        batch = next(_batches(shown.subset(slice(COLUMNS)), self.corruption, device))
+        rows = [batch.inputs, clean(network, batch.inputs, self._precision)]
+        if not self._settings.self_supervised:
+            rows.append(batch.images)
+        return {"denoised": tile(torch.cat(rows).cpu().numpy(), len(batch))}
+
+
+def severity_curves(network: ImageNetwork, images: ImageSet, precision: str) -> dict[str, list[dict[str, float]]]:
+    """PSNR before and after cleaning, by kind of corruption and severity, whether it was trained on or not.
+
+    Args:
+        network: in evaluation mode.
+        images: of which the first 200 are used.
+        precision: as in `clean`.
+
+    Returns:
+        By names of `CORRUPTIONS`, points of "severity", "psnr" and "psnr_noisy".
+    """
+    device = str(next(network.parameters()).device)
+    part = images.subset(slice(CURVE_IMAGES))
+    true = part.floats(device=device)
+
+    def point(kind: str, severity: float) -> dict[str, float]:
+        noisy = next(_batches(part, Corruption(f"{kind}:{severity:g}"), device)).inputs
+        after = psnr(clean(network, noisy, precision), true).mean().item()
+        return {"severity": severity, "psnr": after, "psnr_noisy": psnr(noisy, true).mean().item()}
+
+    return {kind: [point(kind, severity) for severity in CURVES[kind]] for kind in CORRUPTIONS}
+
+
+def _batches(images: ImageSet, corruption: Corruption | None, device: str) -> Iterator[Batch]:
+    """Images in order, with noise that is always the same."""
+    generator = torch.Generator(device).manual_seed(derive_seed(0, "corruption"))
+    for first in range(0, len(images), CHUNK):
+        batch = Batch.of(images, slice(first, first + CHUNK), device)
+        if corruption is not None:
+            inputs = corruption(batch.images, generator)
+            batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+        yield batch
+
+
+def _rows(noisy: Tensor, cleaned: Tensor, true: Tensor, which: Any) -> Image:
+    chosen = torch.cat([noisy[which], cleaned[which], true[which]]).cpu().numpy()
+    return tile(chosen, len(chosen) // 3)
