@@ -41,9 +41,9 @@ def clean(
     height, width = images.shape[2:]
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         if height * width > max_pixels and isinstance(network, DenoisingUNet):
-            return torch.cat([_in_tiles(network, image, max_pixels) for image in images.split(1)])
+            return torch.cat([_in_tiles(network, image, max_pixels) for image in torch.split(images, 1)])
         count = max(1, CHUNK_PIXELS // (height * width))
-        return torch.cat([_reconstruct(network, chunk) for chunk in images.split(count)])
+        return torch.cat([_reconstruct(network, chunk) for chunk in torch.split(images, count)])
 
 
 def _in_tiles(network: DenoisingUNet, image: Tensor, max_pixels: int) -> Tensor:

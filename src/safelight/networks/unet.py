@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -21,13 +21,13 @@ FOLD = 4  # pixels to a side of what the deepest maps hold one vector of
 class DenoisingUNet(ImageNetwork):
     """Noisy images to the logits of clean ones, without a code in between.
 
-    After Ronneberger et al. (2015), U-Net, with pixels folded two by two into channels first, residual blocks,
-    skips that are added, and self-attention (Vaswani et al. 2017) over the deepest maps, so that all of a small
-    image is seen at once. Attention stays within windows as large as the images that the network was made
-    for, or the whole share of these that `UNetConfig.window` allows; every second layer's windows are moved
-    by half of one (Liu et al. 2021, Swin Transformer). Normalization is over the channels of a pixel. So
-    a pixel's result depends on those within `reach` alone, and an image can be cleaned in parts, whose corners
-    are on the windows' grid, with the same result.
+    After Ronneberger et al. (2015), U-Net, with pixels folded two by two into channels first, residual
+    blocks, skips that are added, and self-attention (Vaswani et al. 2017) over the deepest maps, so that all
+    of a small image is seen at once. Attention stays within windows as large as the images that the network
+    was made for, or the whole share of these that `UNetConfig.window` allows; every second layer's windows
+    are moved by half of one (Liu et al. 2021, Swin Transformer). Normalization is over the channels of a
+    pixel. So a pixel's result depends on those within `reach` alone, and an image can be cleaned in parts,
+    whose corners are on the windows' grid, with the same result.
 
     Args:
         shape: (C, H, W) of the images to train on, H and W from 8 up; those to clean may be of any size.
@@ -81,7 +81,8 @@ class DenoisingUNet(ImageNetwork):
         fine = self.down(self.stem(F.pixel_unshuffle(x, 2)))  # (N, 48, H/2, W/2)
         coarse = self.bottom(self.fold(F.pixel_unshuffle(fine, 2)))  # (N, 128, H/4, W/4)
         fine = self.up(fine + F.pixel_shuffle(self.unfold(coarse), 2))
-        return F.pixel_shuffle(self.head(fine), 2)[..., :height, :width]
+        logits: Tensor = F.pixel_shuffle(self.head(fine), 2)
+        return logits[..., :height, :width]
 
 
 @final
@@ -96,7 +97,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # no copy of channels_last maps
-        return x + self.second(F.silu(self.first(F.silu(y))))
+        return x + cast(Tensor, self.second(F.silu(self.first(F.silu(y)))))
 
 
 @final
@@ -117,7 +118,10 @@ class _Attention(nn.Module):
         self.value = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, channels)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, channels)
+            nn.LayerNorm(channels),
+            nn.Linear(channels, 2 * channels),
+            nn.SiLU(),
+            nn.Linear(2 * channels, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +140,7 @@ class _Attention(nn.Module):
         return y[:, :, top : top + height, left : left + width]
 
     def _attend(self, y: Tensor) -> Tensor:
-        windows, pixels, channels = y.shape
+        windows, pixels, _ = y.shape
         query, key = self.query_key(y + self.position).chunk(2, dim=2)
         query, key, value = (
             part.view(windows, pixels, self.heads, -1).transpose(1, 2) for part in (query, key, self.value(y))

@@ -21,10 +21,10 @@ HIDDEN = 0.1  # share of the pixels
 class BlindSpot(nn.Module):
     """The loss of hidden pixels, which a network that sees only the others cannot fit the noise of.
 
-    Batson & Royer (2019), Noise2Self, equation 2. Where noise was clipped to [0, 1] its mean is no longer zero,
-    and a network trained on the pixels as they are would learn gray for black. So a pixel at either end
-    stands for what it is expected to have been before the clipping, by the network's own prediction and a
-    standard deviation that is learned along: expectation and maximization for censored data (Tobin 1958;
+    Batson & Royer (2019), Noise2Self, equation 2. Where noise was clipped to [0, 1] its mean is no longer
+    zero, and a network trained on the pixels as they are would learn gray for black. So a pixel at either
+    end stands for what it is expected to have been before the clipping, by the network's own prediction and
+    a standard deviation that is learned along: expectation and maximization for censored data (Tobin 1958;
     Dempster et al. 1977).
 
     Example:
@@ -51,7 +51,7 @@ class BlindSpot(nn.Module):
             progress: not needed.
 
         Returns:
-            "loss": means over the batch, in nats a hidden pixel; "sigma": the standard deviation learned so far.
+            "loss": mean over the hidden pixels, in nats; "sigma": the standard deviation learned so far.
         """
         hidden, inputs = hide(batch.inputs, generator)
         hidden = hidden.expand_as(inputs)
@@ -92,7 +92,8 @@ def _unclipped(y: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
 def _tail_mean(z: Tensor) -> Tensor:
     """φ(z) / Φ(z), the inverse Mills ratio; z is at most 0 here, so the logarithms are safe."""
     log_density = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
-    return (log_density - torch.special.log_ndtr(z)).exp()
+    ratio: Tensor = (log_density - torch.special.log_ndtr(z)).exp()
+    return ratio
 
 
 def _censored_log_prob(y: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:

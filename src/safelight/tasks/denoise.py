@@ -103,7 +103,7 @@ class Denoise(Task):
         config: a run whose task is a `DenoiseConfig`.
 
     Attributes:
-        judge: a classifier in evaluation mode, or None; without it, or without labels, identity is not measured.
+        judge: a classifier in evaluation mode, or None; without it or labels, identity is not measured.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -115,7 +115,11 @@ class Denoise(Task):
     @property
     def corruption(self) -> Corruption | None:
         """What the images suffer; None where they are noisy themselves."""
-        return None if self._settings.self_supervised else Corruption(self._settings.corrupt or DEFAULT_CORRUPTION)
+        return (
+            None
+            if self._settings.self_supervised
+            else Corruption(self._settings.corrupt or DEFAULT_CORRUPTION)
+        )
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -125,17 +129,20 @@ class Denoise(Task):
                 Measure("loss", "loss", "of hidden pixels, by their noisy values", "nats per pixel", 4),
                 Measure("sigma", "noise", "standard deviation that was learned", digits=4),
             )
-        better = {"lower_is_better": False}
         share = "of images read by a judge as what they are"
         return (
             Measure("loss", "loss", "of the true images by the noisy ones", "nats per image"),
-            Measure("psnr", "PSNR", "cleaned, mean of the images", "dB", **better),
-            Measure("psnr_noisy", "PSNR, noisy", "before cleaning", "dB", **better),
-            Measure("ssim", "SSIM", "cleaned, mean of the images", digits=4, **better),
-            Measure("ssim_noisy", "SSIM, noisy", "before cleaning", digits=4, **better),
-            Measure("identity", "identity", f"{share}, cleaned", "%", **better),
-            Measure("identity_noisy", "identity, noisy", f"{share}, before cleaning", "%", **better),
-            Measure("identity_true", "identity, true", f"{share}, without any noise", "%", **better),
+            Measure("psnr", "PSNR", "cleaned, mean of the images", "dB", lower_is_better=False),
+            Measure("psnr_noisy", "PSNR, noisy", "before cleaning", "dB", lower_is_better=False),
+            Measure("ssim", "SSIM", "cleaned, mean of the images", digits=4, lower_is_better=False),
+            Measure("ssim_noisy", "SSIM, noisy", "before cleaning", digits=4, lower_is_better=False),
+            Measure("identity", "identity", f"{share}, cleaned", "%", lower_is_better=False),
+            Measure(
+                "identity_noisy", "identity, noisy", f"{share}, before cleaning", "%", lower_is_better=False
+            ),
+            Measure(
+                "identity_true", "identity, true", f"{share}, without any noise", "%", lower_is_better=False
+            ),
         )
 
     @property
@@ -165,7 +172,9 @@ class Denoise(Task):
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         totals: dict[str, float] = {}
         for batch in _batches(images, self.corruption, device):
-            with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            with torch.autocast(
+                batch.images.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"
+            ):
                 terms = loss(network, batch, generator, 1.0)
             if not self._settings.self_supervised:
                 terms["psnr"] = psnr(clean(network, batch.inputs, self._precision), batch.images).mean()
@@ -217,7 +226,10 @@ class Denoise(Task):
             "severity_curves": severity_curves(network, images, self._precision),
         }
         worst = scores["psnr"].argsort()[:COLUMNS]
-        pictures = {"denoised": _rows(noisy, cleaned, true, slice(COLUMNS)), "worst": _rows(noisy, cleaned, true, worst)}
+        pictures = {
+            "denoised": _rows(noisy, cleaned, true, slice(COLUMNS)),
+            "worst": _rows(noisy, cleaned, true, worst),
+        }
         if self.judge is not None and images.labels is not None:
             labels = torch.from_numpy(images.labels).to(device)
             right = {
@@ -242,7 +254,9 @@ class Denoise(Task):
         return {"denoised": tile(torch.cat(rows).cpu().numpy(), len(batch))}
 
 
-def severity_curves(network: ImageNetwork, images: ImageSet, precision: str) -> dict[str, list[dict[str, float]]]:
+def severity_curves(
+    network: ImageNetwork, images: ImageSet, precision: str
+) -> dict[str, list[dict[str, float]]]:
     """PSNR before and after cleaning, by kind of corruption and severity, whether it was trained on or not.
 
     Args:

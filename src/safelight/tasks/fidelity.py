@@ -50,7 +50,8 @@ def ssim(images: Tensor, true: Tensor) -> Tensor:
         tensor([1.])
     """
     pairs = zip(images.cpu().numpy(), true.cpu().numpy(), strict=True)
-    scores = [structural_similarity(a, b, win_size=7, data_range=1.0, channel_axis=0) for a, b in pairs]
+    options = {"win_size": 7, "data_range": 1.0, "channel_axis": 0}
+    scores = [structural_similarity(a, b, **options) for a, b in pairs]  # type: ignore[no-untyped-call]
     return torch.from_numpy(np.array(scores, np.float32))
 
 
@@ -65,4 +66,4 @@ def read(judge: Network, images: Tensor) -> Tensor:
     Returns:
         (N,) int64.
     """
-    return torch.cat([judge(x).argmax(1) for x in images.split(CHUNK)])
+    return torch.cat([judge(x).argmax(1) for x in torch.split(images, CHUNK)])
