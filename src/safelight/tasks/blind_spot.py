@@ -14,7 +14,7 @@ from safelight.networks.base import ImageNetwork
 
 __all__ = ["BlindSpot", "hide"]
 
-HIDDEN = 0.1  # share of the pixels
+SPACING = 3  # of hidden pixels, so that none is among those around another
 
 
 @final
@@ -65,17 +65,29 @@ class BlindSpot(nn.Module):
 
 
 def hide(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Replace some pixels by the mean of the up to eight around them.
+    """Replace every ninth pixel, on a grid placed at random, by the mean of the up to eight around it.
 
     Args:
         images: (N, C, H, W).
-        generator: chooses the pixels.
+        generator: places each image's grid.
 
     Returns:
         Which pixels, (N, 1, H, W), and the images without them, (N, C, H, W).
+
+    Example:
+        >>> import torch
+        >>> hidden, inputs = hide(torch.eye(3)[None, None], torch.Generator().manual_seed(0))
+        >>> int(hidden.sum()), int((inputs != torch.eye(3)).sum())
+        (1, 1)
     """
-    hidden = torch.rand(images[:, :1].shape, generator=generator, device=images.device) < HIDDEN
-    # Nine times the mean of nine and without itself, over the number of neighbours that there are.
+    hidden = torch.ones_like(images[:, :1], dtype=torch.bool)
+    for axis in (2, 3):
+        place = torch.arange(images.shape[axis], device=images.device)
+        place = place.view([-1 if i == axis else 1 for i in range(4)])
+        size = len(images), 1, 1, 1
+        start = torch.randint(SPACING, size, generator=generator, device=images.device)
+        hidden = hidden & (place % SPACING == start)
+    # The sum of nine pixels but the one in their middle, over the number that there are.
     around = 9 * F.avg_pool2d(images, 3, 1, 1) - images
     count = 9 * F.avg_pool2d(torch.ones_like(images[:1, :1]), 3, 1, 1) - 1
     return hidden, torch.where(hidden, around / count, images)
