@@ -19,12 +19,12 @@ from typing import Any
 
 from machine import save
 
-from deep_learning_hw2.__main__ import SETTINGS
+from deep_learning_hw2.__main__ import BY_HAND
 
 SAFELIGHT = [sys.executable, "-m", "safelight"]
 ORIGINAL = [
     "--model", "conv-vae", "--validation", "0",
-    *(word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+    *(word for name, value in BY_HAND.items() for word in (f"--{name.replace('_', '-')}", str(value))),
 ]  # fmt: skip
 EXPERIMENTS: dict[str, list[str]] = {"original": ORIGINAL, "default": []}
 

@@ -26,14 +26,16 @@ from scipy.stats import wilcoxon
 
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import NetworkSpec
+from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
 from safelight.config.training import TrainingConfig
 from safelight.evolution.executors import open_engine
-from safelight.evolution.genome import hyper_genes
+from safelight.evolution.folder import SearchFolder
+from safelight.evolution.genes import hyper_genes
 from safelight.evolution.ledger import table_hash, trials_of
-from safelight.evolution.search import SearchFolder, SearchRecord, run_search
+from safelight.evolution.record import SearchRecord
+from safelight.evolution.search import run_search
 from safelight.evolution.trial import Material
 
 SETS = ("mnist", "fashion-mnist")
@@ -50,7 +52,7 @@ def search(folder: Path, source: str, algorithm: str, seed: int) -> None:
     channels, height, width = images.shape
     record = SearchRecord(
         SearchConfig(
-            algorithm=algorithm,  # type: ignore[arg-type]
+            algorithm=algorithm,
             population=POPULATION,
             generations=GENERATIONS,
             limit=IMAGES,
@@ -59,7 +61,7 @@ def search(folder: Path, source: str, algorithm: str, seed: int) -> None:
         ),
         hyper_genes(),
         RunConfig(
-            NetworkSpec("conv-vae"),
+            ConvVAEConfig(),
             ImageConfig(height, width, channels, images.value_range),
             DataConfig(source, images.fingerprint(), None, IMAGES),
             TrainingConfig(),

@@ -38,11 +38,12 @@ import safelight
 import safelight.evolution.trial
 import safelight.runs.training
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import NetworkSpec
+from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
+from safelight.config.task import AutoencodeConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batches
-from safelight.evolution.trial import Material, Task, evaluate
+from safelight.evolution.trial import Job, Material, evaluate
 from safelight.machine import SPIN, prepare_process
 from safelight.runs.training import fit
 from safelight.tasks.objective import objective
@@ -151,7 +152,7 @@ def run_ours(stopwatch: Stopwatch, precision: str) -> None:
     torch.manual_seed(0)
     network = safelight.ConvVAE()
     batches = Batches(safelight.load("mnist"), BATCH, 0)
-    fit(network, batches, objective("bernoulli", config), config, on_step=stopwatch.step)
+    fit(network, batches, objective(AutoencodeConfig()), config, on_step=stopwatch.step)
 
 
 def keep_denormals() -> None:
@@ -198,9 +199,9 @@ def run_trial() -> dict[str, float]:
     training = TrainingConfig(
         epochs=1, batch_size=14, lr=0.0061, decay="gamma", gamma=0.295, weight_decay=3.1e-5, device="cpu"
     )
-    config = RunConfig(NetworkSpec("conv-vae"), ImageConfig(28, 28, 1), DataConfig(), training)
+    config = RunConfig(ConvVAEConfig(), ImageConfig(28, 28, 1), DataConfig(), training)
     before = sum(os.times()[:4])
-    outcome = evaluate(Material(splits.train, splits.validation), Task(0, config, 1))
+    outcome = evaluate(Material(splits.train, splits.validation), Job("trial", config, 1))
     assert outcome.loss is not None
     return {"cpu_seconds": sum(os.times()[:4]) - before, "validation_loss": outcome.loss}
 

@@ -10,30 +10,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from safelight.api import Run, resume, train
+    from safelight.api import open, resume, train
     from safelight.config.data import DataConfig
     from safelight.config.network import ConvVAEConfig, DeepConvConfig
     from safelight.config.search import SearchConfig
+    from safelight.config.task import Measure, Sheet
     from safelight.config.training import TrainingConfig
+    from safelight.data.batches import Batch
     from safelight.data.images import ImageSet
     from safelight.data.sources import load
-    from safelight.errors import (
-        ConfigError,
-        DataError,
-        Interrupted,
-        RunError,
-        SafelightError,
-        TrainingError,
-    )
-    from safelight.evolution.evolve import Evolution, evolve, resume_evolution
+    from safelight.errors import ConfigError, DataError, Interrupted, RunError, SafelightError, TrainingError
+    from safelight.evolution.evolve import Search, evolve, resume_evolution
     from safelight.networks.base import Autoencoder, Code, Network
     from safelight.networks.conv_vae import ConvVAE
     from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+    from safelight.run import Run
+    from safelight.tasks.base import Evaluation, Task
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Autoencoder": "networks.base",
+    "Batch": "data.batches",
     "Code": "networks.base",
     "ConfigError": "errors",
     "ConvVAE": "networks.conv_vae",
@@ -43,18 +41,23 @@ _HOMES = {
     "DeepConvAE": "networks.deep_conv",
     "DeepConvConfig": "config.network",
     "DeepConvVAE": "networks.deep_conv",
-    "Evolution": "evolution.evolve",
+    "Evaluation": "tasks.base",
     "ImageSet": "data.images",
     "Interrupted": "errors",
+    "Measure": "config.task",
     "Network": "networks.base",
-    "Run": "api",
+    "Run": "run",
     "RunError": "errors",
     "SafelightError": "errors",
+    "Search": "evolution.evolve",
     "SearchConfig": "config.search",
+    "Sheet": "config.task",
+    "Task": "tasks.base",
     "TrainingConfig": "config.training",
     "TrainingError": "errors",
     "evolve": "evolution.evolve",
     "load": "data.sources",
+    "open": "api",
     "resume": "api",
     "resume_evolution": "evolution.evolve",
     "train": "api",
@@ -62,6 +65,7 @@ _HOMES = {
 
 __all__ = [
     "Autoencoder",
+    "Batch",
     "Code",
     "ConfigError",
     "ConvVAE",
@@ -71,18 +75,23 @@ __all__ = [
     "DeepConvAE",
     "DeepConvConfig",
     "DeepConvVAE",
-    "Evolution",
+    "Evaluation",
     "ImageSet",
     "Interrupted",
+    "Measure",
     "Network",
     "Run",
     "RunError",
     "SafelightError",
+    "Search",
     "SearchConfig",
+    "Sheet",
+    "Task",
     "TrainingConfig",
     "TrainingError",
     "evolve",
     "load",
+    "open",
     "resume",
     "resume_evolution",
     "train",

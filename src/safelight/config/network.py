@@ -1,22 +1,23 @@
-"""The settings of each network."""
+"""The settings of each network; the tag `name` says which network they make.
+
+`NETWORK_CONFIGS` is the table from tags to settings; `networks/table.py` has the one from tags to networks.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from safelight.config.reading import MAX_SIZE, check, check_sizes
 
 __all__ = [
-    "CUSTOM_NETWORK",
     "NETWORK_CONFIGS",
     "ConvVAEConfig",
+    "CustomNetwork",
     "DeepConvConfig",
     "NetworkConfig",
-    "NetworkSpec",
 ]
 
-CUSTOM_NETWORK = "custom"  # a user's own class; only that class can load the run
 MAX_STAGES = 6
 
 
@@ -25,12 +26,19 @@ class ConvVAEConfig:
     """The network of the original report.
 
     Attributes:
+        name: which network
         channels: feature maps of its one convolution
         latent: dimensions of the code
     """
 
+    name: Literal["conv-vae"] = "conv-vae"
     channels: int = 32
     latent: int = 20
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return True
 
     def __post_init__(self) -> None:
         check_sizes(self, "channels", "latent")
@@ -41,6 +49,7 @@ class DeepConvConfig:
     """Strided convolution stages, a hidden layer and a code; the decoder mirrors the encoder.
 
     Attributes:
+        name: which network: variational, or with codes that are points
         channels: feature maps of each stage
         kernels: kernel size of each stage, or one for all
         strides: what each stage divides height and width by, or one for all
@@ -50,6 +59,7 @@ class DeepConvConfig:
         normalization: what each hidden layer's output is normalized over
     """
 
+    name: Literal["deep-conv-vae", "deep-conv-ae"] = "deep-conv-vae"
     channels: tuple[int, ...] = (32, 64)
     kernels: tuple[int, ...] = (4,)
     strides: tuple[int, ...] = (2,)
@@ -57,6 +67,11 @@ class DeepConvConfig:
     latent: int = 20
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
     normalization: Literal["none", "batch", "group"] = "none"
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions."""
+        return self.name == "deep-conv-vae"
 
     def __post_init__(self) -> None:
         check_sizes(self, "hidden", "latent")
@@ -83,24 +98,24 @@ class DeepConvConfig:
             check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
 
 
-NetworkConfig = ConvVAEConfig | DeepConvConfig
-NETWORK_CONFIGS: dict[str, type[ConvVAEConfig] | type[DeepConvConfig]] = {
+@dataclass(frozen=True)
+class CustomNetwork:
+    """A user's own class; only that class can load the run.
+
+    Attributes:
+        name: says that it is one
+        class_name: shown where the class is asked for
+        is_variational: whether its codes are distributions
+    """
+
+    name: Literal["custom"] = "custom"
+    class_name: str = ""
+    is_variational: bool = False
+
+
+NetworkConfig = ConvVAEConfig | DeepConvConfig | CustomNetwork
+NETWORK_CONFIGS: dict[str, type[Any]] = {
     "deep-conv-vae": DeepConvConfig,
     "deep-conv-ae": DeepConvConfig,
     "conv-vae": ConvVAEConfig,
 }
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """Which network, in names of our own table alone.
-
-    Attributes:
-        name: one of `NETWORK_CONFIGS`, or "custom"
-        fields: the settings of its config dataclass
-        own_class: the name of a user's own class, only to be shown
-    """
-
-    name: str
-    fields: dict[str, Any] = field(default_factory=dict)
-    own_class: str | None = None

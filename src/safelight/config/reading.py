@@ -1,20 +1,40 @@
-"""The strict way from JSON to frozen dataclasses and back; nothing named in it is imported or opened."""
+"""The strict way from JSON to frozen dataclasses and back; nothing that JSON names is imported or opened.
+
+A field that may hold one of several dataclasses is a tagged union: `field(metadata=tagged(TABLE))`, where the
+table maps each tag to its class, and the tag is the value's own field `name`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from safelight.errors import ConfigError
 
-__all__ = ["MAX_COUNT", "MAX_SIZE", "check", "check_sizes", "did_you_mean", "from_dict", "to_dict"]
+__all__ = [
+    "MAX_COUNT",
+    "MAX_JSON_BYTES",
+    "MAX_SIZE",
+    "check",
+    "check_sizes",
+    "did_you_mean",
+    "fields_of",
+    "from_dict",
+    "read_json",
+    "read_tagged",
+    "tagged",
+    "to_dict",
+]
 
 MAX_SIZE = 1 << 16  # declared sizes are capped before anything is allocated
 MAX_COUNT = 10**9
+MAX_JSON_BYTES = 1 << 24
 
 T = TypeVar("T")
 
@@ -24,11 +44,42 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def tagged(table: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """The metadata of a field whose value is of one of a table's classes, told by its `name`."""
+    return {"table": table}
+
+
+def fields_of(cls: type[Any]) -> dict[str, Any]:
+    """The fields of a config dataclass and their types, without its class variables."""
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        OSError: it cannot be read.
+        ConfigError: it is too large, no JSON, or no object.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ConfigError(
+            f"{path}: expected at most {MAX_JSON_BYTES >> 20} MiB of JSON; is it the right file?"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: expected JSON, got {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
 def from_dict(cls: type[T], values: Any, where: str) -> T:
-    """Build a config dataclass from parsed JSON, strictly; nothing named in it is imported or opened.
+    """Build a config dataclass from parsed JSON, strictly.
 
     Args:
-        cls: a dataclass of this module.
+        cls: a dataclass of this wing.
         values: its fields; nested dataclasses as mappings.
         where: named in errors, such as "runs/first/config.json".
 
@@ -36,24 +87,48 @@ def from_dict(cls: type[T], values: Any, where: str) -> T:
         ConfigError: an unknown or missing field, or a value of the wrong type or range.
 
     Example:
+        >>> from safelight.config.data import ImageConfig
         >>> from_dict(ImageConfig, {"height": 8, "width": 8, "channels": 1}, "here").range
         (0, 255)
     """
-    hints = get_type_hints(cls)
+    hints = fields_of(cls)
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected an object of {', '.join(hints)}, got {values!r}")
     for name in values:
         if name not in hints:
             raise ConfigError(f"{where}: unknown key {name!r}; {did_you_mean(str(name), hints)}")
-    for field_ in dataclasses.fields(cls):  # type: ignore[arg-type]
-        required = field_.default is MISSING and field_.default_factory is MISSING
-        if required and field_.name not in values:
-            raise ConfigError(f"{where}: expected a key {field_.name!r}, but there is none")
-    converted = {name: _convert(hints[name], value, where, name) for name, value in values.items()}
+    converted = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        name = field.name
+        if name not in values:
+            if field.default is MISSING and field.default_factory is MISSING:
+                raise ConfigError(f"{where}: expected a key {name!r}, but there is none")
+        elif "table" in field.metadata:
+            converted[name] = read_tagged(field.metadata["table"], values[name], f"{where}: {name}")
+        else:
+            converted[name] = _convert(hints[name], values[name], where, name)
     try:
         return cls(**converted)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def read_tagged(table: Mapping[str, type[Any]], values: Any, where: str) -> Any:
+    """Build the one of a table's dataclasses that the values' `name` tells.
+
+    Raises:
+        ConfigError: no or an unknown name, or as in `from_dict`.
+
+    Example:
+        >>> from safelight.config.network import NETWORK_CONFIGS
+        >>> read_tagged(NETWORK_CONFIGS, {"name": "conv-vae", "latent": 2}, "here")
+        ConvVAEConfig(name='conv-vae', channels=32, latent=2)
+    """
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        raise ConfigError(f"{where}: expected an object with a name, got {values!r}")
+    if values["name"] not in table:
+        raise ConfigError(f"{where}: unknown name {values['name']!r}; {did_you_mean(values['name'], table)}")
+    return from_dict(table[values["name"]], values, where)
 
 
 def _convert(hint: Any, value: Any, where: str, name: str) -> Any:

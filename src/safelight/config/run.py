@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import collections
 from dataclasses import dataclass, field
 from typing import Literal
 
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import NetworkSpec
+from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, NetworkConfig
+from safelight.config.reading import tagged
+from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask, TaskConfig
 from safelight.config.training import TrainingConfig
 
-__all__ = ["FORMAT_VERSION", "LIKELIHOODS", "RunConfig"]
+__all__ = ["FORMAT_VERSION", "RunConfig"]
 
-FORMAT_VERSION = 1
-LIKELIHOODS = ("bernoulli", "gaussian")
+FORMAT_VERSION = 2
+
+_NETWORKS = collections.ChainMap({"custom": CustomNetwork}, NETWORK_CONFIGS)
+_TASKS = collections.ChainMap({"custom": CustomTask}, TASK_CONFIGS)
 
 
 @dataclass(frozen=True)
@@ -24,19 +29,19 @@ class RunConfig:
         image: size and range of the images
         data: where the images came from
         training: how the network was trained
-        likelihood: what the decoder's output means
-        kind: what the run holds
+        task: what it was trained for
+        kind: what the folder holds
         versions: of safelight, torch, NumPy and Python, when the run was made
         command: the command that made the run
         format_version: of the run folder
     """
 
-    network: NetworkSpec
+    network: NetworkConfig = field(metadata=tagged(_NETWORKS))
     image: ImageConfig
     data: DataConfig
     training: TrainingConfig
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    kind: Literal["autoencoder"] = "autoencoder"
+    task: TaskConfig = field(default_factory=AutoencodeConfig, metadata=tagged(_TASKS))
+    kind: Literal["run"] = "run"
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     format_version: int = FORMAT_VERSION

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
-from safelight.config.reading import MAX_COUNT, check
+from safelight.config.reading import MAX_COUNT, check, did_you_mean
+from safelight.errors import ConfigError
 
-__all__ = ["SearchConfig"]
+__all__ = ["ALGORITHMS", "ENGINES", "SearchConfig"]
+
+ALGORITHMS = {  # what proposes trials, in words; `evolution/algorithms.py` makes them
+    "ga": "A genetic algorithm",
+    "truncation": "The original report's genetic operators",
+    "nsga2": "NSGA-II",
+    "tpe": "A tree-structured Parzen estimator",
+    "random": "A random search",
+}
+ENGINES = {  # where trials run; `evolution/executors.py` opens them
+    "local": "processes of this machine",
+    "dask": "a Dask cluster",
+    "ray": "a Ray cluster",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ class SearchConfig:
     """
 
     space: str = "hyper"
-    algorithm: Literal["ga", "truncation", "nsga2", "tpe", "random"] = "ga"
+    algorithm: str = field(default="ga", metadata={"choices": ALGORITHMS})
     population: int = 30
     generations: int = 12
     epochs: int = 1
@@ -47,6 +60,10 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigError(
+                f"algorithm: unknown {self.algorithm!r}; {did_you_mean(self.algorithm, ALGORITHMS)}"
+            )
         check(2 <= self.population <= MAX_COUNT, "population", "at least 2", self.population)
         for name in ("generations", "epochs"):
             check(1 <= getattr(self, name) <= MAX_COUNT, name, f"1 to {MAX_COUNT:,}", getattr(self, name))

@@ -25,8 +25,6 @@ class TrainingConfig:
         decay: over the whole run, linear to zero or by gamma
         gamma: with decay gamma, the rate at step t of T is lr * gamma ** (t / T)
         weight_decay: Adam's L2 penalty
-        beta: weight of the KL term
-        beta_warmup: share of the run over which beta rises from zero
         seed: fixes initial weights, order of the images and noise
         threads: CPU threads; by default one a core, and on a busy machine better one less
         device: auto takes the first of CUDA, MPS and CPU that is there
@@ -41,8 +39,6 @@ class TrainingConfig:
     decay: Literal["linear", "gamma"] = "linear"
     gamma: float = 1.0
     weight_decay: float = 0.0
-    beta: float = 1.0
-    beta_warmup: float = 0.0
     seed: int = 0
     threads: int | None = None
     device: str = "auto"
@@ -60,10 +56,9 @@ class TrainingConfig:
         )
         check(self.patience is None or self.patience >= 1, "patience", "at least 1", self.patience)
         check(0 < self.lr < math.inf, "lr", "a learning rate above 0", self.lr)
-        for name in ("warmup", "gamma", "beta_warmup"):
+        for name in ("warmup", "gamma"):
             check(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
-        for name in ("weight_decay", "beta"):
-            check(0 <= getattr(self, name) < math.inf, name, "0 or more", getattr(self, name))
+        check(0 <= self.weight_decay < math.inf, "weight_decay", "0 or more", self.weight_decay)
         check(0 <= self.seed < 2**63, "seed", "0 or more", self.seed)
         check(
             self.decay == "gamma" or self.gamma == 1,

@@ -1,4 +1,4 @@
-"""The pictures that training leaves behind, once an epoch: grids of images as PNG files.
+"""Images side by side, as PNG files.
 
 They need only NumPy and Pillow, and the time of a few batches.
 """
@@ -16,12 +16,11 @@ from PIL import Image
 from safelight.errors import RunError
 from safelight.files import write_file
 
-__all__ = ["png", "tile", "write_examples", "write_snapshot"]
+__all__ = ["make_folder", "pairs", "png", "tile", "write_examples"]
 
 LEGIBLE = 64  # pixels that the longer side of a small image is enlarged to, at most
 GUTTER = 4  # pixels between images
 GREY = 72  # of the gutter: parts black from black and white from white
-SAMPLES, SAMPLE_COLUMNS = 64, 8
 PAIRS, PAIR_COLUMNS = 30, 10
 
 
@@ -57,33 +56,6 @@ def tile(images: Any, columns: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(sheet[..., 0] if channels == 1 else sheet))
 
 
-def write_snapshot(figures: Path, epoch: int, samples: Any, inputs: Any, reconstructions: Any) -> None:
-    """Write what the network draws after an epoch: samples, and inputs over their reconstructions.
-
-    Args:
-        figures: a run's folder of pictures.
-        epoch: counted from 1.
-        samples: (N, C, H, W) in [0, 1], from the same codes after each epoch; the first 64 are drawn.
-        inputs: (N, C, H, W) in [0, 1], the same images after each epoch; the first 30 are drawn.
-        reconstructions: the network's version of the inputs.
-
-    Raises:
-        RunError: the files cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> import numpy as np
-        >>> figures, images = Path(tempfile.mkdtemp()), np.zeros((64, 1, 8, 8))
-        >>> write_snapshot(figures, 1, images, images, images)
-        >>> sorted(path.name for path in (figures / "epochs").iterdir())
-        ['reconstructions-0001.png', 'samples-0001.png']
-    """
-    folder = _folder(figures / "epochs")
-    pairs = _pairs(np.asarray(inputs), np.asarray(reconstructions))
-    write_file(folder / f"samples-{epoch:04d}.png", png(tile(samples[:SAMPLES], SAMPLE_COLUMNS)))
-    write_file(folder / f"reconstructions-{epoch:04d}.png", png(pairs))
-
-
 def write_examples(figures: Path, images: Any) -> None:
     """Write examples.png, some of the images of a run.
 
@@ -95,7 +67,7 @@ def write_examples(figures: Path, images: Any) -> None:
         RunError: the file cannot be written.
     """
     columns = next((c for c in (10, 8, 12, 9, 7) if len(images) % c == 0), 10)
-    write_file(_folder(figures) / "examples.png", png(tile(images, columns)))
+    write_file(make_folder(figures) / "examples.png", png(tile(images, columns)))
 
 
 def png(image: Image.Image) -> bytes:
@@ -105,8 +77,13 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _pairs(inputs: NDArray[Any], outputs: NDArray[Any]) -> Image.Image:
-    """Rows of inputs, each over the row of their reconstructions, the pairs of rows set apart."""
+def pairs(inputs: NDArray[Any], outputs: NDArray[Any]) -> Image.Image:
+    """Rows of inputs, each over the row of what became of them, the pairs of rows set apart.
+
+    Args:
+        inputs: (N, C, H, W) in [0, 1]; the first 30 are drawn.
+        outputs: the same images, changed.
+    """
     columns = min(PAIR_COLUMNS, len(inputs))
     count = min(PAIRS, len(inputs)) // columns * columns
     blocks = [
@@ -125,7 +102,12 @@ def _grey(mode: str) -> int | tuple[int, int, int]:
     return GREY if mode == "L" else (GREY, GREY, GREY)
 
 
-def _folder(path: Path) -> Path:
+def make_folder(path: Path) -> Path:
+    """Make a folder for pictures, where it is missing.
+
+    Raises:
+        RunError: it cannot be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

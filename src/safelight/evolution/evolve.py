@@ -3,67 +3,105 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import safelight
-from safelight.api import Images, as_image_set, find_splits, sort_settings
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import NetworkSpec
 from safelight.config.reading import did_you_mean, from_dict
-from safelight.config.run import LIKELIHOODS, RunConfig
+from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
+from safelight.config.task import Measure
 from safelight.data import sources
+from safelight.data.finding import Images, as_image_set, find_splits
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, DataError, RunError
 from safelight.evolution.executors import ENGINES, Engine, open_engine
-from safelight.evolution.genome import Values, named_genes
+from safelight.evolution.folder import SearchFolder
+from safelight.evolution.genes import named_genes
+from safelight.evolution.genome import Values
 from safelight.evolution.ledger import Trial, trials_of
-from safelight.evolution.search import (
-    RESULT,
-    Finalist,
-    SearchFolder,
-    SearchRecord,
-    Status,
-    make_space,
-    run_search,
-)
-from safelight.evolution.trial import Material, unpack
-from safelight.files import write_file
-from safelight.networks.table import build
-from safelight.tasks import evaluation
-from safelight.tasks.objective import objective
+from safelight.evolution.record import SearchRecord, make_space
+from safelight.evolution.report import write_search_report
+from safelight.evolution.search import Finalist, run_search
+from safelight.evolution.status import Status
+from safelight.evolution.trial import Material
+from safelight.runs.assembly import assemble
+from safelight.runs.settings import read_settings
+from safelight.runs.state import PackedState
+from safelight.tasks.table import make_task
 
-__all__ = ["Evolution", "evolve", "resume_evolution"]
+__all__ = ["Search", "evolve", "resume_evolution", "spread"]
 
 
-@dataclass(frozen=True)
-class Evolution:
-    """A finished search.
+class Search:
+    """A search's folder, opened lazily.
 
-    Attributes:
-        path: its folder.
-        values: the winner's genes.
-        validation: the winner's validation losses, one a fresh seed, in nats per image.
-        test: its test losses, of the same trainings; empty where the data keeps no test images.
+    Args:
+        path: the folder.
+
+    Raises:
+        RunError: it is not a search's.
     """
 
-    path: Path
-    values: Values
-    validation: list[float]
-    test: list[float]
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.folder = SearchFolder(path)
+        self.config = self.folder.read_config()
+
+    def __repr__(self) -> str:
+        return f"Search({str(self.path)!r}, {self.config.search.algorithm})"
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @property
+    def measure(self) -> Measure:
+        """What trials are judged by."""
+        return make_task(self.config.base).measures[0]
 
     @property
     def trials(self) -> list[Trial]:
-        """Every trial, in the order of their numbers."""
-        return trials_of(SearchFolder(self.path).study)
+        """Every trial, in the order of their numbers, also while the search runs."""
+        return trials_of(self.folder.study)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The settings of the winner, or of the best so far, as in best.json."""
+        return self.folder.read_best()
+
+    @property
+    def finalists(self) -> list[dict[str, Any]]:
+        """The best trials, trained again from fresh seeds, the winner first; empty before the end."""
+        found: list[dict[str, Any]] = self.folder.read_result().get("finalists", [])
+        return found
+
+    @property
+    def values(self) -> Values:
+        """The winner's genes; empty before the end."""
+        values: Values = self.folder.read_result().get("values", {})
+        return values
+
+    @property
+    def validation(self) -> list[float]:
+        """The winner's validation measures, one a fresh seed that did not fail."""
+        return [loss for loss in self.folder.read_result().get("validation", []) if loss is not None]
+
+    @property
+    def test(self) -> list[float]:
+        """Its test measures, of the same trainings; empty where the data keeps no test images."""
+        found: list[float] = self.folder.read_result().get("test", [])
+        return found
+
+    def report(self) -> Path:
+        """Write `figures/` and `report.html`; the path of the page."""
+        return write_search_report(self.folder)
 
 
 def evolve(
@@ -71,7 +109,7 @@ def evolve(
     network: str = "deep-conv-vae",
     out: str | os.PathLike[str] = "runs/evolution",
     *,
-    likelihood: str = "bernoulli",
+    task: str = "autoencode",
     settings: dict[str, Any] | None = None,
     workers: int | None = None,
     engine: str = "local",
@@ -81,7 +119,7 @@ def evolve(
     on_status: Callable[[Status], object] = lambda status: None,
     is_stopped: Callable[[], bool] = lambda: False,
     **search: Any,
-) -> Evolution:
+) -> Search:
     """Search for the settings or the structure of an autoencoder.
 
     Trials are judged by their validation loss. The best three are trained again from three fresh seeds; the
@@ -89,10 +127,10 @@ def evolve(
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
-        network: a name of `safelight.networks.NETWORKS`.
+        network: a name of `safelight.networks.table.NETWORKS`.
         out: the search's folder to make.
-        likelihood: bernoulli or gaussian.
-        settings: of network and training where no gene decides, such as `{"precision": "bfloat16"}`.
+        task: a name of `safelight.tasks.table.TASKS`.
+        settings: of network, task and training where no gene decides, such as `{"precision": "bfloat16"}`.
         workers: processes of one thread each; one a core by default.
         engine: local, dask or ray.
         address: of a Dask or Ray cluster; without it they start workers on this machine.
@@ -103,7 +141,7 @@ def evolve(
         search: fields of `SearchConfig`.
 
     Returns:
-        The winner; `best.json` in its folder is what `safelight train --config` reads.
+        The finished search; `best.json` in its folder is what `safelight train --config` reads.
 
     Raises:
         ConfigError, DataError: nothing was written.
@@ -114,30 +152,23 @@ def evolve(
         >>> import safelight, tempfile
         >>> images = safelight.load("digits", limit=200)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     best = safelight.evolve(images, "conv-vae", folder, population=2, generations=1, workers=1)
-        >>> sorted(best.values)
+        ...     found = safelight.evolve(images, "conv-vae", folder, population=2, generations=1, workers=1)
+        ...     sorted(found.values)
         ['training.batch_size', 'training.gamma', 'training.lr', 'training.weight_decay']
     """
     image_set = as_image_set(images)
     config: SearchConfig = from_dict(SearchConfig, search, "search")
-    if likelihood not in LIKELIHOODS:
-        raise ConfigError(f"likelihood: expected {' or '.join(LIKELIHOODS)}, got {likelihood!r}")
     _check_engine(engine, address, workers)
-    fields, training = sort_settings(network, settings or {})
+    network_config, task_config, training = read_settings(network, task, settings or {})
     channels, height, width = image_set.shape
-    record = SearchRecord(
-        search=config,
-        genes=named_genes(config.space, network, min(height, width)),
-        base=RunConfig(
-            network=NetworkSpec(network, fields),
-            image=ImageConfig(height, width, channels, image_set.value_range),
-            data=DataConfig(image_set.source, image_set.fingerprint(), None, config.limit),
-            training=training,
-            likelihood=likelihood,  # type: ignore[arg-type]
-        ),
-        versions={"safelight": safelight.__version__, "torch": torch.__version__},
-        command=command,
+    base = RunConfig(
+        network=network_config,
+        image=ImageConfig(height, width, channels, image_set.value_range),
+        data=DataConfig(image_set.source, image_set.fingerprint(), None, config.limit),
+        training=training,
+        task=task_config,
     )
+    record = SearchRecord(config, named_genes(config.space, base), base, _versions(), command)
     material = _material(record, image_set)
     make_space(record)  # refuses what cannot be searched
     folder = SearchFolder(out)
@@ -147,8 +178,7 @@ def evolve(
     ):
         (folder.path / "state").mkdir()
         folder.write_config(record)
-        record = folder.read_config()  # as a later process will see it, to the type of every number
-        return _search(folder, record, material, opened, on_status, is_stopped, images)
+        return _search(folder, record, material, opened, on_status, is_stopped, image_set)
 
 
 def resume_evolution(
@@ -161,7 +191,7 @@ def resume_evolution(
     address: str | None = None,
     on_status: Callable[[Status], object] = lambda status: None,
     is_stopped: Callable[[], bool] = lambda: False,
-) -> Evolution:
+) -> Search:
     """Continue a search where it stopped; what is in its record is not trained again.
 
     Args:
@@ -175,7 +205,7 @@ def resume_evolution(
         is_stopped: as in `evolve`.
 
     Returns:
-        The winner.
+        The finished search.
 
     Raises:
         RunError: the folder holds no search, or one of other versions or other data.
@@ -187,21 +217,20 @@ def resume_evolution(
     _check_engine(engine, address, workers)
     with folder.locked():
         record = folder.read_config()
-        here = {"safelight": safelight.__version__, "torch": torch.__version__}
-        if record.versions != here:
+        if record.versions != _versions():
             raise RunError(
                 f"{folder.path}: expected the versions it was begun with ({_shown(record.versions)}), got "
-                f"{_shown(here)}; other versions give other losses: install those, or search anew"
+                f"{_shown(_versions())}; other versions give other losses: install those, or search anew"
             )
+        find_splits(record.base.data, images)  # the same images
         if generations is not None:
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)
             folder.write_config(record)
-        found = images if images is not None else record.base.data.source
-        find_splits(record.base.data, images)  # the same images
-        material = _material(record, as_image_set(found))  # type: ignore[arg-type]
+        image_set = as_image_set(images if images is not None else str(record.base.data.source))
+        material = _material(record, image_set)
         with open_engine(engine, material, workers or os.cpu_count() or 1, address) as opened:
-            return _search(folder, record, material, opened, on_status, is_stopped, found)
+            return _search(folder, record, material, opened, on_status, is_stopped, image_set)
 
 
 def _search(
@@ -211,42 +240,39 @@ def _search(
     engine: Engine,
     on_status: Callable[[Status], object],
     is_stopped: Callable[[], bool],
-    images: Images | None,
-) -> Evolution:
+    images: ImageSet,
+) -> Search:
     finalists = run_search(folder, record, engine, len(material.train), on_status, is_stopped)
-    winner = finalists[0]
-    test = _measure(record, winner, images)
-    result = {
-        "values": winner.values,
-        "validation": winner.losses,
-        "test": test,
-        "finalists": [
-            {"trial": f.number, "values": f.values, "search": f.search_loss, "validation": f.losses}
-            for f in finalists
-        ],
-    }
-    write_file(folder.path / RESULT, json.dumps(result, indent=2) + "\n")
-    return Evolution(folder.path, winner.values, [loss for loss in winner.losses if loss is not None], test)
+    rows = [
+        {"trial": f.number, "values": f.values, "search": f.search_loss, "validation": f.losses}
+        for f in finalists
+    ]
+    folder.write_result(finalists[0].values, rows, _measure(folder, finalists[0], images))
+    return Search(folder.path)
 
 
-def _measure(record: SearchRecord, winner: Finalist, images: Images | None) -> list[float]:
+def _measure(folder: SearchFolder, winner: Finalist, images: ImageSet) -> list[float]:
     """Open the test images, for the first and only time, and measure the winner's trainings."""
-    test = find_splits(record.base.data, images if isinstance(images, ImageSet) else None).test
-    if test is None and record.base.data.source is not None:
-        test = sources.load(record.base.data.source, split="test")
+    test = images.split().test
+    if test is None and images.source is not None:
+        test = sources.load(images.source, split="test")
     if test is None:
         return []
     losses = []
-    for config, path in zip(winner.configs, winner.weights, strict=True):
-        if not path.exists():
+    for name, config in winner.trainings.items():
+        packed = folder.read_checkpoint(name)
+        if packed is None:
             continue
-        tensors, _ = unpack(path.read_bytes())
-        network, loss = build(config), objective(config.likelihood, config.training)
-        for prefix, module in (("network.", network), ("loss.", loss)):
-            own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-            module.load_state_dict(own)
-        losses.append(evaluation.mean_loss(network, loss, test)["loss"])
+        parts = assemble(config)
+        PackedState.from_bytes(packed).load_weights(parts.network, parts.loss)
+        parts.network.eval()
+        measure = parts.task.measures[0]
+        losses.append(measure.ordered(parts.task.measure(parts.network, parts.loss, test)[measure.name]))
     return losses
+
+
+def _versions() -> dict[str, str]:
+    return {"safelight": safelight.__version__, "torch": torch.__version__}
 
 
 def _material(record: SearchRecord, images: ImageSet) -> Material:

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safelight.errors import ConfigError
-from safelight.evolution.trial import Material, Outcome, Task, evaluate
+from safelight.evolution.trial import Job, Material, Outcome, evaluate
 
 __all__ = ["ENGINES", "Engine", "LocalExecutor", "open_engine"]
 
@@ -57,9 +57,9 @@ class Engine:
     workers: int
     lost: tuple[type[BaseException], ...] = (CancelledError, ConnectionError)
 
-    def submit(self, task: Task) -> Future[Outcome]:
+    def submit(self, job: Job) -> Future[Outcome]:
         """Start a trial; a worker that dies is replaced and the trial tried again, at most twice."""
-        return self.executor.submit(evaluate, self.material, task)
+        return self.executor.submit(evaluate, self.material, job)
 
 
 @contextmanager
@@ -159,7 +159,7 @@ class LocalExecutor(Executor):
 
     @staticmethod
     def _limit(args: tuple[Any, ...]) -> float | None:
-        seconds = next((task.seconds for task in args if isinstance(task, Task)), None)
+        seconds = next((job.seconds for job in args if isinstance(job, Job)), None)
         return None if seconds is None else seconds + GRACE
 
 

@@ -7,38 +7,21 @@ anywhere in its range.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal
 
-from safelight.config.network import NETWORK_CONFIGS, DeepConvConfig, NetworkSpec
-from safelight.config.reading import did_you_mean, from_dict
-from safelight.config.training import TrainingConfig
+from safelight.config.reading import did_you_mean
 from safelight.errors import ConfigError
 
-__all__ = [
-    "SPACES",
-    "Gene",
-    "Genotype",
-    "Space",
-    "Value",
-    "Values",
-    "from_settings",
-    "named_genes",
-    "to_settings",
-]
+__all__ = ["STAGES", "Gene", "Genotype", "Space", "Value", "Values"]
 
 Value = int | float | str
 Values = dict[str, Value]
 Genotype = tuple[float, ...]
 Kind = Literal["integer", "log-integer", "float", "log-float", "categorical"]
 
-SPACES = ("hyper", "structure", "both")
-FIXED = ("epochs", "seed", "threads", "device", "patience")  # of training: what a search itself decides
 STAGES = "network.stages"  # decides which stages' genes act, and is no setting itself
 DIGITS = 4  # of a float: finer differences cannot be told apart, and the values stay readable
 MAX_GENES = 100
@@ -238,161 +221,3 @@ class Space:
         gene = list(self.genes.values())[i]
         values = gene.choices or range(int(gene.low), int(gene.high) + 1)
         return [(*genotype[:i], gene.encode(value), *genotype[i + 1 :]) for value in values]
-
-
-def hyper_genes() -> dict[str, Gene]:
-    """The original report's four, with its ranges (its section 2.1)."""
-    return {
-        "training.batch_size": Gene("integer", 10, 128),
-        "training.lr": Gene("log-float", 1e-8, 1.0),
-        "training.gamma": Gene("float", 0.0, 1.0),
-        "training.weight_decay": Gene("log-float", 1e-7, 1e-4),
-    }
-
-
-def structure_genes(side: int) -> dict[str, Gene]:
-    """The form of a `DeepConvVAE` or `DeepConvAE` for images whose shorter side this is."""
-    most = max(1, min(4, side.bit_length() - 2))  # so that the smallest maps are 2 pixels wide
-    genes = {STAGES: Gene("integer", 1, most) if most > 1 else Gene("categorical", choices=(1,))}
-    for i in range(most):
-        when = {STAGES: tuple(range(i + 1, most + 1))} if i else {}
-        genes[f"network.channels.{i}"] = Gene("log-integer", 8, 128, when=when)
-        genes[f"network.kernels.{i}"] = Gene("integer", 2, 6, when=when)
-        genes[f"network.strides.{i}"] = Gene("categorical", choices=(1, 2), when=when)
-    return genes | {
-        "network.hidden": Gene("log-integer", 64, 1024),
-        "network.latent": Gene("log-integer", 8, 64),
-        "network.activation": Gene("categorical", choices=("relu", "silu", "gelu", "elu", "leaky-relu")),
-        "network.normalization": Gene("categorical", choices=("none", "batch", "group")),
-    }
-
-
-def named_genes(space: str, model: str, side: int) -> dict[str, Gene]:
-    """The genes that a name stands for, or those of a JSON file.
-
-    Args:
-        space: hyper, structure, both, or the path of a file with an object of genes by name.
-        model: the network whose settings they are.
-        side: the shorter side of the images.
-
-    Raises:
-        ConfigError: neither, or genes or values that this network does not have.
-
-    Example:
-        >>> list(named_genes("hyper", "conv-vae", 28))
-        ['training.batch_size', 'training.lr', 'training.gamma', 'training.weight_decay']
-    """
-    if space in SPACES and space != "hyper" and NETWORK_CONFIGS[model] is not DeepConvConfig:
-        raise ConfigError(f"--space {space}: {model} has one structure; use --model deep-conv-vae")
-    if space == "hyper":
-        return hyper_genes()
-    if space == "structure":
-        return structure_genes(side)
-    if space == "both":
-        return hyper_genes() | structure_genes(side)
-    if not space.endswith(".json"):
-        raise ConfigError(
-            f"--space: got {space!r}; {did_you_mean(space, (*SPACES, 'or a .json file of genes'))}"
-        )
-    values = _read_json(Path(space))
-    genes = {name: from_dict(Gene, gene, f"{space}: {name}") for name, gene in values.items()}
-    known = known_names(model)
-    for name in genes:
-        if name.rstrip("0123456789") not in known:
-            shown = [f"{k}0" if k.endswith(".") else k for k in known]
-            raise ConfigError(f"{space}: unknown gene {name!r}; {did_you_mean(name, shown)}")
-        for value in genes[name].choices or (genes[name].decode(0.0), genes[name].decode(1.0)):
-            try:
-                spec, _ = to_settings({name: value}, NetworkSpec(model), TrainingConfig())
-                from_dict(NETWORK_CONFIGS[model], spec.fields, "network")
-            except ConfigError as error:
-                raise ConfigError(f"{space}: {name}: {error}") from None
-    return genes
-
-
-def known_names(model: str) -> list[str]:
-    """What a gene may be called: a setting, or an element of one, which ends in a dot and its number."""
-    hints = get_type_hints(NETWORK_CONFIGS[model])
-    of_network = [f"{name}." if get_origin(hint) is tuple else name for name, hint in hints.items()]
-    return [
-        *(f"training.{f.name}" for f in dataclasses.fields(TrainingConfig) if f.name not in FIXED),
-        *(f"network.{name}" for name in of_network),
-        *([STAGES] if NETWORK_CONFIGS[model] is DeepConvConfig else []),
-    ]
-
-
-def to_settings(
-    values: Mapping[str, Value], network: NetworkSpec, training: TrainingConfig
-) -> tuple[NetworkSpec, TrainingConfig]:
-    """Put decoded values into settings; what no gene decides stays.
-
-    Raises:
-        ConfigError: a value that its setting cannot have.
-
-    Example:
-        >>> spec = NetworkSpec("deep-conv-vae", {"hidden": 64})
-        >>> values = {"training.lr": 0.01, "network.channels.0": 8, "network.channels.1": 16}
-        >>> network, training = to_settings(values, spec, TrainingConfig())
-        >>> network.fields, training.lr
-        ({'hidden': 64, 'channels': [8, 16]}, 0.01)
-    """
-    fields: dict[str, Any] = {}
-    of_training: dict[str, Any] = {}
-    for name, value in values.items():
-        part, _, setting = name.partition(".")
-        if part == "training":
-            of_training[setting] = value
-        elif name != STAGES:
-            setting, _, element = setting.partition(".")
-            if element:
-                fields.setdefault(setting, []).append(value)  # genes come in the order of their stages
-            else:
-                fields[setting] = value
-    if "gamma" in of_training:
-        of_training.setdefault("decay", "gamma")  # without which it does nothing
-    settings = dataclasses.asdict(training) | of_training
-    return (
-        dataclasses.replace(network, fields=network.fields | fields),
-        from_dict(TrainingConfig, settings, "training"),
-    )
-
-
-def from_settings(space: Space, network: NetworkSpec, training: TrainingConfig) -> Values:
-    """The genes' values that say some settings, as near as their ranges allow; the reverse of `to_settings`.
-
-    Example:
-        >>> space = Space({"network.kernels.0": Gene("integer", 2, 3), "training.lr": Gene("float", 0, 1)})
-        >>> from_settings(space, NetworkSpec("deep-conv-vae"), TrainingConfig(lr=0.004))
-        {'network.kernels.0': 3, 'training.lr': 0.004}
-    """
-    settings: dict[str, Any] = {f"training.{k}": v for k, v in dataclasses.asdict(training).items()}
-    fields = dataclasses.asdict(from_dict(NETWORK_CONFIGS[network.name], network.fields, "network"))
-    for name, value in fields.items():
-        if not isinstance(value, tuple):
-            settings[f"network.{name}"] = value
-            continue
-        stages = len(fields["channels"])
-        settings[STAGES] = stages
-        for i, element in enumerate(value * stages if len(value) == 1 else value):
-            settings[f"network.{name}.{i}"] = element
-    values: Values = {}
-    for name, gene in space.genes.items():
-        value = settings.get(name)
-        if gene.is_ordered and isinstance(value, int | float):
-            value = min(max(value, gene.low), gene.high)
-            values[name] = int(value) if gene.kind.endswith("integer") else value
-        elif value is not None and value in gene.choices:
-            values[name] = value
-    return values
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--space: cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--space: expected JSON in {path}, got {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"--space: expected an object of genes by name in {path}, got {values!r}")
-    return values

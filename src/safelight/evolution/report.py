@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import statistics
@@ -14,6 +13,8 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from PIL import Image
 
+from safelight.config.search import ALGORITHMS
+from safelight.data.pictures import make_folder
 from safelight.errors import RunError
 from safelight.evolution.charts import (
     family_chart,
@@ -23,34 +24,28 @@ from safelight.evolution.charts import (
     pareto_chart,
     population_chart,
 )
+from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genetic import order
 from safelight.evolution.genome import Space
 from safelight.evolution.ledger import Trial, trials_of
+from safelight.evolution.record import SearchRecord, make_space
 from safelight.evolution.samplers import distribution_of
-from safelight.evolution.search import RESULT, SearchFolder, SearchRecord, make_space
 from safelight.networks.table import cost
 from safelight.reporting.page import (
     Chart,
     duration,
-    make_figures,
     number,
     plain,
     shown,
     write_charts,
     write_page,
 )
+from safelight.tasks.table import make_task
 
 __all__ = ["ancestors", "importances", "write_search_report"]
 
 TOP = 10
 MANY = 4  # trials, without which importances mean nothing
-ALGORITHMS = {
-    "ga": "A genetic algorithm",
-    "truncation": "The original report's genetic operators",
-    "random": "A random search",
-    "tpe": "A tree-structured Parzen estimator",
-    "nsga2": "NSGA-II",
-}
 
 
 def write_search_report(folder: SearchFolder) -> Path:
@@ -76,7 +71,7 @@ def write_search_report(folder: SearchFolder) -> Path:
             f"expected at least one successful trial in {folder.path}, got none of {len(trials)}; "
             f"continue the search with safelight evolve --resume {folder.path}"
         )
-    result = _result(folder)
+    result = folder.read_result()
     space = make_space(record)
     winner = _winner(result, ranked, trials)
     weights = importances(space, trials)
@@ -95,7 +90,7 @@ def write_search_report(folder: SearchFolder) -> Path:
         charts["pareto"] = lambda theme: pareto_chart(
             [_point(t) for t in ranked], [_point(t) for t in front], _size(record), theme
         )
-    make_figures(folder.figures)
+    make_folder(folder.figures)
     sources = write_charts(folder.figures, charts)
     data = record.base.data
     source = data.source and (Path(data.source).name or data.source)
@@ -106,7 +101,7 @@ def write_search_report(folder: SearchFolder) -> Path:
         record=record,
         what=ALGORITHMS[record.search.algorithm],
         source=source,
-        convention=_convention(record),
+        measure=make_task(record.base).measures[0],
         charts=sources,
         sizes={name: _page_size(folder.figures / f"{name}.png") for name in charts},
         tiles=_tiles(record, result, ranked, trials),
@@ -208,21 +203,6 @@ def _size(record: SearchRecord) -> str:
     return {"parameters": "parameters", "flops": "FLOPs an image"}.get(record.search.objective[-1], "")
 
 
-def _result(folder: SearchFolder) -> dict[str, Any]:
-    path = folder.path / RESULT
-    if not path.exists():
-        return {}
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        {key: result[key] for key in ("values", "validation", "test", "finalists")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path} cannot be read as a search's result ({error}); write it again with safelight evolve "
-            f"--resume {folder.path}"
-        ) from None
-    return dict(result)
-
-
 def _winner(result: dict[str, Any], ranked: Sequence[Trial], trials: Sequence[Trial]) -> Trial:
     numbers = [finalist["trial"] for finalist in result.get("finalists", [])]
     return next((t for t in trials if numbers and t.number == numbers[0]), ranked[0])
@@ -295,15 +275,6 @@ def _status(
     return {"words": f"{what}. To continue:", "command": f"safelight evolve --resume {shown(path)}"}
 
 
-def _convention(record: SearchRecord) -> str:
-    deterministic = record.base.network.name.endswith("-ae")
-    measure = "−log p(x | z)" if deterministic else "−ELBO, one sample of z"
-    likelihood = "Gaussian" if record.base.likelihood == "gaussian" else "grayscale Bernoulli"
-    if record.base.likelihood == "bernoulli" and record.base.image.channels > 1:
-        likelihood = "Bernoulli (colour values)"
-    return f"{likelihood} {measure}"
-
-
 def _range(space: Space, name: str) -> str:
     gene = space.genes[name]
     if gene.kind == "categorical":
@@ -313,7 +284,7 @@ def _range(space: Space, name: str) -> str:
 
 def _settings(record: SearchRecord) -> list[tuple[str, list[tuple[str, str]]]]:
     search, data = record.search, record.base.data
-    parameters, flops = cost(record.base)
+    parameters, flops = cost(record.base.network, record.base.image)
     rows = [
         ("algorithm", search.algorithm),
         ("population", str(search.population)),
@@ -336,7 +307,7 @@ def _settings(record: SearchRecord) -> list[tuple[str, list[tuple[str, str]]]]:
                 ("network", str(record.base.network.name)),
                 ("its parameters", f"{parameters:,}"),
                 ("its FLOPs an image", f"{flops:,}"),
-                ("likelihood", record.base.likelihood),
+                ("task", record.base.task.name),
                 ("SHA-256 of the images", data.fingerprint or "not stored"),
             ],
         ),

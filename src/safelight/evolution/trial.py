@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import safetensors.torch
-import torch
 
 from safelight.config.run import RunConfig
-from safelight.data.batches import Batches
 from safelight.data.images import ImageSet
 from safelight.errors import SafelightError, TrainingError
-from safelight.machine import cpu_threads, derive_seed, pick_device, prepare_process
-from safelight.networks.table import build
-from safelight.runs.training import State, fit
-from safelight.tasks import evaluation
-from safelight.tasks.objective import objective
+from safelight.machine import cpu_threads, derive_seed, prepare_process
+from safelight.runs.assembly import assemble
+from safelight.runs.state import PackedState, State
+from safelight.runs.training import fit
 
-__all__ = ["CHECKPOINTS", "Material", "Outcome", "Task", "evaluate", "seed_of"]
+__all__ = ["CHECKPOINTS", "Job", "Material", "Outcome", "evaluate", "seed_of"]
 
 CHECKPOINTS = 10  # of a run's planned steps, at which losses of several trials are compared
 
@@ -48,21 +41,27 @@ class Material:
         for name in ("train", "validation"):
             images: ImageSet = getattr(self, name)
             np.save(folder / f"{name}.npy", images.pixels)
+            if images.labels is not None:
+                np.save(folder / f"{name}-labels.npy", images.labels)
 
     @staticmethod
     @lru_cache(maxsize=1)
     def mapped(folder: Path, value_range: tuple[float, float]) -> Material:
         """Open them without reading them: processes of one machine share the memory."""
-        parts = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("train", "validation"))
-        return Material(*(ImageSet(pixels, value_range) for pixels in parts))
+
+        def part(name: str) -> ImageSet:
+            pixels, labels = np.load(folder / f"{name}.npy", mmap_mode="c"), folder / f"{name}-labels.npy"
+            return ImageSet(pixels, value_range, np.load(labels) if labels.exists() else None)
+
+        return Material(part("train"), part("validation"))
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """What to train.
 
     Attributes:
-        number: of the trial, to tell its outcome by.
+        name: of what it is for.
         config: settings, resolved; its epochs are those of the whole schedule.
         until: stop after this many of them.
         packed: where to go on from: a state that an earlier outcome gave.
@@ -71,7 +70,7 @@ class Task:
         keep: whether the outcome holds the state.
     """
 
-    number: int
+    name: str
     config: RunConfig
     until: int
     packed: bytes | None = None
@@ -85,8 +84,7 @@ class Outcome:
     """What came of it.
 
     Attributes:
-        number: of the trial.
-        loss: -ELBO of the validation images, nats per image; None where it failed.
+        loss: the task's first measure of the validation images, least is best; None where it failed.
         parameters: number of the network's weights.
         seconds: it took.
         curve: training loss since the checkpoint before, at each checkpoint passed.
@@ -94,11 +92,10 @@ class Outcome:
         packed: the state at the end, where it was asked for.
     """
 
-    number: int
     loss: float | None = None
     parameters: int = 0
     seconds: float = 0.0
-    curve: list[float] = field(default_factory=list)
+    curve: tuple[float, ...] = ()
     failure: str | None = None
     packed: bytes | None = None
 
@@ -108,12 +105,12 @@ def seed_of(seed: int, purpose: str) -> int:
     return derive_seed(seed, purpose) % 2**32
 
 
-def evaluate(material: Material | tuple[Path, tuple[float, float]], task: Task) -> Outcome:
+def evaluate(material: Material | tuple[Path, tuple[float, float]], job: Job) -> Outcome:
     """Train and judge: a function of its arguments alone, to the bit.
 
     Args:
         material: the images, or what `Material.mapped` opens them by.
-        task: what to train.
+        job: what to train.
 
     Returns:
         The outcome; whatever went wrong in training is told there.
@@ -124,53 +121,53 @@ def evaluate(material: Material | tuple[Path, tuple[float, float]], task: Task) 
         material = Material.mapped(*material)
     try:
         with cpu_threads(1):
-            outcome = _train(material, task, started)
+            outcome = _train(material, job, started)
     except TrainingError:
-        outcome = Outcome(task.number, failure="diverged")
+        outcome = Outcome(failure="diverged")
     except (SafelightError, RuntimeError, MemoryError, ValueError) as error:
         what = " ".join(str(error).split())[:200]
-        outcome = Outcome(task.number, failure=f"{type(error).__name__}: {what}")
+        outcome = Outcome(failure=f"{type(error).__name__}: {what}")
     return dataclasses.replace(outcome, seconds=time.perf_counter() - started)
 
 
-def _train(material: Material, task: Task, started: float) -> Outcome:
-    training = task.config.training
-    device = pick_device(training.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(training.seed, "weights"))
-        network = build(task.config)
-    loss = objective(task.config.likelihood, training)
-    network.to(device)
-    loss.to(device)
-    batches = Batches(material.train, training.batch_size, training.seed, device)
-    watch = _Watch(task, len(batches) * training.epochs, started)
-    packed = unpack(task.packed) if task.packed else None
+def _train(material: Material, job: Job, started: float) -> Outcome:
+    parts = assemble(job.config)
+    network, loss, training = parts.network, parts.loss, job.config.training
+    batches = parts.batches(job.config, material.train)
+    watch = _Watch(job, len(batches) * training.epochs, started)
+    packed = PackedState.from_bytes(job.packed) if job.packed else None
     if packed:
-        watch.curve += packed[1]["curve"]
+        watch.curve += packed.numbers["curve"]
     state = fit(
         network,
         batches,
         loss,
         training,
-        on_epoch=lambda result, state: result.epoch >= task.until,
+        on_epoch=lambda result, state: result.epoch >= job.until,
         on_step=lambda state: watch.stops(state, len(batches)),
         packed=packed,
     )
-    parameters = sum(p.numel() for p in network.parameters())
+    found = Outcome(parameters=sum(p.numel() for p in network.parameters()), curve=tuple(watch.curve))
     if watch.failure:
-        return Outcome(task.number, parameters=parameters, curve=watch.curve, failure=watch.failure)
-    measured = evaluation.mean_loss(network, loss, material.validation)["loss"]
-    if not math.isfinite(measured):
-        return Outcome(task.number, parameters=parameters, curve=watch.curve, failure="diverged")
-    kept = pack(state, watch.curve) if task.keep else None
-    return Outcome(task.number, measured, parameters, curve=watch.curve, packed=kept)
+        return dataclasses.replace(found, failure=watch.failure)
+    measure = parts.task.measures[0]
+    network.eval()
+    value = measure.ordered(parts.task.measure(network, loss, material.validation)[measure.name])
+    if not math.isfinite(value):
+        return dataclasses.replace(found, failure="diverged")
+    kept = None
+    if job.keep:
+        state_packed = state.pack()
+        numbers = state_packed.numbers | {"curve": watch.curve}
+        kept = PackedState(state_packed.tensors, numbers).to_bytes()
+    return dataclasses.replace(found, loss=value, packed=kept)
 
 
 class _Watch:
     """Follows a training step by step, and stops what takes too long or is hopeless."""
 
-    def __init__(self, task: Task, steps: int, started: float) -> None:
-        self.task = task
+    def __init__(self, job: Job, steps: int, started: float) -> None:
+        self.job = job
         self.steps = steps
         self.started = started
         self.curve: list[float] = []
@@ -185,24 +182,9 @@ class _Watch:
             total, images = state.totals["loss"], state.images
             self.curve.append((total - self._before[0]) / max(1, images - self._before[1]))
             self._before = (total, images)
-            limits = self.task.hopeless[len(self.curve) - 1 : len(self.curve)]
+            limits = self.job.hopeless[len(self.curve) - 1 : len(self.curve)]
             if limits and self.curve[-1] > limits[0]:
                 self.failure = f"hopeless: {self.curve[-1]:.2f} after {done} steps, survivors {limits[0]:.2f}"
-        if self.task.seconds is not None and time.perf_counter() - self.started > self.task.seconds:
-            self.failure = f"took longer than {self.task.seconds:g} s"
+        if self.job.seconds is not None and time.perf_counter() - self.started > self.job.seconds:
+            self.failure = f"took longer than {self.job.seconds:g} s"
         return self.failure is not None
-
-
-def pack(state: State, curve: Sequence[float]) -> bytes:
-    """A training state as the bytes of a safetensors file."""
-    tensors, numbers = state.pack()
-    on_cpu = {
-        name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()
-    }
-    return safetensors.torch.save(on_cpu, {"numbers": json.dumps(numbers | {"curve": list(curve)})})
-
-
-def unpack(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read it back."""
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return safetensors.torch.load(content), json.loads(header["__metadata__"]["numbers"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from safelight.errors import ConfigError
 
-__all__ = ["Autoencoder", "Code", "Network", "Shape", "check_image"]
+__all__ = ["Autoencoder", "Code", "ImageNetwork", "Network", "Shape", "check_image"]
 
 Shape = tuple[int, int, int]
 
@@ -28,21 +28,26 @@ class Code(NamedTuple):
 
 
 class Network(nn.Module, ABC):
-    """Turns images into images of the same shape."""
+    """Anything that makes something of images."""
 
     @abstractmethod
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The network's version of images.
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network makes of images, as logits.
 
         Args:
             x: (N, C, H, W), floats in [0, 1].
-
-        Returns:
-            (N, C, H, W), floats in [0, 1].
         """
 
 
-class Autoencoder(Network, ABC):
+class ImageNetwork(Network, ABC):
+    """A network whose logits are those of images, (N, C, H, W)."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The network's version of images, (N, C, H, W) in [0, 1] to the same."""
+        return torch.sigmoid(self(x))
+
+
+class Autoencoder(ImageNetwork, ABC):
     """A network that goes through a short code.
 
     A subclass of your own needs `encode` and `decode` and trains through the same functions.
@@ -71,9 +76,9 @@ class Autoencoder(Network, ABC):
     def decode(self, z: Tensor) -> Tensor:
         """Codes (N, D) to logits (N, C, H, W); their sigmoid is the image."""
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Decode the mean code of each image, (N, C, H, W) to (N, C, H, W)."""
-        return torch.sigmoid(self.decode(self.encode(x).mu))
+    def forward(self, x: Tensor) -> Tensor:
+        """Decode the mean code of each image, (N, C, H, W) to logits (N, C, H, W)."""
+        return self.decode(self.encode(x).mu)
 
 
 def check_image(shape: Shape) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, cast, final
+from typing import Any, cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
@@ -36,8 +36,6 @@ class ConvVAE(Autoencoder):
           (t_conv): ConvTranspose2d(32, 1, kernel_size=(3, 3), stride=(1, 1))
         )
     """
-
-    config_class: ClassVar[type[ConvVAEConfig]] = ConvVAEConfig
 
     def __init__(self, shape: Shape = (1, 28, 28), config: ConvVAEConfig | None = None) -> None:
         super().__init__()

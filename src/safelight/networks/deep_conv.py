@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, cast, final
+from typing import cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -110,8 +110,6 @@ class DeepConvVAE(Autoencoder):
         (torch.Size([2, 20]), torch.Size([2, 3, 32, 48]))
     """
 
-    config_class: ClassVar[type[DeepConvConfig]] = DeepConvConfig
-
     def __init__(self, shape: Shape = (1, 28, 28), config: DeepConvConfig | None = None) -> None:
         super().__init__()
         config = config or DeepConvConfig()
@@ -144,11 +142,9 @@ class DeepConvAE(Autoencoder):
         True
     """
 
-    config_class: ClassVar[type[DeepConvConfig]] = DeepConvConfig
-
     def __init__(self, shape: Shape = (1, 28, 28), config: DeepConvConfig | None = None) -> None:
         super().__init__()
-        config = config or DeepConvConfig()
+        config = config or DeepConvConfig("deep-conv-ae")
         self.stages = _DeepConv(shape, config, outputs=config.latent)
 
     def encode(self, x: Tensor) -> Code:

@@ -1,4 +1,4 @@
-"""The charts: losses against epochs, the KL of each dimension, and several runs in one picture.
+"""The charts: measures against epochs, and several runs in one picture.
 
 Drawn with matplotlib's objects, without pyplot and its global state, so that nothing of a user's own figures
 is touched. Every chart of a report comes in two themes, for a light and for a dark page.
@@ -17,26 +17,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from safelight.config.task import Measure
 from safelight.files import write_file
-from safelight.reporting.summary import Epoch, Summary
+from safelight.reporting.summary import Summary
 
 __all__ = [
     "DARK",
     "LIGHT",
     "Theme",
     "comparison_chart",
-    "kl_chart",
     "legend",
-    "loss_chart",
+    "judge_chart",
     "new_figure",
-    "parts_chart",
+    "others_chart",
     "style",
     "write_both",
 ]
 
 DPI = 220
 SIZE = (5.0, 3.5)  # inches: legible also on a page as narrow as a telephone's
-LABELLED_BARS = 40
 # Okabe & Ito's colours, which colour-blind readers can tell apart; yellow is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3a3a3a")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -70,56 +69,39 @@ LIGHT = Theme("#f8f6f3", "#ffffff", "#211d1a", "#665f59", "#e3ddd6", "#b3282d", 
 DARK = Theme("#141110", "#1d1917", "#efe9e3", "#aea59d", "#3a332f", "#ff7d70", "#74b8ee")
 
 
-def loss_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
-    """Training and validation loss against the epoch, the best validation loss marked."""
+def judge_chart(run: Summary, theme: Theme) -> Figure:
+    """The judging measure of training and validation against the epoch, the best validation marked."""
     figure, axes = new_figure(theme)
-    x = [epoch.epoch for epoch in epochs]
-    _line(axes, x, [epoch.train_loss for epoch in epochs], theme.second, "--", "s", "training")
-    validation = [epoch.val_loss for epoch in epochs]
-    measured = [(loss, epoch) for epoch, loss in zip(x, validation, strict=True) if loss is not None]
-    if measured:
+    name, x = run.judge.name, [epoch.epoch for epoch in run.epochs]
+    _line(axes, x, [epoch.train.get(name) for epoch in run.epochs], theme.second, "--", "s", "training")
+    if run.best:
+        validation = [epoch.validation.get(name) for epoch in run.epochs]
         _line(axes, x, validation, theme.accent, "-", "o", "validation")
-        best, at = min(measured)
-        axes.plot([at], [best], "o", ms=10, mfc="none", mec=theme.accent, mew=1.6, label=f"best: {best:.2f}")
-    _finish(axes, theme, x, "loss (nats per image)")
+        at, best = run.best.epoch, run.best.validation[name] or 0.0
+        label = f"best: {best:.{run.judge.digits}f}"
+        axes.plot([at], [best], "o", ms=10, mfc="none", mec=theme.accent, mew=1.6, label=label)
+    _finish(axes, theme, x, _titled(run.judge))
     return figure
 
 
-def parts_chart(epochs: Sequence[Epoch], theme: Theme) -> Figure:
-    """The loss's two parts against the epoch, each on its own scale."""
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor=theme.panel, layout="constrained")
+def others_chart(run: Summary, theme: Theme) -> Figure:
+    """The other measures against the epoch, each on its own scale."""
+    measures, x = run.others, [epoch.epoch for epoch in run.epochs]
+    size = (SIZE[0], SIZE[1] if len(measures) < 3 else 1.5 * len(measures))
+    figure = Figure(figsize=size, dpi=DPI, facecolor=theme.panel, layout="constrained")
     FigureCanvasAgg(figure)
-    x = [epoch.epoch for epoch in epochs]
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    _line(upper, x, [epoch.reconstruction for epoch in epochs], theme.accent, "-", "o", "")
-    _line(lower, x, [epoch.kl for epoch in epochs], theme.second, "-", "s", "")
-    for axes, title, colour in ((upper, "reconstruction", theme.accent), (lower, "KL", theme.second)):
+    panels = figure.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
+    looks = ((theme.accent, "o"), (theme.second, "s"))
+    for i, (axes, measure) in enumerate(zip(panels, measures, strict=True)):
+        colour, marker = looks[i % len(looks)]
+        _line(axes, x, [epoch.value(measure.name) for epoch in run.epochs], colour, "-", marker, "")
         _finish(axes, theme, x, "", with_legend=False)
-        axes.set_title(title, loc="left", color=colour, fontsize=10.5, fontweight="bold")
+        axes.set_title(_literal(_titled(measure)), loc="left", color=colour, fontsize=10.5, fontweight="bold")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
-    upper.set_xlabel("")
-    upper.tick_params(labelbottom=False)
-    upper.spines["bottom"].set_color(theme.line)
-    figure.supylabel("nats per image", color=theme.muted, fontsize=10.5)
-    return figure
-
-
-def kl_chart(kl: Sequence[float], theme: Theme) -> Figure:
-    """What each dimension of the code tells of an image, the most telling first."""
-    figure, axes = new_figure(theme)
-    order = sorted(range(len(kl)), key=lambda i: -kl[i])
-    axes.bar(range(len(kl)), [kl[i] for i in order], width=0.8, color=theme.accent)
-    style(axes, theme)
-    if len(kl) <= LABELLED_BARS:
-        size = 9 if len(kl) <= 20 else 6
-        axes.set_xticks(range(len(kl)), [str(i) for i in order], fontsize=size)
-        axes.set_xlabel("dimension of the code")
-    else:
-        axes.set_xlabel("dimensions of the code, in order of their KL")
-    axes.tick_params(axis="x", length=0)
-    axes.set_ylabel("KL (nats per image)")
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(-0.7, len(kl) - 0.3)
+    for axes in panels[:-1]:
+        axes.set_xlabel("")
+        axes.tick_params(labelbottom=False)
+        axes.spines["bottom"].set_color(theme.line)
     return figure
 
 
@@ -143,15 +125,14 @@ def comparison_chart(
         for label, run in runs:
             colour, marker = COLOURS[drawn % len(COLOURS)], MARKERS[drawn % len(MARKERS)]
             line = LINES[(drawn + drawn // len(COLOURS)) % len(LINES)]
-            losses = [epoch.val_loss if run.validated else epoch.train_loss for epoch in run.epochs]
-            label = _literal(label if run.validated else f"{label} (training loss: no validation)")
-            _line(axes, [epoch.epoch for epoch in run.epochs], losses, colour, line, marker, label)
+            values = [epoch.value(run.judge.name) for epoch in run.epochs]
+            label = _literal(label if run.validated else f"{label} (training: no validation)")
+            _line(axes, [epoch.epoch for epoch in run.epochs], values, colour, line, marker, label)
             drawn += 1
         longest = max((run.epochs for _, run in runs), key=len)
-        what = "validation loss" if all(run.validated for _, run in runs) else "loss"
-        _finish(
-            axes, theme, [epoch.epoch for epoch in longest], f"{what} (nats per image)", with_legend=False
-        )
+        what = "validation " if all(run.validated for _, run in runs) else ""
+        ylabel = what + _titled(runs[0][1].judge)
+        _finish(axes, theme, [epoch.epoch for epoch in longest], ylabel, with_legend=False)
         axes.set_title(_literal(title), loc="left", color=theme.ink, fontsize=10.5)
         axes.legend(
             loc="upper left",
@@ -177,6 +158,10 @@ def render(figure: Figure) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name the font has no letters for
         figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
     return buffer.getvalue()
+
+
+def _titled(measure: Measure) -> str:
+    return f"{measure.words} ({measure.unit})" if measure.unit else measure.words
 
 
 def _literal(name: str) -> str:

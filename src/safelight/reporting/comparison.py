@@ -17,32 +17,34 @@ __all__ = ["compare", "draw_comparison"]
 
 
 def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """One row a run, in the order given; losses in nats per image.
+    """One row a run, in the order given; numbers by the measure that chose the weights.
 
     Args:
         folders: at least two runs.
 
     Returns:
-        Rows with the keys run, network, parameters, data, epochs, best_val_loss, last_val_loss, test_loss,
-        seconds and convention. A value that is not known is None. Losses of different data or of a different
-        convention cannot be compared.
+        Rows with the keys run, network, task, parameters, data, epochs, measure, best_validation,
+        last_validation, test, seconds and convention. A value that is not known is None. Numbers of different
+        data or of a different convention cannot be compared.
 
     Raises:
         RunError: there are fewer than two runs, or one cannot be read.
     """
     rows = []
     for name, run in _named(folders):
-        best = run.best
+        best, name_of_measure = run.best, run.judge.name
         rows.append(
             {
                 "run": name,
                 "network": run.config.network.name,
+                "task": run.config.task.name,
                 "parameters": run.parameters,
                 "data": run.source,
                 "epochs": len(run.epochs),
-                "best_val_loss": best.val_loss if best else None,
-                "last_val_loss": run.epochs[-1].val_loss,
-                "test_loss": run.evaluation.get("test", {}).get("loss"),
+                "measure": run.judge.words,
+                "best_validation": best.validation[name_of_measure] if best else None,
+                "last_validation": run.epochs[-1].validation.get(name_of_measure),
+                "test": run.evaluation.get("test", {}).get(name_of_measure),
                 "seconds": run.seconds,
                 "convention": run.convention,
             }
@@ -51,7 +53,7 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
 
 
 def draw_comparison(folders: Sequence[RunFolder], path: Path) -> None:
-    """Draw the validation losses of runs as a PNG file, one panel for each set of comparable runs.
+    """Draw the validation measures of runs as a PNG file, one panel for each set of comparable runs.
 
     Args:
         folders: at least two runs.

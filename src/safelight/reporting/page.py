@@ -11,14 +11,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from safelight.errors import RunError
 from safelight.files import write_file
 from safelight.reporting.charts import DARK, LIGHT, Theme, write_both
 
 __all__ = [
     "data_uri",
     "duration",
-    "make_figures",
     "number",
     "plain",
     "shown",
@@ -44,18 +42,6 @@ def write_page(path: Path, template: str, /, **page: Any) -> Path:
     environment.filters["plain"] = plain
     write_file(path, environment.get_template(template).render(light=LIGHT, dark=DARK, **page))
     return path
-
-
-def make_figures(figures: Path) -> None:
-    """Make the folder that pictures go to.
-
-    Raises:
-        RunError: it cannot be made.
-    """
-    try:
-        figures.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {figures}: {error.strerror}; check its permissions") from None
 
 
 def write_charts(figures: Path, charts: Mapping[str, Chart]) -> dict[str, tuple[str, str]]:

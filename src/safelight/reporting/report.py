@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safelight.data.pictures import png
+from safelight.config.task import CustomTask
+from safelight.data.pictures import make_folder, png
 from safelight.files import write_file
-from safelight.reporting.charts import kl_chart, loss_chart, parts_chart
+from safelight.reporting.charts import judge_chart, others_chart
+from safelight.reporting.evaluation_charts import EVALUATION_CHARTS
 from safelight.reporting.page import (
     Chart,
     data_uri,
     duration,
-    make_figures,
     number,
     plain,
     shown,
@@ -36,16 +37,16 @@ from safelight.runs.folder import RunFolder
 __all__ = ["write_report"]
 
 LONG_TABLE = 12  # rows; a longer table is folded
-MAX_TABLE = 200  # rows; a longer one is left to the files
 PAGE_SIDE = 640  # pixels; a larger picture is scaled down in the page
 
 
 def write_report(folder: RunFolder) -> Path:
     """Write a run's charts, sheets and animation into `figures/`, and `report.html` which holds them all.
 
-    Charts: loss.png, parts.png and kl.png, each also as NAME-dark.png. From the snapshots: samples.png and
-    reconstructions.png (first, middle and last epoch side by side), and samples.gif. What a run does not
-    have, such as a KL, snapshots or an evaluation, is left out.
+    Charts: loss.png (the measure that chose the weights), parts.png (the others), and one for each list that
+    an evaluation holds; each also as NAME-dark.png. From the pictures of epochs: a sheet of each kind (first,
+    middle and last epoch side by side), and an animation of the first kind. What a run does not have is left
+    out.
 
     Args:
         folder: a run with at least one finished epoch.
@@ -57,38 +58,57 @@ def write_report(folder: RunFolder) -> Path:
         RunError: no epoch is finished yet, a file of the run is damaged, or one cannot be written.
     """
     run = summarize(folder)
-    figures = folder.figures
-    make_figures(figures)
+    figures = make_folder(folder.figures)
+    drawn = _drawn(run)
     page = {
         "name": run.name,
         "run": run,
-        "charts": write_charts(figures, _charts(run)),
+        "charts": write_charts(figures, _charts(run) | {key: entry["chart"] for key, entry in drawn.items()}),
+        "drawn": drawn,
         "examples": uri(figures / "examples.png") if (figures / "examples.png").exists() else None,
-        "samples": _write_sheet(run, figures, "samples"),
-        "reconstructions": _write_sheet(run, figures, "reconstructions"),
+        "sheets": [(sheet, _write_sheet(run, figures, sheet.name)) for sheet in run.sheets],
         "animation": _write_animation(run, figures),
+        "pictures": _pictures(figures),
         "tiles": _tiles(run),
         "status": _status(run, folder.path),
         "settings": _settings(run),
         "data": _data(run),
         "evaluation": _evaluation(run),
-        "kl": _kl(run),
         "path": shown(folder.path),
-        "pixel_count": math.prod(run.config.image.shape),
         "long_table": LONG_TABLE,
     }
     return write_page(folder.path / "report.html", "reporting/run.html.j2", **page)
 
 
 def _charts(run: Summary) -> dict[str, Chart]:
-    """The charts that the run has numbers for."""
-    draw: dict[str, Chart] = {"loss": lambda theme: loss_chart(run.epochs, theme)}
-    if run.variational:
-        draw["parts"] = lambda theme: parts_chart(run.epochs, theme)
-    kl = _kl(run)
-    if kl:
-        draw["kl"] = lambda theme: kl_chart(kl["values"], theme)
-    return draw
+    """The charts of epochs that the run has numbers for."""
+    charts: dict[str, Chart] = {"loss": partial(judge_chart, run)}
+    return charts | ({"parts": partial(others_chart, run)} if run.others else {})
+
+
+def _drawn(run: Summary) -> dict[str, dict[str, Any]]:
+    """Charts of what an evaluation holds, of the test split if that was evaluated."""
+    found: dict[str, dict[str, Any]] = {}
+    for split in sorted(run.evaluation, key=lambda split: split != "test"):
+        for key, kind in EVALUATION_CHARTS.items():
+            if key in found or key not in run.evaluation[split]:
+                continue
+            try:
+                value = kind.read(run.evaluation[split][key])
+            except (KeyError, TypeError, ValueError):
+                continue  # damaged: the rest of the page is still worth having
+            chart = partial(kind.draw, value)
+            found[key] = {"chart": chart, "split": split, "words": kind.words, "table": kind.table(value)}
+    return found
+
+
+def _pictures(figures: Path) -> list[tuple[str, str]]:
+    """What an evaluation drew, by name."""
+    found = {path.stem: read_picture(path) for path in sorted((figures / "evaluation").glob("*.png"))}
+    return [
+        (name.replace("-", " "), data_uri(png(fit(picture, 2 * PAGE_SIDE)), "png"))
+        for name, picture in found.items()
+    ]
 
 
 def _write_sheet(run: Summary, figures: Path, kind: str) -> list[dict[str, Any]]:
@@ -111,29 +131,35 @@ def _write_sheet(run: Summary, figures: Path, kind: str) -> list[dict[str, Any]]
 
 
 def _write_animation(run: Summary, figures: Path) -> dict[str, str] | None:
-    """Write samples.gif; None for the page when there is nothing to see move."""
-    pictures = snapshots(figures, "samples", run.epochs[-1].epoch)
+    """Write the first sheet's animation; None for the page when there is nothing to see move."""
+    kind = run.sheets[0].name if run.sheets else ""
+    pictures = snapshots(figures, kind, run.epochs[-1].epoch) if kind else {}
     if not pictures:
         return None
-    write_animation(figures / "samples.gif", pictures, run.epochs[-1].epoch)
+    write_animation(figures / f"{kind}.gif", pictures, run.epochs[-1].epoch)
     last = max(pictures)
     still = contact_sheet([(fit(read_picture(pictures[last])), f"epoch {last} of {run.epochs[-1].epoch}")])
     return {
-        "moving": uri(figures / "samples.gif") if len(pictures) > 1 else "",
+        "moving": uri(figures / f"{kind}.gif") if len(pictures) > 1 else "",
         "still": data_uri(png(still), "png"),
     }
 
 
 def _tiles(run: Summary) -> list[tuple[str, str, str]]:
     """The numbers that matter most, each with its name and a remark; the first is the headline."""
-    test, best, last = run.evaluation.get("test"), run.best, run.epochs[-1]
+    judge, best, last = run.judge, run.best, run.epochs[-1]
     tiles = []
-    if test:
-        tiles.append(("test loss", number(test.get("loss"), 2), "nats per image"))
+    for split in ("test", "validation"):
+        measured = run.evaluation.get(split, {}).get(judge.name)
+        if measured is not None:
+            tiles.append((f"{split} {judge.words}", number(measured, judge.digits), judge.unit))
+            break
     if best:
-        tiles.append(("best validation loss", number(best.val_loss, 2), f"after epoch {best.epoch}"))
+        value = number(best.validation[judge.name], judge.digits)
+        tiles.append((f"best validation {judge.words}", value, f"after epoch {best.epoch}"))
     else:
-        tiles.append(("training loss", number(last.train_loss, 2), f"in epoch {last.epoch}"))
+        value = number(last.train.get(judge.name), judge.digits)
+        tiles.append((f"training {judge.words}", value, f"in epoch {last.epoch}"))
     tiles.append(("epochs", str(len(run.epochs)), f"of {run.config.training.epochs} planned"))
     tiles.append(("training time", duration(run.seconds), "steps alone"))
     if run.parameters is not None:
@@ -154,17 +180,18 @@ def _status(run: Summary, path: Path) -> dict[str, str] | None:
 
 
 def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
-    network, training = run.config.network, dataclasses.asdict(run.config.training)
-    fields = network.fields
-    fields = fields if isinstance(fields, dict) else {}
+    config = run.config
     unset = {"threads": "as many as there are cores", "patience": "never stop early"}
+
+    def rows(part: Any) -> list[tuple[str, str]]:
+        fields = dataclasses.asdict(part).items()
+        return [(k.replace("_", " "), unset.get(k, "–") if v is None else plain(v)) for k, v in fields]
+
+    task = [("name", config.task.class_name)] if isinstance(config.task, CustomTask) else rows(config.task)
     return [
-        ("Network", [("name", network.name), *((str(k), plain(v)) for k, v in fields.items())]),
-        (
-            "Training",
-            [(k.replace("_", " "), unset.get(k, "–") if v is None else plain(v)) for k, v in training.items()]
-            + [("likelihood", run.config.likelihood)],
-        ),
+        ("Network", rows(config.network)),
+        ("Task", task),
+        ("Training", rows(config.training)),
         ("Versions", [(name, version) for name, version in run.config.versions.items()]),
     ]
 
@@ -188,40 +215,15 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
     if not run.evaluation:
         return None
     splits = list(run.evaluation)
-    samples = sorted({int(m["iw_samples"]) for m in run.evaluation.values() if m.get("iw_samples")})
-    k = " or ".join(map(str, samples)) or "k"
-    latent = len(_kl(run)["values"]) if _kl(run) else None
-    meaning = {
-        "loss": ("loss", run.convention, 4),
-        "reconstruction": ("reconstruction", "its part −log p(x | z)", 4),
-        "kl": ("KL", "its part KL(q(z | x) ‖ p(z))", 4),
-        "loss_at_mean": ("loss at the mean", "z at the mean of q(z | x); lower, and not a bound", 4),
-        "iw_bound": ("importance-weighted bound", f"on −log p(x), k = {k} samples of z an image", 4),
-        "active_units": (
-            "active units",
-            f"of {latent} dimensions, those whose mean varies" if latent else "dimensions whose mean varies",
-            0,
-        ),
-        "n": ("images", "that were measured", 0),
-    }
     rows = [
         {
-            "name": name,
-            "meaning": words,
-            "values": [number(run.evaluation[split].get(key), digits) for split in splits],
+            "name": f"{measure.words} ({measure.unit})" if measure.unit else measure.words,
+            "meaning": measure.meaning,
+            "values": [number(run.evaluation[split].get(measure.name), measure.digits) for split in splits],
         }
-        for key, (name, words, digits) in meaning.items()
-        if (run.variational or key in ("loss", "n"))  # the others are the same number, or none
-        and any(run.evaluation[split].get(key) is not None for split in splits)
+        for measure in run.measures
+        if any(run.evaluation[split].get(measure.name) is not None for split in splits)
     ]
+    images = [number(run.evaluation[split].get("n"), 0) for split in splits]
+    rows.append({"name": "images", "meaning": "that were measured", "values": images})
     return {"splits": splits, "rows": rows}
-
-
-def _kl(run: Summary) -> dict[str, Any]:
-    """KL of each dimension, on the test split if that was evaluated; empty when there is none."""
-    for split in sorted(run.evaluation, key=lambda split: split != "test"):
-        values = run.evaluation[split].get("kl_per_dimension")
-        if values:
-            ranked = sorted(enumerate(values), key=lambda pair: -pair[1])
-            return {"split": split, "values": values, "ranked": ranked[:MAX_TABLE]}
-    return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,37 +11,42 @@ from typing import Any
 import safetensors
 import torch
 
+from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
+from safelight.config.task import CustomTask, Measure, Sheet
 from safelight.errors import ConfigError, RunError
-from safelight.networks.table import NETWORKS, build
+from safelight.networks.table import build
 from safelight.runs.folder import LAST, RunFolder
+from safelight.tasks.table import make_task
 
 __all__ = ["Epoch", "Summary", "summarize"]
+
+Numbers = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of history.jsonl; losses in nats per image.
+    """One line of history.jsonl; a number that cannot be read is None.
 
     Attributes:
         epoch: counted from 1.
-        train_loss: mean over the epoch, while the weights changed, with the KL weighted by beta.
-        val_loss: on the validation images after the epoch; None where there are none.
-        reconstruction: its part, of the validation images if there are any.
-        kl: its other part; None for a deterministic network.
+        train: measures, means over the epoch while the weights changed.
+        validation: measures after the epoch; empty where there is no validation set.
         lr: the learning rate at the epoch's end.
         seconds: spent on training steps.
         images_per_second: trained on.
     """
 
     epoch: int
-    train_loss: float | None
-    val_loss: float | None
-    reconstruction: float | None
-    kl: float | None
+    train: Numbers
+    validation: Numbers
     lr: float | None
     seconds: float | None
     images_per_second: float | None
+
+    def value(self, name: str) -> float | None:
+        """A measure of the validation images if there are any, else of the training."""
+        return (self.validation or self.train).get(name)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Summary:
     Attributes:
         name: of the folder.
         config: the run's settings.
+        measures: the table of its task; the first chose the best weights.
+        sheets: the table of its task's pictures.
         epochs: the finished ones, at least one.
         evaluation: by split, what `evaluate` measured.
         parameters: number of trained numbers in the network; None if that cannot be known.
@@ -58,6 +66,8 @@ class Summary:
 
     name: str
     config: RunConfig
+    measures: tuple[Measure, ...]
+    sheets: tuple[Sheet, ...]
     epochs: tuple[Epoch, ...]
     evaluation: dict[str, dict[str, Any]]
     parameters: int | None
@@ -70,20 +80,31 @@ class Summary:
         return source and (Path(source).name or source)
 
     @property
-    def variational(self) -> bool:
-        """Whether codes are distributions, so that the loss has a KL part."""
-        return any(epoch.kl is not None for epoch in self.epochs)
+    def judge(self) -> Measure:
+        """The measure that the best weights were chosen by."""
+        return self.measures[0]
+
+    @property
+    def others(self) -> tuple[Measure, ...]:
+        """The other measures that epochs have."""
+        return tuple(
+            measure
+            for measure in self.measures[1:]
+            if any(epoch.value(measure.name) is not None for epoch in self.epochs)
+            and any(epoch.value(measure.name) != epoch.value(self.judge.name) for epoch in self.epochs)
+        )
 
     @property
     def validated(self) -> bool:
         """Whether there was a validation set."""
-        return any(epoch.val_loss is not None for epoch in self.epochs)
+        return any(epoch.validation.get(self.judge.name) is not None for epoch in self.epochs)
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch of the lowest validation loss; None without validation."""
-        measured = [epoch for epoch in self.epochs if epoch.val_loss is not None]
-        return min(measured, key=lambda epoch: epoch.val_loss or 0.0, default=None)
+        """The epoch of the best validation measure; None without validation."""
+        measured = [(self._judged(epoch), epoch) for epoch in self.epochs]
+        known = [(value, epoch) for value, epoch in measured if value is not None]
+        return min(known, key=lambda pair: pair[0])[1] if known else None
 
     @property
     def seconds(self) -> float:
@@ -92,15 +113,12 @@ class Summary:
 
     @property
     def convention(self) -> str:
-        """What the numbers called loss mean; only losses of one convention can be compared."""
-        if self.config.likelihood == "gaussian":
-            what = "Gaussian {}, one learned standard deviation"
-        elif self.config.image.channels == 1:
-            what = "grayscale Bernoulli {}"
-        else:
-            what = "Bernoulli {} of colour values"
-        measure = what.format("−ELBO" if self.variational else "−log p(x | z)")
-        return f"{measure}, {'one sample of z' if self.variational else 'z a point'}, nats per image"
+        """What the judging measure means; only numbers of one convention can be compared."""
+        return ", ".join(filter(None, (self.judge.meaning, self.judge.unit)))
+
+    def _judged(self, epoch: Epoch) -> float | None:
+        value = epoch.validation.get(self.judge.name)
+        return None if value is None else self.judge.ordered(value)
 
 
 def summarize(folder: RunFolder) -> Summary:
@@ -116,10 +134,13 @@ def summarize(folder: RunFolder) -> Summary:
             f"expected at least one finished epoch in {folder.path}, got none; "
             f"continue the training with safelight train --resume {folder.path}"
         )
+    task = config.task if isinstance(config.task, CustomTask) else make_task(config)
     parameters, network = _network(folder, config)
     return Summary(
         name=folder.path.resolve().name,
         config=config,
+        measures=task.measures,
+        sheets=task.sheets,
         epochs=tuple(epochs),
         evaluation={split: _measures(values) for split, values in folder.read_evaluation().items()},
         parameters=parameters,
@@ -128,8 +149,18 @@ def summarize(folder: RunFolder) -> Summary:
 
 
 def _epoch(index: int, record: dict[str, Any]) -> Epoch:
-    numbers = {name: _finite(record.get(name)) for name in Epoch.__dataclass_fields__ if name != "epoch"}
-    return Epoch(epoch=int(_finite(record.get("epoch")) or index), **numbers)
+    return Epoch(
+        epoch=int(_finite(record.get("epoch")) or index),
+        train=_numbers(record["train"]),
+        validation=_numbers(record["validation"]),
+        lr=_finite(record.get("lr")),
+        seconds=_finite(record.get("seconds")),
+        images_per_second=_finite(record.get("images_per_second")),
+    )
+
+
+def _numbers(values: Mapping[str, Any]) -> Numbers:
+    return {str(name): _finite(value) for name, value in values.items()}
 
 
 def _finite(value: object) -> float | None:
@@ -142,23 +173,21 @@ def _finite(value: object) -> float | None:
 
 
 def _measures(values: dict[str, Any]) -> dict[str, Any]:
-    """The numbers among what was read, None for anything else."""
-    numbers: dict[str, Any] = {name: _finite(value) for name, value in values.items()}
-    per_dimension = values.get("kl_per_dimension")
-    if isinstance(per_dimension, list) and per_dimension:
-        numbers["kl_per_dimension"] = [_finite(value) or 0.0 for value in per_dimension]
-    return numbers
+    """Numbers that are finite, and lists and tables for the charts that know how to read them."""
+    return {
+        name: value if isinstance(value, list | dict) else _finite(value) for name, value in values.items()
+    }
 
 
 def _network(folder: RunFolder, config: RunConfig) -> tuple[int | None, str]:
-    if config.network.name in NETWORKS:
-        try:
-            with torch.device("meta"):  # shapes alone, no memory
-                network = build(config)
-        except ConfigError as error:
-            raise RunError(f"{folder.path / 'config.json'}: {error}") from None
-        return sum(parameter.numel() for parameter in network.parameters()), str(network)
-    return _stored_weights(folder)
+    if isinstance(config.network, CustomNetwork):
+        return _stored_weights(folder)
+    try:
+        with torch.device("meta"):  # shapes alone, no memory
+            network = build(config.network, config.image)
+    except ConfigError as error:
+        raise RunError(f"{folder.path / 'config.json'}: {error}") from None
+    return sum(parameter.numel() for parameter in network.parameters()), str(network)
 
 
 def _stored_weights(folder: RunFolder) -> tuple[int | None, str]:

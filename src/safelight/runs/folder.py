@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any, final
 
 import safetensors
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from safelight.config.run import RunConfig
 from safelight.errors import RunError
 from safelight.files import write_file
-from safelight.runs.folders import CONFIG, MAX_JSON_BYTES, OwnFolder
+from safelight.runs.folders import CONFIG, OwnFolder, read_object
+from safelight.runs.state import PackedState, to_bytes
 
 __all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
+STATE = "state/training.safetensors"
 INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
 
 
@@ -40,6 +40,7 @@ class RunFolder(OwnFolder):
         'first'
     """
 
+    kind = "run"
     files = (
         LAST,
         BEST,
@@ -64,7 +65,7 @@ class RunFolder(OwnFolder):
         """Write a network's weights, and its loss's under "loss."."""
         tensors = dict(network.state_dict()) | {f"loss.{k}": t for k, t in loss.state_dict().items()}
         self._make_state_folder()
-        self._write_tensors(self.path / name, tensors, {})
+        write_file(self.path / name, to_bytes(tensors))
 
     def read_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
         """Load what `write_weights` wrote into modules of the same form.
@@ -72,7 +73,7 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: the file is missing, truncated, or holds another network's weights.
         """
-        tensors, _ = self._read_tensors(self.path / name)
+        tensors = self._read_tensors(self.path / name)
         own = {k.removeprefix("loss."): t for k, t in tensors.items() if k.startswith("loss.")}
         try:
             network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith("loss.")})
@@ -84,27 +85,31 @@ class RunFolder(OwnFolder):
                 "use the settings it was trained with"
             ) from None
 
-    def write_state(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+    @property
+    def trained(self) -> str:
+        """The weights to use: the best on validation, or the last where there was none."""
+        return BEST if (self.path / BEST).exists() else LAST
+
+    def write_state(self, state: PackedState) -> None:
         """Write the one file that a run continues from."""
         self._make_state_folder()
-        self._write_tensors(
-            self.path / "state" / "training.safetensors", tensors, {"numbers": json.dumps(numbers)}
-        )
+        write_file(self.path / STATE, state.to_bytes())
 
-    def read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def read_state(self) -> PackedState | None:
         """Read it back; None before the first epoch ended.
 
         Raises:
             RunError: it is truncated or not ours.
         """
-        path = self.path / "state" / "training.safetensors"
-        if not path.exists():
-            return None
-        tensors, metadata = self._read_tensors(path)
+        path = self.path / STATE
         try:
-            return tensors, dict(json.loads(metadata["numbers"]))
-        except (KeyError, ValueError, TypeError):
-            raise RunError(f"{path} is not a training state; delete it to start the run anew") from None
+            return PackedState.from_bytes(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+        except ValueError as error:
+            raise RunError(f"{path}: {error}; delete it to start the run anew") from None
 
     def _make_state_folder(self) -> None:
         try:
@@ -128,9 +133,9 @@ class RunFolder(OwnFolder):
         try:
             records = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
             for record in records:
-                int(record["epoch"]), float(record["train_loss"]), float(record["val_loss"] or 0)
+                int(record["epoch"]), dict(record["train"]), dict(record["validation"])
             return records
-        except (OSError, KeyError, ValueError, TypeError, OverflowError) as error:
+        except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
 
     def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
@@ -147,13 +152,8 @@ class RunFolder(OwnFolder):
         if not path.exists():
             return {}
         again = "delete it and evaluate again"
-        try:
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise ValueError("it is too large")
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{path} cannot be read as JSON: {error}; {again}") from None
-        if not isinstance(values, dict) or not all(isinstance(m, dict) for m in values.values()):
+        values = read_object(path, again)
+        if not all(isinstance(measures, dict) for measures in values.values()):
             raise RunError(f"{path}: expected an object with the measures of each split; {again}")
         return values
 
@@ -161,16 +161,10 @@ class RunFolder(OwnFolder):
         """Delete evaluation.json: it speaks of weights that are about to change."""
         (self.path / "evaluation.json").unlink(missing_ok=True)
 
-    def _write_tensors(self, path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        on_cpu = {
-            name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()
-        }
-        write_file(path, safetensors.torch.save(on_cpu, metadata))
-
-    def _read_tensors(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    def _read_tensors(self, path: Path) -> dict[str, Tensor]:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError:
             if path.exists():
                 raise RunError(f"{path} cannot be read; check its permissions") from None

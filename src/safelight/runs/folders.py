@@ -13,15 +13,14 @@ from typing import Any, ClassVar, TypeVar
 
 import filelock
 
-from safelight.config.reading import from_dict, to_dict
+from safelight.config.reading import from_dict, read_json, to_dict
 from safelight.config.run import FORMAT_VERSION
 from safelight.errors import ConfigError, RunError
 from safelight.files import write_file
 
-__all__ = ["CONFIG", "MAX_JSON_BYTES", "OwnFolder", "kind_of"]
+__all__ = ["CONFIG", "OwnFolder", "kind_of", "read_object"]
 
 CONFIG, LOCK = "config.json", ".lock"
-MAX_JSON_BYTES = 1 << 24
 
 T = TypeVar("T")
 
@@ -34,6 +33,7 @@ class OwnFolder(ABC):
     """
 
     files: ClassVar[tuple[str, ...]]  # what is ours in it, its config last
+    kind: ClassVar[str]  # as in its config
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
@@ -131,20 +131,40 @@ class OwnFolder(ABC):
         write_file(self.path / CONFIG, json.dumps(to_dict(config), indent=2) + "\n")
 
     def _read_config(self, cls: type[T]) -> T:
-        path = self.path / CONFIG
+        path, values = self.path / CONFIG, _read_values(self.path)
+        if values.get("kind") != self.kind:
+            raise RunError(f"expected a {self.kind}, but {self.path} holds a {values.get('kind')}")
         try:
-            return from_dict(cls, _read_values(self.path), str(path))
+            return from_dict(cls, values, str(path))
         except ConfigError as error:
             raise RunError(str(error)) from None
 
 
-def kind_of(path: Path) -> object:
-    """What a folder of ours holds, such as run or search.
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What a folder of ours holds: run or search.
 
     Raises:
         RunError: it is none of ours.
     """
-    return _read_values(path).get("kind")
+    return str(_read_values(Path(path).expanduser()).get("kind"))
+
+
+def read_object(path: Path, advice: str) -> dict[str, Any]:
+    """Read a JSON object that a folder of ours holds.
+
+    Args:
+        path: the file.
+        advice: what to do where it cannot be read.
+
+    Raises:
+        RunError: it cannot be read, or is none.
+    """
+    try:
+        return read_json(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+    except ConfigError as error:
+        raise RunError(f"{error}; {advice}") from None
 
 
 def _read_values(folder: Path) -> dict[str, Any]:
@@ -153,15 +173,8 @@ def _read_values(folder: Path) -> dict[str, Any]:
         raise RunError(f"expected a run folder, but {folder} is not a folder; see safelight train --help")
     if not path.is_file():
         raise RunError(f"expected a run folder, but {folder} has no config.json; see safelight train --help")
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError("it is too large")
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = values.get("format_version")
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read as a run's settings: {error}; train again") from None
+    values = read_object(path, "train again")
+    version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise RunError(
             f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; "

@@ -6,31 +6,26 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any, NamedTuple, final
 
 from safelight.config.run import RunConfig
-from safelight.data.batches import Batches
 from safelight.data.images import Splits
-from safelight.data.pictures import write_examples, write_snapshot
+from safelight.data.pictures import make_folder, png, write_examples
 from safelight.errors import Interrupted, RunError, TrainingError
+from safelight.files import write_file
 from safelight.machine import cpu_threads
-from safelight.networks import sampling
-from safelight.networks.base import Autoencoder
+from safelight.runs.assembly import Parts
 from safelight.runs.folder import BEST, LAST, RunFolder
-from safelight.runs.training import EpochResult, State, fit
-from safelight.tasks import evaluation
-from safelight.tasks.objective import NegativeELBO
+from safelight.runs.state import PackedState, State
+from safelight.runs.training import EpochResult, fit
 
-__all__ = ["Progress", "fit_in_folder"]
+__all__ = ["OnEpoch", "OnStep", "Progress", "Recorder"]
 
-SNAPSHOT_SAMPLES = 64
-SNAPSHOT_PAIRS = 20
+SHOWN, EXAMPLES = 20, 64  # images in the pictures of an epoch, and in examples.png
 
 
 class Progress(NamedTuple):
-    """Where training stands after a batch; `loss` is the mean of the epoch so far, in nats per image."""
+    """Where training stands after a batch; `loss` is the mean of the epoch so far."""
 
     epoch: int
     epochs: int
@@ -39,113 +34,148 @@ class Progress(NamedTuple):
     loss: float
 
 
-def fit_in_folder(
-    folder: RunFolder,
-    config: RunConfig,
-    network: Autoencoder,
-    loss: NegativeELBO,
-    batches: Batches,
-    splits: Splits,
-    on_epoch: Callable[[dict[str, Any]], object] | None,
-    on_step: Callable[[Progress], object] | None,
-    packed: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None,
-) -> None:
-    """Run `fit`, and keep all that it makes.
+OnEpoch = Callable[[dict[str, Any]], object]
+OnStep = Callable[[Progress], object]
+
+
+@final
+class Recorder:
+    """Runs `fit` and keeps all that it makes.
 
     Args:
         folder: a created run folder, locked by the caller.
         config: its settings, resolved.
-        network: moved to the settings' device and trained in place.
-        loss: likewise.
-        batches: the training images.
-        splits: to validate on and to draw pictures from.
+        parts: what is trained, in place.
+        splits: to train on, to validate on and to draw pictures from.
         on_epoch: called with each epoch's record; a true answer ends the training.
         on_step: called after each batch; a true answer saves and raises `Interrupted`.
-        packed: the state to continue from.
-
-    Raises:
-        Interrupted, TrainingError, RunError: the folder can be continued.
     """
-    training = config.training
-    network.to(training.device)
-    loss.to(training.device)
-    shown = splits.validation or splits.train
-    pictures = shown.subset(slice(SNAPSHOT_PAIRS))
-    history = folder.read_history()[: packed[1]["epoch"] if packed else 0]
 
-    def is_stale() -> bool:
-        values = [record["val_loss"] for record in history]
-        if training.patience is None or not values or None in values:
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        parts: Parts,
+        splits: Splits,
+        on_epoch: OnEpoch | None = None,
+        on_step: OnStep | None = None,
+    ) -> None:
+        self.folder = folder
+        self.training = config.training
+        self.parts = parts
+        self.splits = splits
+        self.batches = parts.batches(config, splits.train)
+        self.on_epoch = on_epoch
+        self.on_step = on_step
+        self.judge = parts.task.measures[0]
+        self.history: list[dict[str, Any]] = []
+        self.interrupted = False
+
+    def run(self, packed: PackedState | None = None) -> None:
+        """Train to the end.
+
+        Args:
+            packed: the state to continue from.
+
+        Raises:
+            Interrupted, TrainingError, RunError: the folder can be continued.
+        """
+        done = packed.numbers["epoch"] if packed else 0
+        self.history = self.folder.read_history()[:done]
+        if len(self.history) < done:
+            raise RunError(
+                f"{self.folder.path / 'history.jsonl'}: expected {done} epochs, as in the saved state, "
+                f"got {len(self.history)}; restore the file, or train a new run"
+            )
+        write_examples(self.folder.figures, self._shown.subset(slice(EXAMPLES)).floats().numpy())
+        if self._is_stale() or done >= self.training.epochs:
+            return
+        self.folder.forget_evaluation()
+        network, loss = self.parts.network, self.parts.loss
+        with cpu_threads(self.training.threads), _tensorboard(self.folder, done + 1) as self._log:
+            fit(network, self.batches, loss, self.training, self._end_epoch, self._end_step, packed)
+        if self.interrupted:
+            raise Interrupted(
+                f"stopped and saved; continue with: safelight train --resume {self.folder.path}"
+            )
+
+    def _end_epoch(self, result: EpochResult, state: State) -> bool:
+        self.parts.network.eval()
+        record = self._record(result)
+        self._refuse_spoilt(record["validation"])
+        if self._is_best(record):
+            self.folder.write_weights(BEST, self.parts.network, self.parts.loss)
+        self.history.append(record)
+        self.folder.write_weights(LAST, self.parts.network, self.parts.loss)
+        self.folder.write_history(self.history)
+        self._draw(result.epoch)
+        self._log(record)
+        self.folder.write_state(state.pack())  # last: from here on the epoch counts
+        return bool(self.on_epoch and self.on_epoch(record)) or self._is_stale()
+
+    def _end_step(self, state: State) -> bool:
+        if self.on_step is None:
             return False
-        return len(values) - 1 - values.index(min(values)) >= training.patience
+        mean = state.totals["loss"] / state.images
+        where = Progress(state.epoch + 1, self.training.epochs, state.step, len(self.batches), mean)
+        if self.on_step(where):
+            self._refuse_spoilt({})
+            self.interrupted = True
+            self.folder.write_state(state.pack())
+        return self.interrupted
 
-    def finish_epoch(result: EpochResult, state: State) -> bool:
-        network.eval()
-        measured = evaluation.mean_loss(network, loss, splits.validation) if splits.validation else None
-        refuse_spoilt(measured["loss"] if measured else 0.0)
-        terms = measured or result.terms
-        record = {
+    @property
+    def _shown(self) -> Any:
+        return self.splits.validation or self.splits.train
+
+    def _record(self, result: EpochResult) -> dict[str, Any]:
+        """One line of history.jsonl."""
+        measured: dict[str, float] = {}
+        if self.splits.validation:
+            measured = self.parts.task.measure(self.parts.network, self.parts.loss, self.splits.validation)
+        names = [measure.name for measure in self.parts.task.measures]
+        return {
             "epoch": result.epoch,
-            "train_loss": result.terms["loss"],
-            "val_loss": measured["loss"] if measured else None,
-            "reconstruction": terms["reconstruction"],
-            "kl": terms.get("kl"),
+            "train": result.terms,
+            "validation": {name: measured[name] for name in names if name in measured},
             "lr": result.lr,
             "seconds": round(result.seconds, 3),
             "images_per_second": round(result.images / max(result.seconds, 1e-9), 1),
         }
-        if measured and all(measured["loss"] < earlier["val_loss"] for earlier in history):
-            folder.write_weights(BEST, network, loss)
-        history.append(record)
-        folder.write_weights(LAST, network, loss)
-        folder.write_history(history)
-        points = sampling.latent_points(network, SNAPSHOT_SAMPLES, splits.train)
-        x = pictures.floats(device=training.device)
-        with torch.no_grad():
-            drawn, seen = sampling.sample(network, points), network.reconstruct(x)
-        write_snapshot(folder.figures, result.epoch, *(t.float().cpu().numpy() for t in (drawn, x, seen)))
-        log_to_tensorboard(record)
-        folder.write_state(*state.pack())  # last: from here on the epoch counts
-        return bool(on_epoch and on_epoch(record)) or is_stale()
 
-    def refuse_spoilt(val_loss: float) -> None:
-        finite = all(bool(parameter.isfinite().all()) for parameter in network.parameters())
-        if not (finite and math.isfinite(val_loss)):
+    def _draw(self, epoch: int) -> None:
+        shown = self._shown.subset(slice(SHOWN))
+        pictures = self.parts.task.draw(self.parts.network, shown, self.splits.train)
+        folder = make_folder(self.folder.figures / "epochs")
+        for name, picture in pictures.items():
+            write_file(folder / f"{name}-{epoch:04d}.png", png(picture))
+
+    def _values(self) -> list[float]:
+        """What each epoch's weights are judged by, least is best; empty without validation."""
+        name = self.judge.name
+        if not all(name in record["validation"] for record in self.history):
+            return []
+        return [self.judge.ordered(record["validation"][name]) for record in self.history]
+
+    def _is_best(self, record: dict[str, Any]) -> bool:
+        if self.judge.name not in record["validation"]:
+            return False
+        value = self.judge.ordered(record["validation"][self.judge.name])
+        return all(value < earlier for earlier in self._values())
+
+    def _is_stale(self) -> bool:
+        values = self._values()
+        if self.training.patience is None or not values:
+            return False
+        return len(values) - 1 - values.index(min(values)) >= self.training.patience
+
+    def _refuse_spoilt(self, measured: dict[str, float]) -> None:
+        finite = all(bool(parameter.isfinite().all()) for parameter in self.parts.network.parameters())
+        if not (finite and math.isfinite(measured.get("loss", 0.0))):
             raise TrainingError(
                 "the weights are no longer finite after the last step; finished epochs are kept: lower --lr, "
                 "or use float32"
             )
-
-    interrupted = False
-
-    def finish_step(state: State) -> bool:
-        nonlocal interrupted
-        if on_step is None:
-            return False
-        mean = state.totals["loss"] / state.images
-        where = Progress(state.epoch + 1, training.epochs, state.step, len(batches), mean)
-        if on_step(where):
-            refuse_spoilt(0.0)
-            interrupted = True
-            folder.write_state(*state.pack())
-        return interrupted
-
-    if packed and len(history) < packed[1]["epoch"]:
-        raise RunError(
-            f"{folder.path / 'history.jsonl'}: expected {packed[1]['epoch']} epochs, as in the saved state, "
-            f"got {len(history)}; restore the file, or train a new run"
-        )
-    write_examples(folder.figures, shown.subset(slice(SNAPSHOT_SAMPLES)).floats().numpy())
-    if is_stale() or len(history) >= training.epochs:
-        return
-    folder.forget_evaluation()
-    with (
-        cpu_threads(training.threads),
-        _tensorboard(folder, len(history) + 1) as log_to_tensorboard,
-    ):
-        fit(network, batches, loss, training, finish_epoch, finish_step, packed)
-    if interrupted:
-        raise Interrupted(f"stopped and saved; continue with: safelight train --resume {folder.path}")
 
 
 @contextmanager
@@ -160,9 +190,10 @@ def _tensorboard(folder: RunFolder, epoch: int) -> Iterator[Callable[[dict[str, 
     with SummaryWriter(str(folder.path / "tensorboard"), purge_step=epoch) as writer:
 
         def log(record: dict[str, Any]) -> None:
-            for name, value in record.items():
-                if name != "epoch" and value is not None:
-                    writer.add_scalar(name, value, record["epoch"])
+            numbers = {f"{part}/{k}": v for part in ("train", "validation") for k, v in record[part].items()}
+            numbers |= {name: record[name] for name in ("lr", "seconds", "images_per_second")}
+            for name, value in numbers.items():
+                writer.add_scalar(name, value, record["epoch"])
             writer.flush()
 
         yield log

@@ -9,21 +9,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from safelight.config.training import TrainingConfig
-from safelight.data.batches import Batches
+from safelight.data.batches import Batch, Batches
 from safelight.errors import RunError, TrainingError
 from safelight.machine import compute_thread, derive_seed
 from safelight.networks.base import Network
+from safelight.runs.state import PackedState, State
 
 __all__ = [
     "EpochResult",
-    "State",
     "fit",
     "learning_rate",
 ]
@@ -48,80 +47,6 @@ class EpochResult:
     images: int
 
 
-@dataclass
-class State:
-    """Everything that a run needs to go on as if it had never stopped.
-
-    Attributes:
-        network: with its weights.
-        loss: with its own weights, if any.
-        optimizer: with its moments.
-        generator: the noise still to come.
-        epoch: finished epochs.
-        step: batches done in the epoch that is under way.
-        totals: over those batches, each term's sum over images.
-        images: over those batches, number of images.
-        seconds: spent on them.
-    """
-
-    network: Network
-    loss: nn.Module
-    optimizer: torch.optim.Adam
-    generator: torch.Generator
-    epoch: int = 0
-    step: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
-    images: int = 0
-    seconds: float = 0.0
-
-    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The state as tensors by name, and numbers fit for JSON; to be called from a callback of `fit`."""
-        tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
-        tensors |= {f"loss.{name}": t for name, t in self.loss.state_dict().items()}
-        for i, parameter in enumerate(self._parameters()):
-            for name, moment in self.optimizer.state[parameter].items():
-                tensors[f"optimizer.{i}.{name}"] = moment
-        tensors["generator"] = self.generator.get_state()
-        for device, generator in _global_generators(self.generator.device).items():
-            tensors[f"global_generator.{device}"] = generator
-        numbers = {k: getattr(self, k) for k in ("epoch", "step", "totals", "images", "seconds")}
-        return tensors, numbers
-
-    def unpack(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-        """Take over a packed state.
-
-        Raises:
-            KeyError, RuntimeError, TypeError, ValueError: it belongs to another network, or is damaged.
-        """
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
-        self.network.load_state_dict(part("network."))
-        self.loss.load_state_dict(part("loss."))
-        for i, parameter in enumerate(self._parameters()):
-            moments = part(f"optimizer.{i}.")
-            shapes = {name: moment.shape for name, moment in moments.items()}
-            if shapes != {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
-                raise ValueError(f"moments of parameter {i} are {shapes}")
-            for name, moment in moments.items():
-                # The fused step walks both in memory order, so a moment needs its parameter's layout.
-                same = moment.shape == parameter.shape
-                like = torch.empty_like(parameter) if same else moment.to(parameter.device)
-                self.optimizer.state[parameter][name] = like.detach().copy_(moment)
-        self.generator.set_state(tensors["generator"])
-        _set_global_generators(part("global_generator."))
-        counts = [numbers[name] for name in ("epoch", "step", "images")]
-        if any(type(count) is not int or count < 0 for count in counts):
-            raise ValueError(f"counts are {counts}")
-        self.epoch, self.step, self.images = counts
-        self.totals = {str(name): float(total) for name, total in numbers["totals"].items()}
-        self.seconds = float(numbers["seconds"])
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-
 def fit(
     network: Network,
     batches: Batches,
@@ -129,7 +54,7 @@ def fit(
     config: TrainingConfig,
     on_epoch: Callable[[EpochResult, State], object] | None = None,
     on_step: Callable[[State], object] | None = None,
-    packed: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
+    packed: PackedState | None = None,
 ) -> State:
     """Train a network with Adam (Kingma & Ba 2015).
 
@@ -152,7 +77,7 @@ def fit(
     Example:
         >>> import safelight
         >>> from safelight.config.training import TrainingConfig
-        >>> from safelight.data.batches import Batches
+        >>> from safelight.data.batches import Batch, Batches
         >>> from safelight.networks.conv_vae import ConvVAE
         >>> from safelight.tasks.objective import Bernoulli, NegativeELBO
         >>> config = TrainingConfig(epochs=2, batch_size=64, threads=1)
@@ -175,7 +100,7 @@ def fit(
     steps = len(batches) * config.epochs
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
-    def take_step(batch: Tensor, rate: float, progress: float) -> dict[str, float]:
+    def take_step(batch: Batch, rate: float, progress: float) -> dict[str, float]:
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         with autocast:
@@ -190,12 +115,12 @@ def fit(
         optimizer.step()
         return values
 
-    deterministic = torch.backends.cudnn.flags(deterministic=True)
+    deterministic = torch.backends.cudnn.flags(enabled=True, deterministic=True)
     with torch.random.fork_rng(), deterministic, compute_thread() as compute:
         torch.manual_seed(derive_seed(config.seed, "layers"))
         if packed:
             try:
-                state.unpack(*packed)
+                state.unpack(packed)
             except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 detail = " ".join(str(error).split())[:200]
                 raise RunError(f"the saved state does not fit this run ({detail}); train a new run") from None
@@ -227,25 +152,11 @@ def fit(
     return state
 
 
-def _global_generators(device: torch.device) -> dict[str, Tensor]:
-    """The states that a user's layers such as dropout draw from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type in ("cuda", "mps"):
-        states[device.type] = getattr(torch, device.type).get_rng_state()
-    return states
-
-
-def _set_global_generators(states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    for device in states.keys() - {"cpu"}:
-        getattr(torch, device).set_rng_state(states[device])
-
-
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     """The rate at step t of T: it rises over the warm-up, and decays over the whole run.
 
-    Linear: lr (1 - t/T). By gamma: lr gamma^(t/T), so that a gamma found in one epoch means the same in
-    thirty.
+    Linear: lr (1 - t/T). By gamma: lr gamma^(t/T), so that gamma is the decay over the whole run, however
+    long.
 
     Example:
         >>> config = TrainingConfig(lr=1.0, decay="gamma", gamma=0.25, warmup=0)

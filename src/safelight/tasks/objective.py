@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from safelight.config.training import TrainingConfig
+from safelight.config.task import AutoencodeConfig
+from safelight.data.batches import Batch
 from safelight.errors import TrainingError
 from safelight.networks.base import Autoencoder
 
 __all__ = [
+    "LIKELIHOODS",
+    "LOGVAR_RANGE",
     "Bernoulli",
     "Gaussian",
     "Likelihood",
@@ -81,7 +84,7 @@ class Gaussian(Likelihood):
         return (-0.5 * errors.square() - log_sigma - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
 
 
-_LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -123,9 +126,11 @@ class NegativeELBO(nn.Module):
 
     Example:
         >>> import torch
+        >>> import safelight
+        >>> from safelight.data.batches import Batch
         >>> from safelight.networks.deep_conv import DeepConvVAE
-        >>> loss = NegativeELBO(Bernoulli())
-        >>> sorted(loss(DeepConvVAE(), torch.rand(4, 1, 28, 28)))
+        >>> batch = Batch.of(safelight.load("digits"), slice(4))
+        >>> sorted(NegativeELBO(Bernoulli())(DeepConvVAE((1, 8, 8)), batch))
         ['kl', 'loss', 'reconstruction']
     """
 
@@ -136,29 +141,38 @@ class NegativeELBO(nn.Module):
         self.beta_warmup = beta_warmup
 
     def forward(
-        self, network: Autoencoder, x: Tensor, generator: torch.Generator | None = None, progress: float = 1.0
+        self,
+        network: Autoencoder,
+        batch: Batch,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
     ) -> dict[str, Tensor]:
         """The terms of the loss.
 
         Args:
             network: the autoencoder.
-            x: (N, C, H, W) in [0, 1].
-            generator: source of the noise.
+            batch: its inputs are encoded, its images are what should be decoded.
+            generator: source of the noise of z.
             progress: share of training done, for the warm-up.
 
         Returns:
             "loss", "reconstruction" and, for a variational network, "kl": means over the batch, in nats.
 
         Raises:
-            TrainingError: the network's output has not the images' shape.
+            TrainingError: the network has no code, or its output has not the images' shape.
         """
-        mu, logvar = network.encode(x)
+        if not isinstance(network, Autoencoder):
+            raise TrainingError(
+                f"expected a network with encode and decode, got {type(network).__name__}, which has no "
+                "code; choose another --model or --task"
+            )
+        mu, logvar = network.encode(batch.inputs)
         if logvar is None:
-            reconstruction = -self._log_prob(network.decode(mu), x).mean()
+            reconstruction = -self._log_prob(network.decode(mu), batch.images).mean()
             return {"loss": reconstruction, "reconstruction": reconstruction}
         mu, logvar = mu.float(), logvar.float().clamp(*LOGVAR_RANGE)
         z = sample_code(mu, logvar, generator)
-        reconstruction = -self._log_prob(network.decode(z), x).mean()
+        reconstruction = -self._log_prob(network.decode(z), batch.images).mean()
         kl = gaussian_kl(mu, logvar).sum(1).mean()
         beta = self.beta * min(1.0, progress / self.beta_warmup) if self.beta_warmup else self.beta
         return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
@@ -173,9 +187,9 @@ class NegativeELBO(nn.Module):
         return log_prob
 
 
-def objective(likelihood: str, training: TrainingConfig) -> NegativeELBO:
-    """The loss that a run's settings describe."""
-    return NegativeELBO(_LIKELIHOODS[likelihood](), training.beta, training.beta_warmup)
+def objective(config: AutoencodeConfig) -> NegativeELBO:
+    """The loss that a task's settings describe."""
+    return NegativeELBO(LIKELIHOODS[config.likelihood](), config.beta, config.beta_warmup)
 
 
 def importance_weighted_bound(

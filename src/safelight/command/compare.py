@@ -1,0 +1,54 @@
+"""`safelight compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.markup import escape
+from rich.table import Table
+
+from safelight.command.console import name_of, out
+from safelight.command.verb import Verb
+
+__all__ = ["VERB"]
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("runs", type=str, nargs="+", help="run folders")
+    parser.add_argument(
+        "--out", type=str, default="compare.png", help="where the picture goes (default: compare.png)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    from safelight.reporting.comparison import compare, draw_comparison
+    from safelight.runs.folder import RunFolder
+
+    folders = [RunFolder(run) for run in options.runs]
+    rows = compare(folders)
+    draw_comparison(folders, Path(options.out))
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table()
+    for heading in ("", *(row["run"] for row in rows)):
+        table.add_column(escape(heading), justify="right" if heading else "left")
+    for name in list(rows[0])[1:]:
+        values = (row[name] for row in rows)
+        cells = (f"{v:.2f}" if isinstance(v, float) else "–" if v is None else str(v) for v in values)
+        table.add_row(name.replace("_", " "), *map(escape, cells))
+    out.print(table)
+    out.print(f"Picture: {name_of(Path(options.out))}")
+
+
+VERB = Verb(
+    "compare",
+    "print and draw runs side by side",
+    "Print and draw runs side by side.",
+    ("safelight compare runs/first runs/second",),
+    _add_options,
+    _run,
+)

@@ -1,0 +1,63 @@
+"""`safelight evaluate`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.markup import escape
+from rich.table import Table
+
+from safelight.command.console import out
+from safelight.command.options import add_fields
+from safelight.command.verb import Verb
+from safelight.config.reading import fields_of
+from safelight.config.task import TASK_CONFIGS
+
+__all__ = ["VERB"]
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument(
+        "--split",
+        choices=("test", "validation", "train"),
+        default="test",
+        help="which images to measure on (default: test)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    for name, config in TASK_CONFIGS.items():
+        if fields_of(config.evaluation):
+            group = parser.add_argument_group(f"Of a run whose task is to {name}")
+            add_fields(group, config.evaluation(), given_only=True)
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    from safelight.run import Run
+
+    names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
+    given = {name: options[name] for name in sorted(names) if options[name] not in (None, False)}
+    run = Run(options.run)
+    measures = run.evaluate(options.split, **given)
+    if options.json:
+        print(json.dumps(measures, indent=2))
+        return
+    table = Table(title=f"{escape(options.run)}, {options.split} split, {measures['n']} images")
+    for heading in ("measure", "value", "unit", "convention"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for measure in run.task.measures:
+        value: Any = measures.get(measure.name)
+        if value is not None:
+            table.add_row(measure.words, f"{value:.{measure.digits}f}", measure.unit, measure.meaning)
+    out.print(table)
+
+
+VERB = Verb(
+    "evaluate",
+    "measure a run on the test images",
+    "Measure a run on one split of its data.",
+    ("safelight evaluate runs/first --json",),
+    _add_options,
+    _run,
+)

@@ -1,0 +1,116 @@
+"""`safelight evolve`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.markup import escape
+from rich.table import Table
+
+from safelight.command.console import err, name_of, out, search_progress, stop_on_signals
+from safelight.command.options import add_fields
+from safelight.command.start import Start
+from safelight.command.verb import Verb
+from safelight.config.reading import to_dict
+from safelight.config.search import ENGINES, SearchConfig
+from safelight.errors import ConfigError
+
+__all__ = ["VERB"]
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    start = Start.read("evolve", arguments)
+    run = parser.add_argument_group("The search")
+    run.add_argument(
+        "data", type=str, nargs="?", default=start.data.source, help="named set, file or folder of images"
+    )
+    run.add_argument("--out", type=str, help="folder to make")
+    run.add_argument("--overwrite", action="store_true", help="replace a search that is in --out")
+    run.add_argument(
+        "--resume", type=str, metavar="SEARCH", help="continue this search, also with more --generations"
+    )
+    run.add_argument(
+        "--config",
+        type=str,
+        metavar="FILE",
+        help="settings of every trial where no gene decides: a run's config.json, or part of one",
+    )
+    start.add_options(run, run)
+    add_fields(run, start.search)
+    where = parser.add_argument_group("Where trials run")
+    where.add_argument("--workers", type=int, help="trials at a time; by default one a core")
+    words = ", ".join(f"{name}: {what}" for name, what in ENGINES.items())
+    where.add_argument(
+        "--engine",
+        choices=tuple(ENGINES),
+        default="local",
+        help=f"{words}; clusters trust their network (default: local)",
+    )
+    where.add_argument(
+        "--address",
+        type=str,
+        help="of the cluster, such as tcp://host:8786; without it, workers are started on this machine",
+    )
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    start = Start.read("evolve", arguments)
+    if options.resume:
+        start.refuse_changes(options, "generations", dataclasses.asdict(start.search))
+    elif not options.data:
+        raise ConfigError("evolve: expected data, such as mnist; safelight data list shows the named sets")
+    elif not options.out:
+        raise ConfigError("evolve: expected --out, the folder to make, such as --out runs/evo")
+    from safelight.data import sources
+    from safelight.evolution import evolve
+
+    where = {name: options[name] for name in ("workers", "engine", "address")}
+    with stop_on_signals("the trials that run") as is_stopped, search_progress() as on_status:
+        watch: dict[str, Any] = {"on_status": on_status, "is_stopped": is_stopped}
+        if options.resume:
+            found = evolve.resume_evolution(options.resume, options.generations, **where, **watch)
+        else:
+            settings = to_dict(start.training) | to_dict(start.network) | start.settings(options)
+            settings.pop("name")
+            found = evolve.evolve(
+                sources.load(options.data, progress=err.is_terminal),
+                options.model,
+                options.out,
+                task=options.task,
+                settings=settings,
+                overwrite=options.overwrite,
+                command=shlex.join(["safelight", "evolve", *arguments]),
+                **where,
+                **watch,
+                **{f.name: options[f.name] for f in dataclasses.fields(SearchConfig)},
+            )
+    table = Table(title="The winner")
+    table.add_column("gene")
+    table.add_column("value", justify="right")
+    for name, value in found.values.items():
+        table.add_row(name, escape(str(value)))
+    out.print(table)
+    unit = found.measure.unit
+    out.print(f"Validation {found.measure.words} of 3 fresh seeds: {evolve.spread(found.validation)} {unit}")
+    out.print(f"Test {found.measure.words} of the same:            {evolve.spread(found.test)} {unit}")
+    out.print(f"Settings: {name_of(found.path / 'best.json')}")
+    out.print(f"Report:   {name_of(found.report())}")
+
+
+VERB = Verb(
+    "evolve",
+    "search for settings or a structure",
+    "Search for the settings or the structure of an autoencoder by training many of them, on one thread "
+    "each. Trials are judged on validation images; only the winner is measured on the test images.",
+    (
+        "safelight evolve mnist --model conv-vae --population 30 --generations 12 --out runs/evo",
+        "safelight evolve mnist --space structure --workers 2 --out runs/evo2",
+        "safelight evolve --resume runs/evo --generations 20",
+        "safelight train mnist --config runs/evo/best.json --epochs 30 --out runs/best",
+    ),
+    _add_options,
+    _run,
+)

@@ -1,0 +1,158 @@
+"""What the options of `train` and `evolve` start from: defaults, a --config file, or what to --resume."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from safelight.command.options import add_fields, option
+from safelight.config.data import DataConfig
+from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, DeepConvConfig
+from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, read_tagged, to_dict
+from safelight.config.run import FORMAT_VERSION, RunConfig
+from safelight.config.search import SearchConfig
+from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask
+from safelight.config.training import TrainingConfig
+from safelight.errors import ConfigError
+
+__all__ = ["Start"]
+
+
+@dataclass
+class Start:
+    """Settings before the options.
+
+    Attributes:
+        network: decides which --network options there are.
+        task: likewise.
+        training: of `train`, or of every trial.
+        data: where the images come from.
+        search: of `evolve`.
+    """
+
+    network: Any = field(default_factory=DeepConvConfig)
+    task: Any = field(default_factory=AutoencodeConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+    @classmethod
+    def read(cls, verb: str, arguments: list[str]) -> Start:
+        """Look ahead for the options that decide which other options there are, and their defaults."""
+        ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        for name in ("--model", "--task", "--config", "--resume"):
+            ahead.add_argument(name)
+        try:
+            found, _ = ahead.parse_known_args(arguments)
+        except argparse.ArgumentError as error:
+            raise ConfigError(str(error)) from None
+        start = cls()
+        if found.resume and verb == "evolve":
+            from safelight.evolution.folder import SearchFolder
+
+            record = SearchFolder(found.resume).read_config()
+            start = cls._from_values(to_dict(record.base), f"{found.resume}/config.json")
+            start.search = record.search
+        elif found.resume:
+            from safelight.runs.folder import RunFolder
+
+            config = RunFolder(found.resume).read_config()
+            start = cls._from_values(to_dict(config), f"{found.resume}/config.json")
+        elif found.config:
+            start = cls._from_values(_read(found.config), found.config)
+        given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+        start.network = _chosen("model", found.model, start.network, NETWORK_CONFIGS)
+        start.task = _chosen("task", found.task or start._task_of(given), start.task, TASK_CONFIGS)
+        return start
+
+    def add_options(self, network: Any, task: Any) -> None:
+        """The options that choose network and task, to two groups of a parser."""
+        for group, name, what, start, table in (
+            (network, "--model", "kind of network", self.network, NETWORK_CONFIGS),
+            (task, "--task", "what the network is trained for", self.task, TASK_CONFIGS),
+        ):
+            words = f"{what} (default: {start.name})"
+            group.add_argument(name, choices=tuple(table), default=start.name, help=words)
+        add_fields(task, self.task)
+
+    def settings(self, options: Namespace) -> dict[str, Any]:
+        """The task's settings as they were given."""
+        return {name: options[name] for name in fields_of(type(self.task)) if name != "name"}
+
+    def refuse_changes(self, options: Namespace, may_change: str, expected: Mapping[str, Any]) -> None:
+        """Make sure that nothing else than one option differs from what is continued.
+
+        Raises:
+            ConfigError: something does.
+        """
+        for name in ("out", "init_from", "config", "overwrite"):
+            if options.get(name):
+                raise ConfigError(f"--resume continues in its own folder; drop {option(name)}")
+        own = {"model": self.network.name, "task": self.task.name, "data": self.data.source}
+        own |= {name: value for name, value in dataclasses.asdict(self.task).items() if name != "name"}
+        for name, value in {**own, **expected}.items():
+            if name != may_change and options[name] != value:
+                raise ConfigError(
+                    f"--resume: expected its own {name.replace('_', '-')} ({value}), got {options[name]}; "
+                    f"only --{may_change} may change, or begin anew"
+                )
+
+    def _task_of(self, given: set[str]) -> str | None:
+        """The task that alone has an option which was given."""
+        own = {option(name) for name in fields_of(type(self.task))}
+        for name, config in TASK_CONFIGS.items():
+            if given & {option(field) for field in fields_of(config) if field != "name"} - own:
+                return name
+        return None
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any], where: str) -> Start:
+        known = [f.name for f in dataclasses.fields(RunConfig)]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"{where}: unknown key {key!r}; {did_you_mean(key, known)}")
+        if values.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+            version = values["format_version"]
+            raise ConfigError(
+                f"{where}: expected format_version {FORMAT_VERSION}, got {version!r}; drop that key"
+            )
+        if values.get("kind", "run") != "run":
+            raise ConfigError(f"{where}: kind: expected run, got {values['kind']!r}")
+        start = cls()
+        for part, table, custom in (
+            ("network", NETWORK_CONFIGS, CustomNetwork),
+            ("task", TASK_CONFIGS, CustomTask),
+        ):
+            if part not in values:
+                continue
+            tables = {**table, "custom": custom}
+            setattr(start, part, read_tagged(tables, values[part], f"{where}: {part}"))
+            if isinstance(getattr(start, part), custom):
+                raise ConfigError(
+                    f"{where}: the run holds a {part} of your own, {getattr(start, part).class_name!r}; "
+                    "from Python, use safelight.train or safelight.resume with it"
+                )
+        start.training = from_dict(TrainingConfig, values.get("training", {}), f"{where}: training")
+        start.data = from_dict(DataConfig, values.get("data", {}), f"{where}: data")
+        return start
+
+
+def _chosen(what: str, name: str | None, start: Any, table: Mapping[str, type[Any]]) -> Any:
+    if name is None or name == start.name:
+        return start
+    if name not in table:
+        raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(name, table)}")
+    return table[name](name=name)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        return read_json(Path(path))
+    except OSError as error:
+        raise ConfigError(f"--config: cannot read {path}: {error.strerror}") from None

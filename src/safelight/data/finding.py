@@ -1,0 +1,65 @@
+"""A run's images, found again and divided as they were."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from numpy.typing import NDArray
+
+from safelight.config.data import DataConfig
+from safelight.data import sources
+from safelight.data.images import ImageSet, Splits
+from safelight.errors import DataError
+
+__all__ = ["SPLITS", "Images", "as_image_set", "find_split", "find_splits"]
+
+SPLITS = ("train", "validation", "test")
+Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
+
+
+def as_image_set(images: Images) -> ImageSet:
+    """Images as they are, or loaded."""
+    return images if isinstance(images, ImageSet) else sources.load(images)
+
+
+def find_splits(data: DataConfig, images: Images | None = None) -> Splits:
+    """A run's images, divided as they were when it was made.
+
+    Args:
+        data: where they came from.
+        images: for a run on images handed over in Python, the same images.
+
+    Raises:
+        DataError: they are gone, or not the same.
+    """
+    if images is None and data.source is None:
+        raise DataError("this run was trained on images handed over in Python; hand over the same ones")
+    image_set = as_image_set(images if images is not None else str(data.source))
+    if image_set.fingerprint() != data.fingerprint:
+        raise DataError(
+            "expected the images that the run was trained on, but "
+            f"{data.source or 'these'} differ from them; restore them, or train a new run"
+        )
+    return image_set.split(data.validation, data.limit)
+
+
+def find_split(data: DataConfig, split: str, images: Images | None = None) -> ImageSet:
+    """One of them: train, validation or test.
+
+    Args:
+        data: where the images came from.
+        split: train, validation or test; test images may be kept apart at the source.
+        images: for a run on images handed over in Python, the same images.
+
+    Raises:
+        DataError: as in `find_splits`, or there is no such split.
+    """
+    if split not in SPLITS:
+        raise DataError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
+    part: ImageSet | None = getattr(find_splits(data, images), split)
+    if part is None and split == "test" and data.source is not None:
+        part = sources.load(data.source, split="test")
+    if part is None:
+        raise DataError(f"expected {split} images, but the run's data has none; use another --split")
+    return part

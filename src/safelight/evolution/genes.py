@@ -1,0 +1,177 @@
+"""Genes of settings: the named spaces, spaces of a user's own, and the way to settings and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_origin
+
+from safelight.config.data import ImageConfig
+from safelight.config.network import DeepConvConfig
+from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, to_dict
+from safelight.config.run import RunConfig
+from safelight.errors import ConfigError
+from safelight.evolution.genome import STAGES, Gene, Space, Value, Values
+
+__all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes"]
+
+PARTS = ("network", "task", "training")  # of a run's settings, which genes may change
+SPACES = ("hyper", "structure", "both")
+FIXED = ("epochs", "seed", "threads", "device", "patience")  # of training: what a search itself decides
+
+
+def hyper_genes() -> dict[str, Gene]:
+    """The original report's four, with its ranges (its section 2.1)."""
+    return {
+        "training.batch_size": Gene("integer", 10, 128),
+        "training.lr": Gene("log-float", 1e-8, 1.0),
+        "training.gamma": Gene("float", 0.0, 1.0),
+        "training.weight_decay": Gene("log-float", 1e-7, 1e-4),
+    }
+
+
+def structure_genes(image: ImageConfig) -> dict[str, Gene]:
+    """The form of a `DeepConvVAE` or `DeepConvAE` for such images."""
+    side = min(image.height, image.width)
+    most = max(1, min(4, side.bit_length() - 2))  # so that the smallest maps are 2 pixels wide
+    genes = {STAGES: Gene("integer", 1, most) if most > 1 else Gene("categorical", choices=(1,))}
+    for i in range(most):
+        when = {STAGES: tuple(range(i + 1, most + 1))} if i else {}
+        genes[f"network.channels.{i}"] = Gene("log-integer", 8, 128, when=when)
+        genes[f"network.kernels.{i}"] = Gene("integer", 2, 6, when=when)
+        genes[f"network.strides.{i}"] = Gene("categorical", choices=(1, 2), when=when)
+    return genes | {
+        "network.hidden": Gene("log-integer", 64, 1024),
+        "network.latent": Gene("log-integer", 8, 64),
+        "network.activation": Gene("categorical", choices=("relu", "silu", "gelu", "elu", "leaky-relu")),
+        "network.normalization": Gene("categorical", choices=("none", "batch", "group")),
+    }
+
+
+def named_genes(space: str, base: RunConfig) -> dict[str, Gene]:
+    """The genes that a name stands for, or those of a JSON file.
+
+    Args:
+        space: hyper, structure, both, or the path of a file with an object of genes by name.
+        base: the settings that they change.
+
+    Raises:
+        ConfigError: neither, or genes or values that this network does not have.
+
+    Example:
+        >>> from safelight.config.data import DataConfig, ImageConfig
+        >>> from safelight.config.network import ConvVAEConfig
+        >>> from safelight.config.training import TrainingConfig
+        >>> base = RunConfig(ConvVAEConfig(), ImageConfig(28, 28, 1), DataConfig(), TrainingConfig())
+        >>> list(named_genes("hyper", base))
+        ['training.batch_size', 'training.lr', 'training.gamma', 'training.weight_decay']
+    """
+    if space in SPACES and space != "hyper" and not isinstance(base.network, DeepConvConfig):
+        raise ConfigError(
+            f"--space {space}: {base.network.name} has one structure; use --model deep-conv-vae"
+        )
+    if space == "hyper":
+        return hyper_genes()
+    if space == "structure":
+        return structure_genes(base.image)
+    if space == "both":
+        return hyper_genes() | structure_genes(base.image)
+    if not space.endswith(".json"):
+        raise ConfigError(
+            f"--space: got {space!r}; {did_you_mean(space, (*SPACES, 'or a .json file of genes'))}"
+        )
+    try:
+        values = read_json(Path(space))
+    except OSError as error:
+        raise ConfigError(f"--space: cannot read {space}: {error.strerror}") from None
+    genes = {name: from_dict(Gene, gene, f"{space}: {name}") for name, gene in values.items()}
+    known = _known_names(base)
+    for name in genes:
+        if name.rstrip("0123456789") not in known:
+            shown = [f"{k}0" if k.endswith(".") else k for k in known]
+            raise ConfigError(f"{space}: unknown gene {name!r}; {did_you_mean(name, shown)}")
+        for value in genes[name].choices or (genes[name].decode(0.0), genes[name].decode(1.0)):
+            try:
+                apply_genes({name: value}, base)
+            except ConfigError as error:
+                raise ConfigError(f"{space}: {name}: {error}") from None
+    return genes
+
+
+def _known_names(base: RunConfig) -> list[str]:
+    """What a gene may be called: a setting, or an element of one, which ends in a dot and its number."""
+    names = []
+    for part in PARTS:
+        for name, hint in fields_of(type(getattr(base, part))).items():
+            if name != "name" and not (part == "training" and name in FIXED):
+                names.append(f"{part}.{name}." if get_origin(hint) is tuple else f"{part}.{name}")
+    return [*names, *([STAGES] if isinstance(base.network, DeepConvConfig) else [])]
+
+
+def apply_genes(values: Mapping[str, Value], base: RunConfig) -> RunConfig:
+    """Put decoded values into settings; what no gene decides stays.
+
+    Raises:
+        ConfigError: a value that its setting cannot have.
+
+    Example:
+        >>> from safelight.config.data import DataConfig, ImageConfig
+        >>> from safelight.config.training import TrainingConfig
+        >>> image, network = ImageConfig(28, 28, 1), DeepConvConfig(hidden=64)
+        >>> base = RunConfig(network, image, DataConfig(), TrainingConfig())
+        >>> values = {"training.lr": 0.01, "network.channels.0": 8, "network.channels.1": 16}
+        >>> found = apply_genes(values, base)
+        >>> found.network.hidden, found.network.channels, found.training.lr
+        (64, (8, 16), 0.01)
+    """
+    chosen: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for name, value in values.items():
+        if name == STAGES:
+            continue
+        part, setting, *element = name.split(".")
+        if element:
+            chosen[part].setdefault(setting, []).append(value)  # genes come in the order of their stages
+        else:
+            chosen[part][setting] = value
+    if "gamma" in chosen["training"]:
+        chosen["training"].setdefault("decay", "gamma")  # without which it does nothing
+    made: dict[str, Any] = {}
+    for part in PARTS:
+        settings = getattr(base, part)
+        made[part] = from_dict(type(settings), to_dict(settings) | chosen[part], part)
+    return dataclasses.replace(base, **made)
+
+
+def genes_of(base: RunConfig, space: Space) -> Values:
+    """The genes' values that say some settings, as near as their ranges allow; reverses `apply_genes`.
+
+    Example:
+        >>> from safelight.config.data import DataConfig, ImageConfig
+        >>> from safelight.config.training import TrainingConfig
+        >>> training = TrainingConfig(lr=0.004)
+        >>> base = RunConfig(DeepConvConfig(), ImageConfig(28, 28, 1), DataConfig(), training)
+        >>> genes_of(
+        ...     base, Space({"network.kernels.0": Gene("integer", 2, 3), "training.lr": Gene("float", 0, 1)})
+        ... )
+        {'network.kernels.0': 3, 'training.lr': 0.004}
+    """
+    settings: dict[str, Any] = {}
+    for part in PARTS:
+        for name, value in to_dict(getattr(base, part)).items():
+            if not isinstance(value, tuple):
+                settings[f"{part}.{name}"] = value
+                continue
+            stages = len(base.network.channels) if isinstance(base.network, DeepConvConfig) else len(value)
+            settings[STAGES] = stages
+            for i, element in enumerate(value * stages if len(value) == 1 else value):
+                settings[f"{part}.{name}.{i}"] = element
+    values: Values = {}
+    for name, gene in space.genes.items():
+        value = settings.get(name)
+        if gene.is_ordered and isinstance(value, int | float):
+            value = min(max(value, gene.low), gene.high)
+            values[name] = int(value) if gene.kind.endswith("integer") else value
+        elif value is not None and value in gene.choices:
+            values[name] = value
+    return values

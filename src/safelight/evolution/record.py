@@ -1,0 +1,93 @@
+"""All that a search is, and what follows from it: its space, its algorithm, its trials' settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from safelight.config.run import FORMAT_VERSION, RunConfig
+from safelight.config.search import SearchConfig
+from safelight.errors import ConfigError
+from safelight.evolution.algorithms import ALGORITHMS
+from safelight.evolution.genes import apply_genes, genes_of
+from safelight.evolution.genetic import Algorithm, initial_design
+from safelight.evolution.genome import Gene, Space, Values
+from safelight.evolution.trial import seed_of
+from safelight.networks.table import cost
+
+__all__ = ["SearchRecord", "make_algorithm", "make_space", "trial_config"]
+
+ROOM = 4  # times the network that a search starts from, where no bound is given
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """All that a search is, as its config.json holds it.
+
+    Attributes:
+        search: its settings.
+        genes: what it may choose.
+        base: settings of every trial where no gene decides.
+        versions: of safelight and torch: other code gives other losses.
+        command: the command that made it.
+        kind: what the folder holds.
+        format_version: of the folder.
+    """
+
+    search: SearchConfig
+    genes: dict[str, Gene]
+    base: RunConfig
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    kind: Literal["search"] = "search"
+    format_version: int = FORMAT_VERSION
+
+    def fingerprint(self) -> str:
+        """What must be the same for trials to belong together; it may have more generations."""
+        search = dataclasses.replace(self.search, generations=1, trial_timeout=None)
+        same = dataclasses.asdict(dataclasses.replace(self, search=search, command=""))
+        return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+
+
+def make_space(record: SearchRecord) -> Space:
+    """The search's space, with the bounds on a network's size."""
+    if not any(name.startswith("network.") for name in record.genes):
+        return Space(record.genes)
+    parameters, flops = cost(record.base.network, record.base.image)
+    bounds = (record.search.max_parameters or ROOM * parameters, record.search.max_flops or ROOM * flops)
+    known: dict[str, float] = {}
+
+    def excess(values: Values) -> float:
+        key = json.dumps({name: value for name, value in values.items() if name.startswith("network.")})
+        if key not in known:
+            try:
+                changed = apply_genes(values, record.base)
+                found = cost(changed.network, changed.image)
+            except ConfigError:  # such as more stages than the image has halvings
+                found = (math.inf, math.inf)  # type: ignore[assignment]
+            known[key] = max(found[0] / bounds[0], found[1] / bounds[1])
+        return known[key]
+
+    return Space(record.genes, excess)
+
+
+def make_algorithm(record: SearchRecord, space: Space, workers: int) -> Algorithm:
+    """The algorithm that a search's settings name; all of them start from the same individuals."""
+    search = record.search
+    known = genes_of(record.base, space)
+    start = initial_design(space, search.population, search.seed, [known])
+    batch = workers if search.algorithm == "tpe" else search.population
+    return ALGORITHMS[search.algorithm](space, batch, search.seed, start, len(search.objective))
+
+
+def trial_config(record: SearchRecord, values: Values, purpose: str) -> RunConfig:
+    """A trial's settings; `purpose` fixes its seed."""
+    config = apply_genes(values, record.base)
+    training = dataclasses.replace(
+        config.training, epochs=record.search.steps[-1], seed=seed_of(record.search.seed, purpose)
+    )
+    return dataclasses.replace(config, training=training)

@@ -1,0 +1,153 @@
+"""A training under way, and its way to bytes and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from safelight.networks.base import Network
+
+__all__ = ["PackedState", "State", "to_bytes"]
+
+
+def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Tensors, wherever they are and however they lie in memory, as a safetensors file."""
+    on_cpu = {
+        name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()
+    }
+    return safetensors.torch.save(on_cpu, metadata)
+
+
+@dataclass(frozen=True)
+class PackedState:
+    """A `State` as tensors by name, and numbers fit for JSON.
+
+    Attributes:
+        tensors: weights, moments and the states of generators.
+        numbers: where the training stands.
+    """
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """As the bytes of a safetensors file."""
+        return to_bytes(self.tensors, {"numbers": json.dumps(self.numbers)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> PackedState:
+        """Read it back.
+
+        Raises:
+            ValueError: these are no such bytes.
+        """
+        try:
+            tensors = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            return cls(tensors, dict(json.loads(header["__metadata__"]["numbers"])))
+        except (safetensors.SafetensorError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"no training state ({error})") from None
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin so, without that beginning."""
+        return {k.removeprefix(prefix): t for k, t in self.tensors.items() if k.startswith(prefix)}
+
+    def load_weights(self, network: nn.Module, loss: nn.Module) -> None:
+        """Load the weights alone.
+
+        Raises:
+            RuntimeError: they are another network's.
+        """
+        network.load_state_dict(self.part("network."))
+        loss.load_state_dict(self.part("loss."))
+
+
+@dataclass
+class State:
+    """Everything that a run needs to go on as if it had never stopped.
+
+    Attributes:
+        network: with its weights.
+        loss: with its own weights, if any.
+        optimizer: with its moments.
+        generator: the noise still to come.
+        epoch: finished epochs.
+        step: batches done in the epoch that is under way.
+        totals: over those batches, each term's sum over images.
+        images: over those batches, number of images.
+        seconds: spent on them.
+    """
+
+    network: Network
+    loss: nn.Module
+    optimizer: torch.optim.Adam
+    generator: torch.Generator
+    epoch: int = 0
+    step: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    seconds: float = 0.0
+
+    def pack(self) -> PackedState:
+        """The state as tensors and numbers; to be called from a callback of `fit`."""
+        tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
+        tensors |= {f"loss.{name}": t for name, t in self.loss.state_dict().items()}
+        for i, parameter in enumerate(self._parameters()):
+            for name, moment in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{i}.{name}"] = moment
+        tensors["generator"] = self.generator.get_state()
+        for device, generator in _global_generators(self.generator.device).items():
+            tensors[f"global_generator.{device}"] = generator
+        numbers = {k: getattr(self, k) for k in ("epoch", "step", "totals", "images", "seconds")}
+        return PackedState(tensors, numbers)
+
+    def unpack(self, packed: PackedState) -> None:
+        """Take over a packed state.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: it belongs to another network, or is damaged.
+        """
+        tensors, numbers = packed.tensors, packed.numbers
+        packed.load_weights(self.network, self.loss)
+        for i, parameter in enumerate(self._parameters()):
+            moments = packed.part(f"optimizer.{i}.")
+            if not moments:
+                continue  # a parameter that no step has used
+            shapes = {name: moment.shape for name, moment in moments.items()}
+            if shapes != {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
+                raise ValueError(f"moments of parameter {i} are {shapes}")
+            for name, moment in moments.items():
+                # The fused step walks both in memory order, so a moment needs its parameter's layout.
+                same = moment.shape == parameter.shape
+                like = torch.empty_like(parameter) if same else moment.to(parameter.device)
+                self.optimizer.state[parameter][name] = like.detach().copy_(moment)
+        self.generator.set_state(tensors["generator"])
+        _set_global_generators(packed.part("global_generator."))
+        counts = [numbers[name] for name in ("epoch", "step", "images")]
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(f"counts are {counts}")
+        self.epoch, self.step, self.images = counts
+        self.totals = {str(name): float(total) for name, total in numbers["totals"].items()}
+        self.seconds = float(numbers["seconds"])
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def _global_generators(device: torch.device) -> dict[str, Tensor]:
+    """The states that a user's layers such as dropout draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type in ("cuda", "mps"):
+        states[device.type] = getattr(torch, device.type).get_rng_state()
+    return states
+
+
+def _set_global_generators(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    for device in states.keys() - {"cpu"}:
+        getattr(torch, device).set_rng_state(states[device])

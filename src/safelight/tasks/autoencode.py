@@ -1,0 +1,234 @@
+"""Autoencoding: learning to draw an image again from its code."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from PIL.Image import Image
+from torch import nn
+
+from safelight.config.run import RunConfig
+from safelight.config.task import AutoencodeConfig, AutoencodeEvaluation, Measure, Sheet
+from safelight.data.batches import Batch
+from safelight.data.images import ImageSet
+from safelight.data.pictures import pairs, tile
+from safelight.machine import derive_seed
+from safelight.networks.base import Autoencoder
+from safelight.networks.sampling import latent_points, sample
+from safelight.tasks.base import Evaluation, Task
+from safelight.tasks.objective import (
+    LOGVAR_RANGE,
+    Likelihood,
+    NegativeELBO,
+    gaussian_kl,
+    importance_weighted_bound,
+    objective,
+)
+
+__all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "mean_loss"]
+
+ACTIVE_VARIANCE = 0.01  # Burda et al. (2016), section 5.2
+CHUNK = 500
+SAMPLES, SAMPLE_COLUMNS = 64, 8
+NATS = "nats per image"
+DIGITS = 3
+
+
+@final
+class Autoencode(Task):
+    """Training by the negative ELBO, or by the reconstruction alone where codes are points.
+
+    Args:
+        config: the run's settings.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        assert isinstance(config.task, AutoencodeConfig)
+        self.config = config.task
+        self._convention = convention(config)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """The loss first; the other losses differ from it in their convention."""
+        return (
+            Measure("loss", "loss", self._convention, NATS, DIGITS),
+            Measure("reconstruction", "reconstruction", "its part −log p(x | z)", NATS, DIGITS),
+            Measure("kl", "KL", "its part KL(q(z | x) ‖ p(z))", NATS, DIGITS),
+            Measure(
+                "loss_at_mean",
+                "loss at the mean",
+                "z at the mean of q(z | x); lower, and not a bound",
+                NATS,
+                DIGITS,
+            ),
+            Measure(
+                "iw_bound",
+                "importance-weighted bound",
+                "on −log p(x), by several samples of z an image",
+                NATS,
+                DIGITS,
+            ),
+            Measure("iw_samples", "samples of z", "of the bound, an image", digits=0),
+            Measure("active_units", "active units", "dimensions of the code whose mean varies", digits=0),
+        )
+
+    @property
+    def sheets(self) -> tuple[Sheet, ...]:
+        """Images drawn from random codes, and pairs of images and reconstructions."""
+        return (
+            Sheet(
+                "samples",
+                "Samples",
+                "Images that the network drew from nothing but random codes, the same after every epoch.",
+            ),
+            Sheet(
+                "reconstructions",
+                "Reconstructions",
+                "In each pair of rows, images that the network was given above, and below them what it made "
+                "of their codes.",
+            ),
+        )
+
+    @property
+    def transform(self) -> None:
+        """The network sees the images as they are."""
+        return None
+
+    def loss(self) -> NegativeELBO:
+        """The negative ELBO by the likelihood and beta of the settings."""
+        return objective(self.config)
+
+    def measure(self, network: Autoencoder, loss: nn.Module, images: ImageSet) -> dict[str, float]:
+        """The loss and its parts, as `mean_loss` gives them."""
+        assert isinstance(loss, NegativeELBO)
+        return mean_loss(network, loss, images)
+
+    def evaluate(
+        self, network: Autoencoder, loss: nn.Module, images: ImageSet, options: AutoencodeEvaluation
+    ) -> Evaluation:
+        """Losses under each convention, as `evaluate` gives them."""
+        assert isinstance(loss, NegativeELBO)
+        return Evaluation(evaluate(network, loss.likelihood, images, options.samples))
+
+    @torch.no_grad()
+    def draw(self, network: Autoencoder, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
+        """Samples from fixed codes, and reconstructions."""
+        device = str(next(network.parameters()).device)
+        x = shown.floats(device=device)
+        drawn = sample(network, latent_points(network, SAMPLES, train))
+        seen = network.reconstruct(x)
+        numpy = (t.float().cpu().numpy() for t in (drawn, x, seen))
+        drawn_pixels, inputs, outputs = numpy
+        return {"samples": tile(drawn_pixels, SAMPLE_COLUMNS), "reconstructions": pairs(inputs, outputs)}
+
+
+def convention(config: RunConfig) -> str:
+    """What the number called loss means; only losses of one convention can be compared."""
+    assert isinstance(config.task, AutoencodeConfig)
+    is_variational = config.network.is_variational
+    if config.task.likelihood == "gaussian":
+        what = "Gaussian {}, one learned standard deviation"
+    elif config.image.channels == 1:
+        what = "grayscale Bernoulli {}"
+    else:
+        what = "Bernoulli {} of colour values"
+    measure = what.format("−ELBO" if is_variational else "−log p(x | z)")
+    return f"{measure}, {'one sample of z' if is_variational else 'z a point'}"
+
+
+@torch.no_grad()
+def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: int = 0) -> dict[str, float]:
+    """The -ELBO with one sample of z, always the same one, and with a full-weight KL.
+
+    Args:
+        network: any autoencoder; it is left in evaluation mode.
+        loss: its likelihood is used, its beta is not.
+        images: to evaluate on.
+        seed: fixes the noise.
+
+    Returns:
+        "loss", "reconstruction" and, for a variational network, "kl": means in nats per image.
+
+    Example:
+        >>> import safelight
+        >>> from safelight.networks.deep_conv import DeepConvVAE
+        >>> from safelight.tasks.objective import Bernoulli
+        >>> terms = mean_loss(DeepConvVAE((1, 8, 8)), NegativeELBO(Bernoulli()), safelight.load("digits"))
+        >>> abs(terms["loss"] - terms["reconstruction"] - terms["kl"]) < 1e-4
+        True
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    plain = NegativeELBO(loss.likelihood)
+    generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
+    totals: dict[str, float] = {}
+    for first in range(0, len(images), CHUNK):
+        batch = Batch.of(images, slice(first, first + CHUNK), str(device))
+        for name, term in plain(network, batch, generator).items():
+            totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
+    return {name: total / len(images) for name, total in totals.items()}
+
+
+@torch.no_grad()
+def evaluate(
+    network: Autoencoder, likelihood: Likelihood, images: ImageSet, samples: int = 50, seed: int = 0
+) -> dict[str, Any]:
+    """All measures of a network on a set of images, in nats per image.
+
+    Args:
+        network: any autoencoder; it is left in evaluation mode.
+        likelihood: p(x | z) that it was trained with.
+        images: to evaluate on.
+        samples: k of the importance-weighted bound.
+        seed: fixes the noise.
+
+    Returns:
+        loss: -ELBO with one sample of z (the original report's convention).
+        reconstruction, kl: its two parts.
+        loss_at_mean: the same with z at the mean of q(z | x); lower, and not a bound.
+        iw_bound: -log p(x) bounded with k samples (Burda et al. 2016, equation 8); iw_samples is k.
+        active_units: dimensions whose mean varies by more than 0.01 over the images (ibid., section 5.2).
+        kl_per_dimension: the KL of each dimension of the code; their sum is kl.
+        n: number of images.
+
+        A deterministic autoencoder has only loss, and n.
+
+    Example:
+        >>> import safelight
+        >>> from safelight.networks.deep_conv import DeepConvVAE
+        >>> from safelight.tasks.objective import Bernoulli
+        >>> images = safelight.load("digits", split="test")
+        >>> measures = evaluate(DeepConvVAE((1, 8, 8)), Bernoulli(), images, samples=5)
+        >>> measures["n"], abs(measures["loss"] - measures["reconstruction"] - measures["kl"]) < 1e-4
+        (180, True)
+    """
+    terms = mean_loss(network, NegativeELBO(likelihood), images, seed)
+    device = next(network.parameters()).device
+    generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
+    at_mean, bound = 0.0, 0.0
+    means, kls = [], []
+    for first in range(0, len(images), CHUNK):
+        x = images.floats(slice(first, first + CHUNK), str(device))
+        mu, logvar = network.encode(x)
+        at_mean -= likelihood.log_prob(network.decode(mu), x).sum().item()
+        if logvar is not None:
+            means.append(mu.cpu().double())
+            kls.append(gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE)).cpu().double())
+            if samples:
+                bounds = importance_weighted_bound(network, likelihood, x, samples, generator)
+                bound += bounds.sum().item()
+    n = len(images)
+    measures: dict[str, Any] = {"loss": terms["loss"], "n": n}
+    if means:
+        variances = torch.cat(means).var(0, correction=0)
+        measures |= {
+            "reconstruction": terms["reconstruction"],
+            "kl": terms["kl"],
+            "loss_at_mean": at_mean / n + terms["kl"],
+            "active_units": int((variances > ACTIVE_VARIANCE).sum()),
+            "kl_per_dimension": torch.cat(kls).mean(0).tolist(),
+        }
+        if samples:
+            measures |= {"iw_bound": bound / n, "iw_samples": samples}
+    return measures
