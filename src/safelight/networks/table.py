@@ -14,6 +14,7 @@ from safelight.errors import ConfigError
 from safelight.networks.base import Network, Shape
 from safelight.networks.conv_vae import ConvVAE
 from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+from safelight.networks.unet import DenoisingUNet
 
 __all__ = ["NETWORKS", "build", "cost"]
 
@@ -23,6 +24,7 @@ NETWORKS: dict[str, Callable[[Shape, Any], Network]] = {
     "deep-conv-vae": DeepConvVAE,
     "deep-conv-ae": DeepConvAE,
     "conv-vae": ConvVAE,
+    "denoising-unet": DenoisingUNet,
 }
 
 

@@ -134,7 +134,7 @@ class _Attention(nn.Module):
         y = x.permute(0, 2, 3, 1).reshape(n, rows // h, h, columns // w, w, channels)
         y = y.transpose(2, 3).reshape(-1, h * w, channels)  # (windows, pixels, channels)
         y = y + self._attend(self.norm(y))
-        y = y + self.mlp(y)
+        y = y + cast(Tensor, self.mlp(y))
         y = y.view(n, rows // h, columns // w, h, w, channels).transpose(2, 3)
         y = y.reshape(n, rows, columns, channels).permute(0, 3, 1, 2)
         return y[:, :, top : top + height, left : left + width]

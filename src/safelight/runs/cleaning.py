@@ -245,7 +245,7 @@ def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) ->
 
 def _difference(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
     """What was added in white, what was taken away in black, over gray."""
-    return 0.5 + 0.5 * (after - before)
+    return np.asarray(0.5 + 0.5 * (after - before))
 
 
 def _write(target: Path, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -223,12 +223,12 @@ class Denoise(Task):
             "identity_true": None,
             "corrupt": str(corruption),
             "n": len(images),
-            "severity_curves": severity_curves(network, images, self._precision),
+            "severity_curves": severity_curves(network, images, self._precision, self._trained_on()),
         }
-        worst = scores["psnr"].argsort()[:COLUMNS]
+        lowest = scores["psnr"].argsort()[:COLUMNS]
         pictures = {
-            "denoised": _rows(noisy, cleaned, true, slice(COLUMNS)),
-            "worst": _rows(noisy, cleaned, true, worst),
+            "noisy-cleaned-true": _rows(noisy, cleaned, true, slice(COLUMNS)),
+            "lowest-psnr": _rows(noisy, cleaned, true, lowest),
         }
         if self.judge is not None and images.labels is not None:
             labels = torch.from_numpy(images.labels).to(device)
@@ -240,8 +240,11 @@ class Denoise(Task):
             values |= {name: 100 * hits.float().mean().item() for name, hits in right.items()}
             misread = (right["identity_true"] & ~right["identity"]).nonzero().flatten()
             if len(misread):
-                pictures["misread"] = _rows(noisy, cleaned, true, misread[:COLUMNS])
+                pictures["read-as-another-class"] = _rows(noisy, cleaned, true, misread[:COLUMNS])
         return Evaluation(values, pictures)
+
+    def _trained_on(self) -> list[str]:
+        return [step.name for step in self.corruption.steps] if self.corruption else []
 
     @torch.no_grad()
     def draw(self, network: ImageNetwork, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
@@ -255,28 +258,33 @@ class Denoise(Task):
 
 
 def severity_curves(
-    network: ImageNetwork, images: ImageSet, precision: str
-) -> dict[str, list[dict[str, float]]]:
-    """PSNR before and after cleaning, by kind of corruption and severity, whether it was trained on or not.
+    network: ImageNetwork, images: ImageSet, precision: str, trained_on: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """PSNR before and after cleaning, by kind of corruption and severity.
 
     Args:
         network: in evaluation mode.
         images: of which the first 200 are used.
         precision: as in `clean`.
+        trained_on: kinds of corruption.
 
     Returns:
-        By names of `CORRUPTIONS`, points of "severity", "psnr" and "psnr_noisy".
+        By names of `CORRUPTIONS`: lists of "severity", "psnr" and "psnr_noisy", and whether it was
+        "trained" on.
     """
     device = str(next(network.parameters()).device)
     part = images.subset(slice(CURVE_IMAGES))
     true = part.floats(device=device)
-
-    def point(kind: str, severity: float) -> dict[str, float]:
-        noisy = next(_batches(part, Corruption(f"{kind}:{severity:g}"), device)).inputs
-        after = psnr(clean(network, noisy, precision), true).mean().item()
-        return {"severity": severity, "psnr": after, "psnr_noisy": psnr(noisy, true).mean().item()}
-
-    return {kind: [point(kind, severity) for severity in CURVES[kind]] for kind in CORRUPTIONS}
+    curves: dict[str, dict[str, Any]] = {}
+    for kind in CORRUPTIONS:
+        noisy = [next(_batches(part, Corruption(f"{kind}:{s:g}"), device)).inputs for s in CURVES[kind]]
+        curves[kind] = {
+            "severity": list(CURVES[kind]),
+            "psnr": [psnr(clean(network, x, precision), true).mean().item() for x in noisy],
+            "psnr_noisy": [psnr(x, true).mean().item() for x in noisy],
+            "trained": kind in trained_on,
+        }
+    return curves
 
 
 def _batches(images: ImageSet, corruption: Corruption | None, device: str) -> Iterator[Batch]:

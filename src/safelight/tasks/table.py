@@ -7,10 +7,11 @@ from collections.abc import Callable
 from safelight.config.run import RunConfig
 from safelight.tasks.autoencode import Autoencode
 from safelight.tasks.base import Task
+from safelight.tasks.denoise import Denoise
 
 __all__ = ["TASKS", "make_task"]
 
-TASKS: dict[str, Callable[[RunConfig], Task]] = {"autoencode": Autoencode}
+TASKS: dict[str, Callable[[RunConfig], Task]] = {"autoencode": Autoencode, "denoise": Denoise}
 
 
 def make_task(config: RunConfig) -> Task:
