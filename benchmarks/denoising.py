@@ -8,6 +8,7 @@ computed again.
     python benchmarks/denoising.py curves     # the same by kind of corruption and severity
     python benchmarks/denoising.py networks   # trains and measures them
     python benchmarks/denoising.py blind      # learning from noisy images alone
+    python benchmarks/denoising.py pictures   # docs/denoising.png and docs/denoising-curves.png
     python benchmarks/denoising.py save       # results/denoising-DATE.json
 """
 
@@ -30,14 +31,18 @@ from numpy.typing import NDArray
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 
 import safelight
+from deep_learning_hw2.denoising import draw
 from safelight.config.corruption import CORRUPTIONS
 from safelight.data.corruption import Corruption
 from safelight.files import write_atomically
+from safelight.reporting.charts import LIGHT, render
+from safelight.reporting.evaluation_charts import severity_chart
 from safelight.tasks.denoise import CURVES
 from safelight.tasks.fidelity import psnr
 
 Images = NDArray[np.float64]  # (N, H, W)
 
+DOCS = Path(__file__).parents[1] / "docs"
 SIGMAS = (0.2, 0.5, 1.0)
 VALIDATION, TEST, CURVE_VALIDATION, CURVE_TEST = 100, 500, 50, 200
 SLOW = {"bm3d": (25, 100)}  # images to choose on and to measure on
@@ -165,6 +170,35 @@ def blind(cells: Cells, runs: Path) -> None:
     cells.fill("noise2self, training", lambda options: locals(), BLIND)
 
 
+def pictures(cells: Cells, runs: Path) -> None:
+    """README's strip, and the curves beside the best classic filter of each point."""
+    noisy, true = pairs("test", "gaussian:0.5", 10)
+    setting = cells.values["median, gaussian:0.5"]["setting"]
+    rows = {
+        "noise of 0.5": noisy[:, 0].numpy(),
+        "best classic filter": filtered("median", setting, noisy[:, 0].double().numpy()),
+        "denoising-unet": safelight.Run(runs / "denoising-unet").denoise(noisy.numpy())[:, 0],
+        "truth": true[:, 0].numpy(),
+    }
+    write_atomically(DOCS / "denoising.png", render(draw(rows, {})))
+    curves = {kind: curve(cells, kind) for kind in CORRUPTIONS}
+    write_atomically(DOCS / "denoising-curves.png", render(severity_chart(curves, LIGHT)))
+
+
+def curve(cells: Cells, kind: str) -> dict[str, Any]:
+    def psnr_of(name: str, severity: float) -> float:
+        cell = cells.values.get(f"curve, {name}, {kind}:{severity:g}", {"psnr": 0.0})
+        return float(cell["psnr"] if isinstance(cell, dict) else cell)
+
+    return {
+        "severity": CURVES[kind],
+        "psnr": [psnr_of("denoising-unet", severity) for severity in CURVES[kind]],
+        "psnr_noisy": [psnr_of("noisy", severity) for severity in CURVES[kind]],
+        "psnr_classic": [max(psnr_of(name, severity) for name in FILTERS) for severity in CURVES[kind]],
+        "trained": kind == "gaussian",
+    }
+
+
 def unfiltered(corrupt: str, count: int) -> float:
     return mean_psnr(*pairs("test", corrupt, count))
 
@@ -189,7 +223,13 @@ def trained(out: Path, data: str, options: str) -> safelight.Run:
     return safelight.Run(out)
 
 
-PARTS = {"filters": filters, "networks": networks, "curves": curves, "blind": blind}
+PARTS = {
+    "filters": filters,
+    "networks": networks,
+    "curves": curves,
+    "blind": blind,
+    "pictures": pictures,
+}
 
 
 def main() -> None:

@@ -123,6 +123,7 @@ class DenoiseConfig:
     """Training to clean: from corrupted images to the images as they are, or without clean ones.
 
     Attributes:
+        name: the task
         likelihood: what the network's output means
         corrupt: what images suffer, with a severity or a range of them, such as gaussian:0..1 or
             gaussian:0.3+blocks:8; without it gaussian:0..1

@@ -31,6 +31,7 @@ __all__ = [
     "judge_chart",
     "new_figure",
     "others_chart",
+    "render",
     "style",
     "write_both",
 ]

@@ -71,7 +71,13 @@ def kl_chart(kl: Sequence[float], theme: Theme) -> Figure:
 
 
 def severity_chart(curves: Mapping[str, Mapping[str, Any]], theme: Theme) -> Figure:
-    """PSNR of cleaned and of noisy images against the severity, a panel for each kind of corruption."""
+    """PSNR against the severity, a panel for each kind of corruption.
+
+    Args:
+        curves: by kind: "severity", "psnr", "psnr_noisy" and, where it was measured, "psnr_classic", lists of
+            one length; and whether the network was "trained" on it.
+        theme: colours.
+    """
     rows = -(-len(curves) // CURVE_COLUMNS)
     figure = Figure(figsize=(7.5, 2.3 * rows + 0.4), dpi=DPI, facecolor=theme.panel, layout="constrained")
     FigureCanvasAgg(figure)
@@ -81,9 +87,13 @@ def severity_chart(curves: Mapping[str, Mapping[str, Any]], theme: Theme) -> Fig
     for axes, (kind, curve) in zip(panels, curves.items(), strict=False):
         for name, colour, line, marker, label in (
             ("psnr_noisy", theme.second, "--", "s", "noisy"),
+            ("psnr_classic", theme.muted, ":", "^", "best classic filter"),
             ("psnr", theme.accent, "-", "o", "cleaned"),
         ):
-            axes.plot(curve["severity"], curve[name], line, marker=marker, ms=4, color=colour, label=label)
+            if name in curve:
+                axes.plot(
+                    curve["severity"], curve[name], line, marker=marker, ms=4, color=colour, label=label
+                )
         style(axes, theme)
         title = f"{kind}{', trained on' if curve['trained'] else ''}"
         axes.set_title(title, loc="left", color=theme.ink, fontsize=10)
