@@ -37,8 +37,8 @@ from safelight.data.corruption import Corruption
 from safelight.files import write_atomically
 from safelight.reporting.charts import LIGHT, render
 from safelight.reporting.evaluation_charts import severity_chart
-from safelight.tasks.denoise import CURVES
 from safelight.tasks.fidelity import psnr
+from safelight.tasks.severity import CURVES
 
 Images = NDArray[np.float64]  # (N, H, W)
 

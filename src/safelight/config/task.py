@@ -142,6 +142,11 @@ class DenoiseConfig:
             parse_corruption(self.corrupt)
             check(not self.self_supervised, "corrupt", "none with self_supervised images", self.corrupt)
 
+    @property
+    def corruption(self) -> str | None:
+        """What the training images suffer; None where they are noisy themselves."""
+        return None if self.self_supervised else self.corrupt or "gaussian:0..1"
+
 
 @dataclass(frozen=True)
 class CustomTask:

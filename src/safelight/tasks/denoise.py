@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from safelight.config.corruption import CORRUPTIONS
 from safelight.config.run import RunConfig
 from safelight.config.task import DenoiseConfig, DenoiseEvaluation, Measure, Sheet
 from safelight.data.batches import Batch
@@ -24,22 +23,11 @@ from safelight.tasks.base import Evaluation, Task, Transform
 from safelight.tasks.blind_spot import BlindSpot
 from safelight.tasks.fidelity import psnr, read, ssim
 from safelight.tasks.objective import LIKELIHOODS, Likelihood, NegativeELBO
+from safelight.tasks.severity import corrupted_batches, severity_curves
 
-__all__ = ["DEFAULT_CORRUPTION", "Denoise", "DenoisingLoss", "severity_curves"]
+__all__ = ["Denoise", "DenoisingLoss"]
 
-DEFAULT_CORRUPTION = "gaussian:0..1"
-CHUNK = 500
 COLUMNS = 10
-CURVE_IMAGES = 200
-CURVES = {
-    "gaussian": (0.1, 0.25, 0.5, 0.75, 1.0),
-    "salt-and-pepper": (0.1, 0.25, 0.5, 0.75, 0.9),
-    "masking": (0.1, 0.25, 0.5, 0.75, 0.9),
-    "blocks": (4, 8, 12, 16, 20),
-    "blur": (0.5, 1, 1.5, 2, 3),
-    "poisson": (0.1, 0.25, 0.5, 0.75, 1.0),
-    "contrast": (0.1, 0.25, 0.5, 0.75, 0.9),
-}
 
 
 @final
@@ -115,11 +103,7 @@ class Denoise(Task):
     @property
     def corruption(self) -> Corruption | None:
         """What the images suffer; None where they are noisy themselves."""
-        return (
-            None
-            if self._settings.self_supervised
-            else Corruption(self._settings.corrupt or DEFAULT_CORRUPTION)
-        )
+        return Corruption(self._settings.corruption) if self._settings.corruption else None
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -171,7 +155,7 @@ class Denoise(Task):
         device = str(next(network.parameters()).device)
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         totals: dict[str, float] = {}
-        for batch in _batches(images, self.corruption, device):
+        for batch in corrupted_batches(images, self.corruption, device):
             with torch.autocast(
                 batch.images.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"
             ):
@@ -203,7 +187,7 @@ class Denoise(Task):
         device = str(next(network.parameters()).device)
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         noisy_parts, cleaned_parts, loss_sum = [], [], 0.0
-        for batch in _batches(images, corruption, device):
+        for batch in corrupted_batches(images, corruption, device):
             loss_sum += loss(network, batch, generator, 1.0)["loss"].item() * len(batch)
             noisy_parts.append(batch.inputs)
             cleaned_parts.append(clean(network, batch.inputs, self._precision))
@@ -214,90 +198,47 @@ class Denoise(Task):
             "ssim": ssim(cleaned, true),
             "ssim_noisy": ssim(noisy, true),
         }
+        chosen: dict[str, Any] = {
+            "noisy-cleaned-true": slice(COLUMNS),
+            "lowest-psnr": scores["psnr"].argsort()[:COLUMNS],
+        }
+        right = self._right(images, {"identity": cleaned, "identity_noisy": noisy, "identity_true": true})
+        if right:
+            chosen["read-as-another-class"] = (right["identity_true"] & ~right["identity"]).nonzero()[
+                :COLUMNS, 0
+            ]
+        trained_on = [step.name for step in self.corruption.steps] if self.corruption else []
         values: dict[str, Any] = {
             "loss": loss_sum / len(images),
             **{name: score.mean().item() for name, score in scores.items()},
             "spread": {name: score.std(correction=0).item() for name, score in scores.items()},
-            "identity": None,
-            "identity_noisy": None,
-            "identity_true": None,
+            **dict.fromkeys(("identity", "identity_noisy", "identity_true")),
+            **{name: 100 * hits.float().mean().item() for name, hits in right.items()},
             "corrupt": str(corruption),
             "n": len(images),
-            "severity_curves": severity_curves(network, images, self._precision, self._trained_on()),
+            "severity_curves": severity_curves(network, images, self._precision, trained_on),
         }
-        lowest = scores["psnr"].argsort()[:COLUMNS]
-        pictures = {
-            "noisy-cleaned-true": _rows(noisy, cleaned, true, slice(COLUMNS)),
-            "lowest-psnr": _rows(noisy, cleaned, true, lowest),
-        }
-        if self.judge is not None and images.labels is not None:
-            labels = torch.from_numpy(images.labels).to(device)
-            right = {
-                "identity": read(self.judge, cleaned) == labels,
-                "identity_noisy": read(self.judge, noisy) == labels,
-                "identity_true": read(self.judge, true) == labels,
-            }
-            values |= {name: 100 * hits.float().mean().item() for name, hits in right.items()}
-            misread = (right["identity_true"] & ~right["identity"]).nonzero().flatten()
-            if len(misread):
-                pictures["read-as-another-class"] = _rows(noisy, cleaned, true, misread[:COLUMNS])
-        return Evaluation(values, pictures)
+        pictures = {name: [part[which] for part in (noisy, cleaned, true)] for name, which in chosen.items()}
+        return Evaluation(values, {name: _rows(rows) for name, rows in pictures.items() if len(rows[0])})
 
-    def _trained_on(self) -> list[str]:
-        return [step.name for step in self.corruption.steps] if self.corruption else []
+    def _right(self, images: ImageSet, versions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """In which images the judge reads their own class, (N,); of each version of them."""
+        if self.judge is None or images.labels is None:
+            return {}
+        labels = torch.from_numpy(images.labels)
+        return {name: read(self.judge, version).cpu() == labels for name, version in versions.items()}
 
     @torch.no_grad()
     def draw(self, network: ImageNetwork, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
         """Noisy, cleaned and true images, the noise the same after every epoch."""
         device = str(next(network.parameters()).device)
-        batch = next(_batches(shown.subset(slice(COLUMNS)), self.corruption, device))
+        batch = next(corrupted_batches(shown.subset(slice(COLUMNS)), self.corruption, device))
         rows = [batch.inputs, clean(network, batch.inputs, self._precision)]
         if not self._settings.self_supervised:
             rows.append(batch.images)
-        return {"denoised": tile(torch.cat(rows).cpu().numpy(), len(batch))}
+        return {"denoised": _rows(rows)}
 
 
-def severity_curves(
-    network: ImageNetwork, images: ImageSet, precision: str, trained_on: Sequence[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """PSNR before and after cleaning, by kind of corruption and severity.
-
-    Args:
-        network: in evaluation mode.
-        images: of which the first 200 are used.
-        precision: as in `clean`.
-        trained_on: kinds of corruption.
-
-    Returns:
-        By names of `CORRUPTIONS`: lists of "severity", "psnr" and "psnr_noisy", and whether it was
-        "trained" on.
-    """
-    device = str(next(network.parameters()).device)
-    part = images.subset(slice(CURVE_IMAGES))
-    true = part.floats(device=device)
-    curves: dict[str, dict[str, Any]] = {}
-    for kind in CORRUPTIONS:
-        noisy = [next(_batches(part, Corruption(f"{kind}:{s:g}"), device)).inputs for s in CURVES[kind]]
-        curves[kind] = {
-            "severity": list(CURVES[kind]),
-            "psnr": [psnr(clean(network, x, precision), true).mean().item() for x in noisy],
-            "psnr_noisy": [psnr(x, true).mean().item() for x in noisy],
-            "trained": kind in trained_on,
-        }
-    return curves
-
-
-def _batches(images: ImageSet, corruption: Corruption | None, device: str) -> Iterator[Batch]:
-    """Images in order, with noise that is always the same."""
-    generator = torch.Generator(device).manual_seed(derive_seed(0, "corruption"))
-    for first in range(0, len(images), CHUNK):
-        batch = Batch.of(images, slice(first, first + CHUNK), device)
-        if corruption is not None:
-            inputs = corruption(batch.images, generator)
-            batch = Batch(batch.images, inputs, batch.labels, batch.indices)
-        yield batch
-
-
-def _rows(noisy: Tensor, cleaned: Tensor, true: Tensor, which: Any) -> Image:
-    chosen = torch.cat([noisy[which], cleaned[which], true[which]]).cpu().numpy()
-    return tile(chosen, len(chosen) // 3)
+def _rows(rows: Sequence[Tensor]) -> Image:
+    """Rows of images, (N, C, H, W) each, under one another."""
+    return tile(torch.cat(list(rows)).cpu().numpy(), len(rows[0]))
