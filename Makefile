@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/safelight report $(RUN)
 
 test: setup
-	$(BIN)/python -m pytest -q -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow

@@ -13,10 +13,12 @@ from torch import nn
 
 import safelight
 from safelight import api
+from safelight.data import sources
 from safelight.data.images import ImageSet
 from safelight.data.pictures import png
 from safelight.errors import ConfigError, DataError, Interrupted, RunError, TrainingError
 from safelight.networks.base import Autoencoder, Code
+from safelight.runs.state import PackedState
 
 FAST = {"threads": 1, "channels": (8,), "hidden": 32, "latent": 4, "batch_size": 100, "lr": 3e-3}
 
@@ -47,11 +49,11 @@ def test_a_run_learns_and_loads_from_its_folder_alone(tmp_path):
     run = safelight.train("digits", out=tmp_path / "a", epochs=6, **(FAST | {"batch_size": 10, "lr": 5e-3}))
     records = run.history
     assert [r["epoch"] for r in records] == [1, 2, 3, 4, 5, 6]
-    assert set(records[0]) == {
-        "epoch", "train_loss", "val_loss", "reconstruction", "kl", "lr", "seconds", "images_per_second",
-    }  # fmt: skip
-    assert records[-1]["val_loss"] < records[0]["val_loss"] - 1
-    assert records[-1]["reconstruction"] + records[-1]["kl"] == pytest.approx(records[-1]["val_loss"])
+    assert set(records[0]) == {"epoch", "train", "validation", "lr", "seconds", "images_per_second"}
+    first, last = records[0]["validation"], records[-1]["validation"]
+    assert list(first) == list(records[0]["train"]) == ["loss", "reconstruction", "kl"]
+    assert last["loss"] < first["loss"] - 1
+    assert last["reconstruction"] + last["kl"] == pytest.approx(last["loss"])
     moved = tmp_path / "elsewhere"
     (tmp_path / "a").rename(moved)
     images = safelight.load("digits", split="test")
@@ -68,11 +70,17 @@ def test_a_run_learns_and_loads_from_its_folder_alone(tmp_path):
 def test_config_holds_everything_resolved(tmp_path):
     safelight.train("digits", out=tmp_path / "a", epochs=1, limit=500, validation=50, **FAST)
     config = json.loads((tmp_path / "a" / "config.json").read_text())
-    assert config["format_version"] == 1
+    assert config["format_version"] == 2
     assert config["network"]["name"] == "deep-conv-vae"
-    assert config["network"]["fields"]["activation"] == "silu"
+    assert config["network"]["activation"] == "silu"
     assert config["image"] == {"height": 8, "width": 8, "channels": 1, "range": [0, 16]}
     assert config["data"]["source"] == "digits"
+    assert config["task"] == {
+        "name": "autoencode",
+        "likelihood": "bernoulli",
+        "beta": 1.0,
+        "beta_warmup": 0.0,
+    }
     assert len(config["data"]["fingerprint"]) == 64
     assert (config["data"]["validation"], config["data"]["limit"]) == (50, 500)
     assert config["training"]["device"] in ("cpu", "cuda", "mps")
@@ -174,17 +182,17 @@ def test_a_busy_run_is_left_alone(tmp_path):
 
 def test_a_damaged_state_is_refused(tmp_path):
     run = safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
-    tensors, numbers = run.folder.read_state()
+    packed = run.folder.read_state()
+    tensors, numbers = packed.tensors, packed.numbers
     for broken in (
         ({k: t for k, t in tensors.items() if k != "generator"}, numbers),
         (tensors, {k: v for k, v in numbers.items() if k != "step"}),
         (tensors | {"network.stages.encoder.0.weight": torch.zeros(2)}, numbers),
         (tensors | {"optimizer.0.exp_avg": torch.zeros(3)}, numbers),
-        ({k: t for k, t in tensors.items() if not k.startswith("optimizer")}, numbers),
         (tensors, numbers | {"images": -1}),
         (tensors, numbers | {"step": "a"}),
     ):
-        run.folder.write_state(*broken)
+        run.folder.write_state(PackedState(*broken))
         with pytest.raises(RunError, match="the saved state does not fit this run"):
             api.resume(tmp_path / "a", epochs=2)
 
@@ -226,7 +234,7 @@ def test_a_finished_run_trains_on_with_more_epochs(tmp_path):
 def test_patience_ends_a_run_and_keeps_the_best(tmp_path):
     settings = FAST | {"lr": 0.05, "decay": "gamma"}
     run = safelight.train("digits", out=tmp_path / "a", epochs=200, patience=3, **settings)
-    losses = [r["val_loss"] for r in run.history]
+    losses = [r["validation"]["loss"] for r in run.history]
     best = losses.index(min(losses))
     assert len(losses) == best + 1 + 3 < 200
     measured = run.evaluate("validation", samples=0)["loss"]
@@ -238,7 +246,7 @@ def test_patience_ends_a_run_and_keeps_the_best(tmp_path):
 def test_a_network_of_ones_own(tmp_path):
     images = safelight.load("digits")
     run = safelight.train(images, MyNet(), tmp_path / "mine", epochs=5, lr=0.01, threads=1)
-    assert run.history[-1]["val_loss"] < run.history[0]["val_loss"]
+    assert run.history[-1]["validation"]["loss"] < run.history[0]["validation"]["loss"]
     again = safelight.Run(tmp_path / "mine", network=MyNet)
     assert np.array_equal(run.encode(images), again.encode(images))
     with pytest.raises(RunError, match="a network of your own, 'MyNet'"):
@@ -259,16 +267,16 @@ def test_init_from_starts_from_anothers_weights(tmp_path):
     safelight.train("digits", out=tmp_path / "a", epochs=3, **FAST)
     fresh = safelight.train("digits", epochs=1, **FAST)
     warm = safelight.train("digits", epochs=1, init_from=tmp_path / "a", **FAST)
-    assert warm.history[0]["train_loss"] < fresh.history[0]["train_loss"] - 1
+    assert warm.history[0]["train"]["loss"] < fresh.history[0]["train"]["loss"] - 1
     with pytest.raises(RunError, match="does not fit the network"):
         safelight.train("digits", init_from=tmp_path / "a", **(FAST | {"latent": 5}))
 
 
 def test_the_test_split_is_opened_by_evaluate_alone(tmp_path, monkeypatch):
     opened = []
-    real = api.sources.load
+    real = sources.load
     monkeypatch.setattr(
-        api.sources, "load", lambda s, split=None, **k: opened.append(split) or real(s, split, **k)
+        sources, "load", lambda s, split=None, **k: opened.append(split) or real(s, split, **k)
     )
     rng = np.random.default_rng(0)
     idx = tmp_path / "set"
@@ -347,11 +355,11 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):
         ({"gamma": 0.5}, "gamma: expected 1.0 with a linear decay"),
         ({"latnt": 3}, "unknown setting 'latnt'; did you mean 'latent'"),
         ({"network": "conv-va"}, "unknown network 'conv-va'; did you mean 'conv-vae'"),
-        ({"likelihood": "poisson"}, "expected bernoulli or gaussian, got 'poisson'"),
+        ({"likelihood": "poisson"}, "likelihood: expected one of bernoulli, gaussian, got 'poisson'"),
         ({"validation": 5000}, "expected between 0 and 1616 validation images, got 5000"),
         ({"limit": 0}, "limit of at least 1 training image, got 0"),
         ({"channels": (8,) * 4}, "at most 3 stages"),
-        ({"network": MyNet}, "an Autoencoder such as MyNet(), got"),
+        ({"network": MyNet}, "expected a name, or a Network such as MyNet(), got"),
         ({"network": safelight.ConvVAE((1, 9, 9))}, "does not take images of (1, 8, 8)"),
         ({"device": "meta"}, "device: expected a device that is there"),
         ({"device": "abacus"}, "device: expected a device that is there"),
@@ -377,12 +385,10 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(tmp_path):
     assert len(safelight.Run(tmp_path / "a").history) == 1
 
 
-def test_a_deterministic_run_has_null_for_what_it_lacks(tmp_path):
+def test_a_deterministic_run_has_not_what_it_lacks(tmp_path):
     run = safelight.train("digits", "deep-conv-ae", tmp_path / "a", epochs=2, **FAST)
-    assert [r["kl"] for r in run.history] == [None, None]
-    measures = run.evaluate()
-    assert (measures["kl"], measures["iw_bound"], measures["active_units"]) == (None, None, None)
-    assert measures["loss"] == measures["reconstruction"] == pytest.approx(measures["loss_at_mean"])
+    assert [set(r["validation"]) for r in run.history] == [{"loss", "reconstruction"}] * 2
+    assert set(run.evaluate()) == {"loss", "n", "split"}
     assert run.sample(4).shape == (4, 1, 8, 8)
 
 
@@ -401,10 +407,10 @@ def test_gaussian_likelihood_learns_its_spread(tmp_path):
 
 def test_training_without_validation(tmp_path):
     run = safelight.train("digits", out=tmp_path / "a", epochs=1, validation=0, **FAST)
-    assert run.history[0]["val_loss"] is None
+    assert run.history[0]["validation"] == {}
     assert not (tmp_path / "a" / "best.safetensors").exists()
     assert len(run.images("train")) == 1617
-    with pytest.raises(DataError, match="has no validation images"):
+    with pytest.raises(DataError, match="expected validation images, but the run's data has none"):
         run.images("validation")
 
 
@@ -413,8 +419,8 @@ def test_tensorboard_gets_the_history(tmp_path):
 
     run = safelight.train("digits", out=tmp_path / "a", epochs=2, **FAST)
     events = event_accumulator.EventAccumulator(str(tmp_path / "a" / "tensorboard")).Reload()
-    values = [e.value for e in events.Scalars("val_loss")]
-    assert values == pytest.approx([r["val_loss"] for r in run.history])
+    values = [e.value for e in events.Scalars("validation/loss")]
+    assert values == pytest.approx([r["validation"]["loss"] for r in run.history])
 
 
 def test_a_folder_of_pictures_trains(tmp_path):

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import pytest
@@ -6,11 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import ConvVAEConfig, DeepConvConfig, NetworkSpec
+from safelight.config.network import ConvVAEConfig, DeepConvConfig
 from safelight.config.reading import did_you_mean, from_dict, to_dict
 from safelight.config.run import RunConfig
+from safelight.config.task import AutoencodeConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
+
+RUN = {
+    "network": {"name": "conv-vae"},
+    "image": {"height": 8, "width": 8, "channels": 1},
+    "data": {},
+    "training": {},
+}
 
 
 @given(
@@ -35,17 +42,15 @@ def test_any_training_survives_json(config):
 
 def test_a_whole_run_survives_json():
     config = RunConfig(
-        NetworkSpec("deep-conv-vae", dataclasses.asdict(DeepConvConfig(channels=(4, 8, 16)))),
+        DeepConvConfig("deep-conv-ae", channels=(4, 8, 16)),
         ImageConfig(28, 30, 3, (0.0, 1.0)),
         DataConfig("mnist", "ab" * 32, 0, 500),
         TrainingConfig(threads=2),
-        "gaussian",
+        AutoencodeConfig("autoencode", "gaussian", 2.0),
         versions={"torch": "2"},
     )
     again = from_dict(RunConfig, json.loads(json.dumps(to_dict(config))), "file")
-    assert again.image == config.image
-    assert again.training == config.training
-    assert json.loads(json.dumps(to_dict(again))) == json.loads(json.dumps(to_dict(config)))
+    assert again == config
 
 
 @pytest.mark.parametrize(
@@ -74,6 +79,10 @@ def test_a_whole_run_survives_json():
         (DeepConvConfig, {"kernels": [3, 3, 3]}, "kernels: expected 1 or 2 numbers, as there are stages"),
         (DeepConvConfig, {"hidden": 10**9}, "hidden: expected 1 to 65536, got 1000000000"),
         (DeepConvConfig, {"activation": "os.system"}, "activation: expected"),
+        (RunConfig, RUN | {"network": {"name": "resnet"}}, "network: unknown name 'resnet'; expected one of"),
+        (RunConfig, RUN | {"network": {"latent": 2}}, "network: expected an object with a name"),
+        (RunConfig, RUN | {"task": {"name": "autoencode", "beta": -1.0}}, "beta: expected 0 or more, got -1"),
+        (RunConfig, RUN | {"kind": "search"}, "kind: expected one of run, got 'search'"),
         (ConvVAEConfig, {"latent": 0}, "latent: expected 1 to 65536, got 0"),
         (ImageConfig, {"height": 8, "width": 8, "channels": 2}, "image.channels: expected 1 or 3, got 2"),
     ],

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import NetworkSpec
+from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.sources import load
 from safelight.errors import ConfigError
 from safelight.evolution.executors import LocalExecutor, open_engine
-from safelight.evolution.trial import Material, Task, evaluate
+from safelight.evolution.trial import Job, Material, evaluate
 
 
 def die_until(folder: str, times: int) -> int:
@@ -43,10 +43,10 @@ def material():
 
 
 @pytest.fixture
-def task():
+def job():
     training = TrainingConfig(epochs=1, lr=0.01)
-    config = RunConfig(NetworkSpec("conv-vae"), ImageConfig(8, 8, 1, (0, 16)), DataConfig(), training)
-    return Task(0, config, until=1)
+    config = RunConfig(ConvVAEConfig(), ImageConfig(8, 8, 1, (0, 16)), DataConfig(), training)
+    return Job("trial", config, until=1)
 
 
 def test_a_worker_that_dies_takes_down_only_its_own_trial(tmp_path):
@@ -109,15 +109,15 @@ def is_running(pid: str) -> bool:
     return status.exists() and "State:\tZ" not in status.read_text()
 
 
-def test_a_trial_whose_time_is_up_says_so(material, task):
+def test_a_trial_whose_time_is_up_says_so(material, job):
     from dataclasses import replace
 
-    outcome = evaluate(material, replace(task, seconds=1e-6))
+    outcome = evaluate(material, replace(job, seconds=1e-6))
     assert outcome.loss is None
     assert outcome.failure == "took longer than 1e-06 s"
 
 
-def test_a_trial_that_hangs_where_no_step_ends_is_killed(monkeypatch, task):
+def test_a_trial_that_hangs_where_no_step_ends_is_killed(monkeypatch, job):
     from dataclasses import replace
 
     from safelight.evolution import executors
@@ -126,20 +126,20 @@ def test_a_trial_that_hangs_where_no_step_ends_is_killed(monkeypatch, task):
     with LocalExecutor(1) as executor:
         before = executor.submit(os.getpid).result()
         with pytest.raises(TimeoutError):
-            executor.submit(sleep_through, replace(task, seconds=0.1)).result()
+            executor.submit(sleep_through, replace(job, seconds=0.1)).result()
         assert executor.submit(os.getpid).result() != before
 
 
-def sleep_through(task: Task) -> None:
+def sleep_through(job: Job) -> None:
     time.sleep(600)
 
 
 @pytest.mark.parametrize("engine", ["local", "dask", "ray"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
-def test_every_engine_gives_the_same_bits(engine, material, task):
-    here = evaluate(material, task)
+def test_every_engine_gives_the_same_bits(engine, material, job):
+    here = evaluate(material, job)
     with open_engine(engine, material, 1) as opened:
-        there = opened.submit(task).result()
+        there = opened.submit(job).result()
     assert there.loss == here.loss
     assert there.curve == here.curve
     assert there.parameters == here.parameters

@@ -7,24 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safelight.config.network import NetworkSpec
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import ConvVAEConfig, DeepConvConfig
+from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
-from safelight.evolution.genome import (
-    Gene,
-    Space,
-    from_settings,
-    hyper_genes,
-    known_names,
-    named_genes,
-    structure_genes,
-    to_settings,
-)
+from safelight.evolution.genes import apply_genes, genes_of, hyper_genes, named_genes, structure_genes
+from safelight.evolution.genome import Gene, Space
+
+IMAGE = ImageConfig(28, 28, 1)
+SMALL = RunConfig(ConvVAEConfig(), IMAGE, DataConfig(), TrainingConfig())
+DEEP = RunConfig(DeepConvConfig(), IMAGE, DataConfig(), TrainingConfig())
 
 units = st.floats(0, 1)
 
 
-@given(units, st.sampled_from(list((hyper_genes() | structure_genes(28)).values())))
+@given(units, st.sampled_from(list((hyper_genes() | structure_genes(IMAGE)).values())))
 def test_a_value_stands_for_itself(unit, gene):
     value = gene.decode(unit)
     assert gene.decode(gene.encode(value)) == value
@@ -68,7 +66,7 @@ def test_empty_genes_are_refused(gene, words):
 
 
 def test_genes_of_a_stage_act_only_where_there_is_one():
-    space = Space(structure_genes(28))
+    space = Space(structure_genes(IMAGE))
     for stages in (1, 2, 3):
         values = space.decode(space.encode({"network.stages": stages}))
         assert values["network.stages"] == stages
@@ -97,10 +95,10 @@ def width(values):
 
 
 @settings(deadline=None)
-@given(st.lists(units, min_size=len(structure_genes(28)), max_size=len(structure_genes(28))))
+@given(st.lists(units, min_size=len(structure_genes(IMAGE)), max_size=len(structure_genes(IMAGE))))
 def test_repair_keeps_the_bound_and_what_keeps_it(genotype):
     genotype = tuple(genotype)
-    space = Space(structure_genes(28), excess=lambda values: width(values) / 60)
+    space = Space(structure_genes(IMAGE), excess=lambda values: width(values) / 60)
     repaired = space.repair(genotype)
     assert width(space.decode(repaired)) <= 60
     if width(space.decode(genotype)) <= 60:
@@ -109,7 +107,7 @@ def test_repair_keeps_the_bound_and_what_keeps_it(genotype):
 
 
 def test_repair_uses_the_room_it_has():
-    space = Space(structure_genes(28), excess=lambda values: width(values) / 60)
+    space = Space(structure_genes(IMAGE), excess=lambda values: width(values) / 60)
     wide = space.encode({"network.stages": 2, "network.strides.0": 2, "network.strides.1": 2})
     big = tuple(1.0 if "channels" in n else u for n, u in zip(space.genes, wide, strict=True))
     values = space.decode(space.repair(big))
@@ -119,41 +117,42 @@ def test_repair_uses_the_room_it_has():
 
 def test_a_bound_that_nothing_keeps_is_refused_at_once():
     with pytest.raises(ConfigError, match="no network in it is small enough; raise --max-parameters"):
-        Space(structure_genes(28), excess=lambda values: width(values) / 7)
+        Space(structure_genes(IMAGE), excess=lambda values: width(values) / 7)
 
 
 def test_settings_there_and_back():
-    space = Space(hyper_genes() | structure_genes(28))
-    fields = {"channels": [12, 30, 50], "kernels": [3], "hidden": 100, "activation": "elu"}
-    known = from_settings(
-        space, NetworkSpec("deep-conv-vae", fields), TrainingConfig(lr=0.002, weight_decay=0)
-    )
+    space = Space(hyper_genes() | structure_genes(IMAGE))
+    network = DeepConvConfig(channels=(12, 30, 50), kernels=(3,), hidden=100, activation="elu")
+    base = RunConfig(network, IMAGE, DataConfig(), TrainingConfig(lr=0.002, weight_decay=0))
+    known = genes_of(base, space)
     assert known["network.stages"] == 3
     assert known["training.weight_decay"] == 1e-7  # as near as the range allows
-    network, training = to_settings(
-        space.decode(space.encode(known)), NetworkSpec("deep-conv-vae"), TrainingConfig()
-    )
-    assert network.fields["channels"] == [12, 30, 50]
-    assert network.fields["kernels"] == [3, 3, 3]
-    assert network.fields["strides"] == [2, 2, 2]
-    assert (network.fields["hidden"], network.fields["activation"]) == (100, "elu")
-    assert (training.lr, training.decay) == (0.002, "gamma")
+    found = apply_genes(space.decode(space.encode(known)), DEEP)
+    assert found.network.channels == (12, 30, 50)
+    assert found.network.kernels == (3, 3, 3)
+    assert found.network.strides == (2, 2, 2)
+    assert (found.network.hidden, found.network.activation) == (100, "elu")
+    assert (found.training.lr, found.training.decay) == (0.002, "gamma")
 
 
-@pytest.mark.parametrize("name", hyper_genes() | structure_genes(28))
+def test_genes_of_the_task_change_it():
+    assert apply_genes({"task.beta": 2.5}, DEEP).task.beta == 2.5
+    assert genes_of(DEEP, Space({"task.beta": Gene("float", 0, 4)})) == {"task.beta": 1.0}
+
+
+@pytest.mark.parametrize("name", hyper_genes() | structure_genes(IMAGE))
 def test_every_gene_changes_the_settings(name):
-    genes = hyper_genes() | structure_genes(28)
+    genes = hyper_genes() | structure_genes(IMAGE)
     space = Space(genes)
-    spec = NetworkSpec("deep-conv-vae")
     base = {"network.stages": 3} | {n: genes[n].decode(0.3) for n in genes if n != "network.stages"}
     other = base | {name: genes[name].decode(0.9) if name != "network.stages" else 2}
-    results = [to_settings(space.decode(space.encode(v)), spec, TrainingConfig()) for v in (base, other)]
+    results = [apply_genes(space.decode(space.encode(v)), DEEP) for v in (base, other)]
     assert results[0] != results[1]
 
 
 def test_spaces_by_name_and_from_a_file(tmp_path):
-    assert set(named_genes("both", "deep-conv-vae", 28)) == set(hyper_genes()) | set(structure_genes(28))
-    assert structure_genes(8)["network.stages"].high == 2
+    assert set(named_genes("both", DEEP)) == set(hyper_genes()) | set(structure_genes(IMAGE))
+    assert structure_genes(ImageConfig(8, 8, 1))["network.stages"].high == 2
     path = tmp_path / "space.json"
     path.write_text(
         json.dumps(
@@ -164,7 +163,7 @@ def test_spaces_by_name_and_from_a_file(tmp_path):
             }
         )
     )
-    genes = named_genes(str(path), "deep-conv-vae", 28)
+    genes = named_genes(str(path), DEEP)
     assert genes["training.lr"] == Gene("log-float", 1e-4, 0.01)
     assert genes["network.activation"].choices == ("relu", "silu")
 
@@ -184,20 +183,24 @@ def test_spaces_by_name_and_from_a_file(tmp_path):
         ),
         ({"training.lr": {"kind": "float", "hi": 1}}, "unknown key 'hi'; did you mean 'high'"),
         ({"training.lr": 3}, "expected an object of kind"),
-        ([1], "expected an object of genes by name"),
+        ([1], "expected a JSON object"),
     ],
 )
 def test_bad_space_files(tmp_path, content, words):
     (tmp_path / "space.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=words):
-        named_genes(str(tmp_path / "space.json"), "deep-conv-vae", 28)
+        named_genes(str(tmp_path / "space.json"), DEEP)
 
 
 def test_bad_space_names(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'structure'"):
-        named_genes("structur", "deep-conv-vae", 28)
+        named_genes("structur", DEEP)
     with pytest.raises(ConfigError, match="conv-vae has one structure"):
-        named_genes("structure", "conv-vae", 28)
+        named_genes("structure", SMALL)
     with pytest.raises(ConfigError, match="cannot read"):
-        named_genes(str(tmp_path / "none.json"), "conv-vae", 28)
-    assert "network.kernels." not in known_names("conv-vae")
+        named_genes(str(tmp_path / "none.json"), SMALL)
+    kernels = {"network.kernels.0": {"kind": "integer", "low": 2, "high": 4}}
+    (tmp_path / "kernels.json").write_text(json.dumps(kernels))
+    assert set(named_genes(str(tmp_path / "kernels.json"), DEEP)) == set(kernels)
+    with pytest.raises(ConfigError, match="unknown gene 'network"):
+        named_genes(str(tmp_path / "kernels.json"), SMALL)

@@ -141,19 +141,44 @@ class TestBatches:
         served = list(batches.epoch(0))
         assert [len(batch) for batch in served] == [8] * 6 + [2]
         assert len(batches) == 7
-        values = (torch.cat(served)[:, 0, 0, 0] * 65535).round().int().tolist()
+        values = (torch.cat([batch.images for batch in served])[:, 0, 0, 0] * 65535).round().int().tolist()
         assert sorted(values) == list(range(50))
         assert values != sorted(values)
 
     def test_the_order_follows_from_seed_and_epoch(self):
         def order(seed: int, epoch: int, start: int = 0) -> list[float]:
-            return torch.cat(list(Batches(numbered(50), 8, seed).epoch(epoch, start)))[:, 0, 0, 0].tolist()
+            return [
+                value
+                for batch in Batches(numbered(50), 8, seed).epoch(epoch, start)
+                for value in batch.images[:, 0, 0, 0].tolist()
+            ]
 
         assert order(3, 1) == order(3, 1)
         assert order(3, 1) != order(3, 2)
         assert order(3, 1) != order(4, 1)
         assert order(3, 1, start=5) == order(3, 1)[40:]  # a run continues at any batch
         assert list(Batches(numbered(50), 8, 3).epoch(0, start=7)) == []
+
+    def test_a_batch_knows_its_images_labels_and_places(self):
+        images = numbered(50)
+        for batch in Batches(images, batch_size=8, seed=3).epoch(0):
+            assert torch.equal(batch.images, images.floats(batch.indices.numpy()))
+            assert batch.labels.tolist() == images.labels[batch.indices.numpy()].tolist()
+            assert batch.inputs is batch.images
+
+    def test_a_transform_makes_the_inputs_and_can_go_on_anywhere(self):
+        def noisy(images, generator):
+            return images + torch.randn(images.shape, generator=generator)
+
+        def inputs(epoch: int, start: int = 0, seed: int = 3) -> list[torch.Tensor]:
+            batches = Batches(numbered(50), 8, seed, transform=noisy)
+            return [batch.inputs - batch.images for batch in batches.epoch(epoch, start)]
+
+        straight = inputs(1)
+        assert all(torch.equal(a, b) for a, b in zip(straight[5:], inputs(1, start=5), strict=True))
+        assert not torch.equal(straight[0], straight[1])  # fresh for every batch,
+        assert not torch.equal(straight[0], inputs(2)[0])  # every epoch
+        assert not torch.equal(straight[0], inputs(1, seed=4)[0])  # and every seed
 
     def test_batch_too_large(self):
         with pytest.raises(

@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import ConvVAEConfig, DeepConvConfig, NetworkSpec
-from safelight.config.run import RunConfig
-from safelight.config.training import TrainingConfig
+from safelight.config.data import ImageConfig
+from safelight.config.network import NETWORK_CONFIGS, ConvVAEConfig, DeepConvConfig
+from safelight.data.batches import Batch
 from safelight.errors import ConfigError
 from safelight.networks.base import Autoencoder
 from safelight.networks.conv_vae import ConvVAE
@@ -32,14 +31,16 @@ SHAPES = [(1, 8, 8), (3, 8, 13), (1, 28, 28), (3, 31, 32), (3, 128, 128)]
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_network_keeps_the_contract(name, shape):
     torch.manual_seed(0)
-    network = NETWORKS[name](shape)
+    network = NETWORKS[name](shape, NETWORK_CONFIGS[name](name=name))
     x = torch.rand(2, *shape)
     code = network.encode(x)
     assert network.decode(code.mu).shape == x.shape
     again = network.reconstruct(x)
     assert again.shape == x.shape
     assert 0 <= again.min() <= again.max() <= 1
-    terms = NegativeELBO(Bernoulli())(network, x, torch.Generator().manual_seed(0))
+    terms = NegativeELBO(Bernoulli())(
+        network, Batch(x, x, None, torch.arange(2)), torch.Generator().manual_seed(0)
+    )
     terms["loss"].backward()
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name
@@ -49,7 +50,8 @@ def test_every_network_keeps_the_contract(name, shape):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_survive_the_file(name, tmp_path):
-    network, other = NETWORKS[name](), NETWORKS[name]()
+    config = NETWORK_CONFIGS[name](name=name)
+    network, other = (NETWORKS[name]((1, 28, 28), config) for _ in range(2))
     x = torch.rand(3, 1, 28, 28)
     assert not torch.equal(network.reconstruct(x), other.reconstruct(x))
     tensors = {k: t.contiguous() for k, t in network.state_dict().items()}
@@ -148,7 +150,7 @@ def test_each_field_of_the_config_changes_the_network():
         "activation": "relu",
         "normalization": "batch",
     }
-    assert set(changes) == {f.name for f in dataclasses.fields(DeepConvConfig)}
+    assert {"name", *changes} == {f.name for f in dataclasses.fields(DeepConvConfig)}
     for name, value in changes.items():
         assert repr(DeepConvVAE((1, 28, 28), DeepConvConfig(**{name: value}))) != base, name
     assert "32" not in repr(ConvVAE((1, 28, 28), ConvVAEConfig(channels=5, latent=3)))
@@ -158,7 +160,7 @@ def test_each_field_of_the_config_changes_the_network():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_images_of_other_sizes_are_refused(name, size):
     with pytest.raises(ConfigError, match=f"sides from 8 to 128, got 1×{size}×28"):
-        NETWORKS[name]((1, size, 28))
+        NETWORKS[name]((1, size, 28), NETWORK_CONFIGS[name](name=name))
 
 
 def test_more_stages_than_the_image_has_halvings_are_refused():
@@ -166,23 +168,24 @@ def test_more_stages_than_the_image_has_halvings_are_refused():
         DeepConvVAE((1, 8, 8), DeepConvConfig(channels=(8, 8, 8, 8)))
 
 
-def run_config(name: str, fields: dict) -> RunConfig:
-    return RunConfig(NetworkSpec(name, fields), ImageConfig(28, 28, 1), DataConfig(), TrainingConfig())
+def test_build_makes_the_network_that_the_settings_name():
+    image = ImageConfig(28, 28, 1)
+    assert isinstance(build(DeepConvConfig(latent=3), image), DeepConvVAE)
+    assert isinstance(build(DeepConvConfig("deep-conv-ae"), image), DeepConvAE)
+    assert build(ConvVAEConfig(latent=3), image).fc21.out_features == 3
 
 
-def test_build_takes_names_from_the_table_alone():
-    assert isinstance(build(run_config("deep-conv-vae", {"latent": 3})), DeepConvVAE)
-    with pytest.raises(ConfigError, match="unknown network 'deep-conv-va'; did you mean 'deep-conv-vae'"):
-        build(run_config("deep-conv-va", {}))
-    with pytest.raises(ConfigError, match=r"unknown network 'os\.system'; expected one of"):
-        build(run_config("os.system", {}))
-    with pytest.raises(ConfigError, match="unknown key 'latnt'; did you mean 'latent'"):
-        build(run_config("conv-vae", {"latnt": 3}))
+def test_the_settings_know_which_networks_are_variational():
+    x = torch.rand(2, 1, 28, 28)
+    for name, config in NETWORK_CONFIGS.items():
+        network = build(config(name=name), ImageConfig(28, 28, 1))
+        if isinstance(network, Autoencoder):
+            assert (network.encode(x).logvar is not None) == config(name=name).is_variational
 
 
 def test_a_network_beyond_all_memory_is_refused_before_it_is_made():
     with pytest.raises(ConfigError, match="at most 268,435,456 parameters, got 1,0"):
-        build(run_config("deep-conv-vae", {"channels": [65536, 65536], "kernels": [11]}))
+        build(DeepConvConfig(channels=(65536, 65536), kernels=(11,)), ImageConfig(28, 28, 1))
 
 
 def test_abstract_networks_cannot_be_made():

@@ -9,9 +9,10 @@ from scipy import stats
 from scipy.special import logsumexp
 from torch import nn
 
-from safelight.config.training import TrainingConfig
+from safelight.config.task import AutoencodeConfig
+from safelight.data.batches import Batch
 from safelight.errors import TrainingError
-from safelight.networks.base import Autoencoder, Code
+from safelight.networks.base import Autoencoder, Code, Network
 from safelight.networks.conv_vae import ConvVAE
 from safelight.networks.deep_conv import DeepConvAE
 from safelight.tasks.objective import (
@@ -38,6 +39,10 @@ class LinearGaussian(Autoencoder):
 
     def decode(self, z):
         return (z * self.slope).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+
+def batch(x: torch.Tensor) -> Batch:
+    return Batch(x, x, None, torch.arange(len(x)))
 
 
 def rng():
@@ -109,7 +114,7 @@ def test_elbo_of_a_batch_equals_a_computation_by_hand():
     reconstruction = -(pixels * np.log(p) + (1 - pixels) * np.log(1 - p)).sum((1, 2, 3)).mean()
     kl = (0.5 * (mu**2 + np.exp(logvar) - 1 - logvar)).sum(1).mean()
     network.float()
-    terms = NegativeELBO(Bernoulli())(network, x.float(), torch.Generator().manual_seed(3))
+    terms = NegativeELBO(Bernoulli())(network, batch(x.float()), torch.Generator().manual_seed(3))
     assert terms["reconstruction"].item() == pytest.approx(reconstruction, rel=1e-5)
     assert terms["kl"].item() == pytest.approx(kl, rel=1e-5)
     assert terms["loss"].item() == pytest.approx(reconstruction + kl, rel=1e-5)
@@ -120,20 +125,20 @@ def test_elbo_of_a_batch_equals_a_computation_by_hand():
 )
 def test_beta_weighs_the_kl_and_warms_up(beta, warmup, progress, weight):
     loss = NegativeELBO(Bernoulli(), beta, warmup)
-    terms = loss(LinearGaussian(1.0, -1.0), torch.rand(3, 1, 2, 2), progress=progress)
+    terms = loss(LinearGaussian(1.0, -1.0), batch(torch.rand(3, 1, 2, 2)), progress=progress)
     expected = terms["reconstruction"] + weight * terms["kl"]
     assert terms["loss"].item() == pytest.approx(expected.item())
 
 
 def test_a_deterministic_network_has_reconstruction_alone():
-    terms = NegativeELBO(Bernoulli(), beta=3)(DeepConvAE(), torch.rand(2, 1, 28, 28))
+    terms = NegativeELBO(Bernoulli(), beta=3)(DeepConvAE(), batch(torch.rand(2, 1, 28, 28)))
     assert set(terms) == {"loss", "reconstruction"}
     assert terms["loss"] == terms["reconstruction"]
 
 
 def test_extreme_log_variances_stay_finite():
     for logvar in (-1e9, 80.0):
-        terms = NegativeELBO(Bernoulli())(LinearGaussian(0.0, logvar), torch.rand(3, 1, 2, 2))
+        terms = NegativeELBO(Bernoulli())(LinearGaussian(0.0, logvar), batch(torch.rand(3, 1, 2, 2)))
         assert math.isfinite(terms["loss"].item())
 
 
@@ -143,7 +148,24 @@ def test_output_of_another_shape_is_refused():
             return torch.zeros(len(z), 1, 3, 3)
 
     with pytest.raises(TrainingError, match=r"expected decode to give \(2, 1, 2, 2\).*got \(2, 1, 3, 3\)"):
-        NegativeELBO(Bernoulli())(Wrong(0, 0), torch.rand(2, 1, 2, 2))
+        NegativeELBO(Bernoulli())(Wrong(0, 0), batch(torch.rand(2, 1, 2, 2)))
+
+
+def test_inputs_are_encoded_and_images_are_what_should_come_out():
+    torch.manual_seed(0)
+    network, clean, noisy = DeepConvAE(), torch.rand(2, 1, 28, 28), torch.rand(2, 1, 28, 28)
+    terms = NegativeELBO(Bernoulli())(network, Batch(clean, noisy, None, torch.arange(2)))
+    expected = -Bernoulli().log_prob(network.decode(network.encode(noisy).mu), clean).mean()
+    assert terms["loss"].item() == pytest.approx(expected.item())
+
+
+def test_a_network_without_codes_is_refused():
+    class Flat(Network):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(TrainingError, match="expected a network with encode and decode, got Flat"):
+        NegativeELBO(Bernoulli())(Flat(), batch(torch.rand(2, 1, 2, 2)))
 
 
 def exact_log_likelihood(x: np.ndarray, slope: float) -> np.ndarray:
@@ -165,7 +187,7 @@ def test_importance_weighted_bound_falls_to_the_exact_likelihood():
     ]
     np.testing.assert_allclose(many.detach().numpy(), exact, atol=0.01)
     assert exact.mean() < np.mean(few) < np.mean(one)
-    losses = [NegativeELBO(Bernoulli())(network, x, generator)["loss"].item() for _ in range(2000)]
+    losses = [NegativeELBO(Bernoulli())(network, batch(x), generator)["loss"].item() for _ in range(2000)]
     assert np.mean(one) == pytest.approx(np.mean(losses), abs=0.02)  # k = 1 is the -ELBO
 
 
@@ -175,6 +197,6 @@ def test_a_deterministic_network_has_no_such_bound():
 
 
 def test_objective_takes_beta_and_warmup_from_the_settings():
-    loss = objective("gaussian", TrainingConfig(beta=3, beta_warmup=0.5))
+    loss = objective(AutoencodeConfig("autoencode", "gaussian", beta=3, beta_warmup=0.5))
     assert isinstance(loss.likelihood, Gaussian)
     assert (loss.beta, loss.beta_warmup) == (3, 0.5)

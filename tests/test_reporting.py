@@ -12,20 +12,22 @@ import torch
 from PIL import Image
 
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import ConvVAEConfig, DeepConvConfig, NetworkSpec
+from safelight.config.network import ConvVAEConfig, CustomNetwork, DeepConvConfig
 from safelight.config.run import RunConfig
+from safelight.config.task import AutoencodeConfig
 from safelight.config.training import TrainingConfig
-from safelight.data.pictures import GREY, GUTTER, tile, write_examples, write_snapshot
+from safelight.data.pictures import GREY, GUTTER, make_folder, pairs, png, tile, write_examples
 from safelight.errors import RunError
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.reporting import charts, sheets
 from safelight.reporting.comparison import compare, draw_comparison
+from safelight.reporting.evaluation_charts import kl_chart
 from safelight.reporting.report import write_report
 from safelight.reporting.summary import summarize
 from safelight.runs.folder import LAST, RunFolder
 from safelight.tasks.objective import Bernoulli, NegativeELBO
 
-NETWORK = NetworkSpec("deep-conv-vae", {"channels": [4], "hidden": 8, "latent": 3})
+NETWORK = DeepConvConfig(channels=(4,), hidden=8, latent=3)
 CONFIG = RunConfig(
     network=NETWORK,
     image=ImageConfig(8, 8, 1),
@@ -85,14 +87,16 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def records(epochs: int, kl: bool = True, validation: bool = True) -> list[dict[str, float | None]]:
+def measures(loss: float, kl: bool) -> dict[str, float]:
+    return {"loss": loss, "reconstruction": loss - 21.456 * kl} | ({"kl": 21.456} if kl else {})
+
+
+def records(epochs: int, kl: bool = True, validation: bool = True) -> list[dict]:
     return [
         {
             "epoch": epoch,
-            "train_loss": 100 + 50 / epoch + 0.123,
-            "val_loss": 101 + 50 / epoch + 0.456 if validation else None,
-            "reconstruction": 80 + 50 / epoch,
-            "kl": 21.456 if kl else None,
+            "train": measures(100 + 50 / epoch + 0.123, kl),
+            "validation": measures(101 + 50 / epoch + 0.456, kl) if validation else {},
             "lr": 0.002 * (1 - epoch / (epochs + 1)),
             "seconds": 12.34,
             "images_per_second": 4051.7,
@@ -103,7 +107,10 @@ def records(epochs: int, kl: bool = True, validation: bool = True) -> list[dict[
 
 def snapshot(figures: Path, epoch: int, shape: tuple[int, int, int] = (1, 8, 8)) -> None:
     images = np.random.default_rng(epoch).random((64, *shape))
-    write_snapshot(figures, epoch, images, images[:20], images[20:40])
+    drawn = {"samples": tile(images, 8), "reconstructions": pairs(images[:20], images[20:40])}
+    for name, picture in drawn.items():
+        path = make_folder(figures / "epochs") / f"{name}-{epoch:04d}.png"
+        path.write_bytes(png(picture))
 
 
 def create(folder: RunFolder, config: RunConfig) -> None:
@@ -165,11 +172,9 @@ def test_tile_clips_what_is_no_shade():
     assert np.asarray(tile(image, 1))[::32, ::32].tolist() == [[0, 255], [0, 255]]
 
 
-def test_a_snapshot_shows_inputs_over_reconstructions(tmp_path):
+def test_pairs_show_inputs_over_what_became_of_them():
     inputs, outputs = np.ones((20, 1, 64, 64)), np.full((20, 1, 64, 64), 0.2)
-    write_snapshot(tmp_path, 7, inputs, inputs, outputs)
-    assert read(tmp_path / "epochs" / "samples-0007.png").shape[0] < 8 * 64  # 20 of 64: three rows
-    sheet = read(tmp_path / "epochs" / "reconstructions-0007.png")
+    sheet = np.asarray(pairs(inputs, outputs))
     assert sheet.shape[1] == 10 * 64 + 9 * GUTTER
     shades = sheet[:, 0][sheet[:, 0] != GREY]
     changes = shades[np.flatnonzero(np.diff(shades.astype(int), prepend=-1))]
@@ -178,7 +183,7 @@ def test_a_snapshot_shows_inputs_over_reconstructions(tmp_path):
 
 def test_fewer_images_than_a_row_make_a_shorter_row(tmp_path):
     few = np.zeros((3, 3, 16, 16))
-    write_snapshot(tmp_path, 1, few, few, few)
+    assert pairs(few, few).size == (3 * 64 + 2 * GUTTER, 2 * 64 + GUTTER)
     write_examples(tmp_path, few)
     assert read(tmp_path / "examples.png").shape == (64, 3 * 64 + 2 * GUTTER, 3)
 
@@ -281,7 +286,7 @@ def test_the_sheet_holds_the_chosen_epochs_side_by_side(thirty):
 
 
 def test_every_chart_has_a_dark_twin_of_the_same_size(thirty):
-    for name in ("loss", "parts", "kl"):
+    for name in ("loss", "parts", "kl_per_dimension"):
         light, dark = (read(thirty.figures / f"{name}{suffix}.png") for suffix in ("", "-dark"))
         assert light.shape == dark.shape
         assert light[0, 0, :3].mean() > 200
@@ -290,17 +295,17 @@ def test_every_chart_has_a_dark_twin_of_the_same_size(thirty):
 
 def test_the_loss_chart_draws_the_history(thirty):
     run = summarize(thirty)
-    (axes,) = charts.loss_chart(run.epochs, charts.LIGHT).axes
+    (axes,) = charts.judge_chart(run, charts.LIGHT).axes
     lines = {line.get_label(): line for line in axes.get_lines()}
-    assert list(lines["training"].get_ydata()) == [e.train_loss for e in run.epochs]
-    assert list(lines["validation"].get_ydata()) == [e.val_loss for e in run.epochs]
-    upper, lower = charts.parts_chart(run.epochs, charts.DARK).axes
-    assert list(upper.get_lines()[0].get_ydata()) == [e.reconstruction for e in run.epochs]
-    assert list(lower.get_lines()[0].get_ydata()) == [e.kl for e in run.epochs]
+    assert list(lines["training"].get_ydata()) == [e.train["loss"] for e in run.epochs]
+    assert list(lines["validation"].get_ydata()) == [e.validation["loss"] for e in run.epochs]
+    upper, lower = charts.others_chart(run, charts.DARK).axes
+    assert list(upper.get_lines()[0].get_ydata()) == [e.validation["reconstruction"] for e in run.epochs]
+    assert list(lower.get_lines()[0].get_ydata()) == [e.validation["kl"] for e in run.epochs]
 
 
 def test_the_kl_chart_is_in_order():
-    (axes,) = charts.kl_chart([1.5, 20.9, 2.0], charts.LIGHT).axes
+    (axes,) = kl_chart([1.5, 20.9, 2.0], charts.LIGHT).axes
     assert [bar.get_height() for bar in axes.patches] == [20.9, 2.0, 1.5]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "0"]
 
@@ -369,7 +374,7 @@ def test_the_page_follows_the_readers_wishes(thirty):
 
 def test_the_page_shows_epochs_1_15_and_30(thirty):
     page = Page(thirty.path / "report.html")
-    for kind in ("drawn", "input images"):
+    for kind in ("Samples", "Reconstructions"):
         shown = [re.search(r"after epoch (\d+)$", p["alt"]) for p in page.of("img") if kind in p["alt"]]
         assert [int(match[1]) for match in shown if match] == [1, 15, 30]
 
@@ -383,7 +388,8 @@ def test_the_tables_hold_the_historys_numbers(thirty):
     for row, record in zip(rows, history, strict=True):
         assert row == [
             str(record["epoch"]),
-            *(f"{record[name]:.2f}" for name in ("train_loss", "val_loss", "reconstruction", "kl")),
+            f"{record['train']['loss']:.3f}",
+            *(f"{record['validation'][name]:.3f}" for name in ("loss", "reconstruction", "kl")),
             f"{record['lr']:.3g}",
             "12.3",
             "4,052",
@@ -397,11 +403,12 @@ def test_the_tables_hold_the_historys_numbers(thirty):
 def test_losses_name_their_convention(thirty):
     page = Page(thirty.path / "report.html")
     measures = {row[0]: row[1] for row in page.tables["measures"][1:]}
-    loss = "lossgrayscale Bernoulli −ELBO, one sample of z, nats per image"
-    assert measures[loss] == "100.9932"
-    assert measures["importance-weighted boundon −log p(x), k = 50 samples of z an image"] == "97.1250"
-    assert measures["active unitsof 3 dimensions, those whose mean varies"] == "2"
-    assert page.tables["kl"][1:] == [["1", "20.9000"], ["2", "2.0932"], ["0", "1.5000"]]
+    nats = " (nats per image)"
+    assert measures[f"loss{nats}grayscale Bernoulli −ELBO, one sample of z"] == "100.993"
+    bound = f"importance-weighted bound{nats}on −log p(x), by several samples of z an image"
+    assert measures[bound] == "97.125"
+    assert measures["active unitsdimensions of the code whose mean varies"] == "2"
+    assert page.tables["kl_per_dimension"][1:] == [["1", "20.9000"], ["2", "2.0932"], ["0", "1.5000"]]
     assert "The loss is grayscale Bernoulli −ELBO, one sample of z, nats per image" in page.text
 
 
@@ -421,7 +428,7 @@ def test_markup_in_names_is_only_text(tmp_path):
         command=evil,
         data=DataConfig(source=evil, fingerprint="'\"><b>"),
         versions={evil: evil},
-        network=NetworkSpec("custom", {evil: evil}),
+        network=CustomNetwork("custom", evil),
     )
     folder = make_run(tmp_path / "<b>bold & 'odd'<b>", 1, config)
     (folder.path / "evaluation.json").write_text(json.dumps({evil: MEASURES}))
@@ -453,24 +460,22 @@ def test_an_interrupted_run_of_one_epoch(tmp_path):
 def test_a_run_that_stopped_early_is_not_called_interrupted(tmp_path):
     folder = RunFolder(tmp_path / "run")
     create(folder, replace(CONFIG, training=TrainingConfig(epochs=30, patience=2)))
-    folder.write_history([record | {"val_loss": 90.0 + record["epoch"]} for record in records(3)])
+    folder.write_history([r | {"validation": {"loss": 90.0 + r["epoch"]}} for r in records(3)])
     page = Page(write_report(folder))
     assert "Stopped after 3 of 30 epochs: none of the last 2 was better." in page.text
     assert "--resume" not in page.text
 
 
 def test_a_deterministic_network_without_validation(tmp_path):
-    fields = {"channels": [4], "hidden": 8, "latent": 3}
-    config = replace(CONFIG, network=NetworkSpec("deep-conv-ae", fields))
+    config = replace(CONFIG, network=replace(NETWORK, name="deep-conv-ae"))
     folder = make_run(tmp_path / "run", 3, config, kl=False, validation=False)
-    nothing = dict.fromkeys(("kl", "iw_bound", "active_units", "kl_per_dimension"))
-    (folder.path / "evaluation.json").write_text(json.dumps({"test": MEASURES | nothing}))
+    (folder.path / "evaluation.json").write_text(json.dumps({"test": {"loss": 80.5, "n": 180}}))
     page = Page(write_report(folder))
-    assert page.tables["epochs"][0][:3] == ["epoch", "training loss", "reconstruction"]
+    assert page.tables["epochs"][0][:3] == ["epoch", "training loss", "learning rate"]
     assert "KL" not in page.tables["epochs"][0]
     assert "z a point" in page.text
     assert "importance-weighted" not in page.text
-    assert not (folder.figures / "kl.png").exists()
+    assert not (folder.figures / "kl_per_dimension.png").exists()
     assert "None" not in re.sub(r"base64,[\w+/=]+", "", page.source)
 
 
@@ -479,7 +484,7 @@ def test_a_run_without_pictures_still_has_a_report(tmp_path):
     create(folder, CONFIG)
     folder.write_history(records(2))
     page = Page(write_report(folder))
-    assert [p["alt"].split()[0] for p in page.of("img")] == ["Line", "Two"]
+    assert [p["alt"].split()[0] for p in page.of("img")] == ["Line", "Line"]
 
 
 def test_a_run_without_an_epoch_has_no_report(tmp_path):
@@ -502,12 +507,12 @@ def test_a_damaged_evaluation_gives_one_line(tmp_path, content):
 
 
 def test_parameters_are_those_of_the_network(thirty):
-    network = DeepConvVAE((1, 8, 8), DeepConvConfig((4,), hidden=8, latent=3))
+    network = DeepConvVAE((1, 8, 8), NETWORK)
     assert summarize(thirty).parameters == sum(p.numel() for p in network.parameters())
 
 
 def test_parameters_of_a_users_network_come_from_its_weights(tmp_path):
-    folder = make_run(tmp_path / "run", 1, replace(CONFIG, network=NetworkSpec("custom")))
+    folder = make_run(tmp_path / "run", 1, replace(CONFIG, network=CustomNetwork()))
     assert summarize(folder).parameters is None
     folder.write_weights(LAST, torch.nn.Linear(3, 5), NegativeELBO(Bernoulli()))
     assert summarize(folder).parameters == 20
@@ -517,10 +522,10 @@ def test_a_history_with_odd_values_has_no_numbers_there(tmp_path):
     folder = RunFolder(tmp_path / "run")
     create(folder, CONFIG)
     folder.write_history(
-        [{"epoch": 1, "train_loss": float("nan"), "val_loss": None, "kl": True, "lr": 10**400}]
+        [{"epoch": 1, "train": {"loss": float("nan"), "kl": True}, "validation": {}, "lr": 10**400}]
     )
     (epoch,) = summarize(folder).epochs
-    assert (epoch.train_loss, epoch.val_loss, epoch.kl, epoch.lr) == (None, None, None, None)
+    assert (epoch.train, epoch.validation, epoch.lr) == ({"loss": None, "kl": None}, {}, None)
     assert "–" in Page(write_report(folder)).text
 
 
@@ -529,9 +534,8 @@ def test_a_history_with_odd_values_has_no_numbers_there(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path: Path) -> list[RunFolder]:
-    gaussian = replace(CONFIG, likelihood="gaussian")
-    seed = replace(CONFIG, network=NetworkSpec("conv-vae", {"latent": 5}))
-    assert ConvVAEConfig(latent=5)
+    gaussian = replace(CONFIG, task=AutoencodeConfig("autoencode", "gaussian"))
+    seed = replace(CONFIG, network=ConvVAEConfig(latent=5))
     runs = [make_run(tmp_path / "plain", 3), make_run(tmp_path / "other", 2, seed)]
     return [*runs, make_run(tmp_path / "gaussian", 1, gaussian, validation=False)]
 
@@ -539,17 +543,17 @@ def folders(tmp_path: Path) -> list[RunFolder]:
 def test_compare_gives_a_row_a_run(folders):
     (folders[0].path / "evaluation.json").write_text(json.dumps({"test": MEASURES}))
     history = records(3)
-    history[1]["val_loss"] = 90.0
+    history[1]["validation"]["loss"] = 90.0
     folders[0].write_history(history)
     rows = compare(folders)
     assert [row["run"] for row in rows] == ["plain", "other", "gaussian"]
     assert [row["network"] for row in rows] == ["deep-conv-vae", "conv-vae", "deep-conv-vae"]
     assert [row["epochs"] for row in rows] == [3, 2, 1]
-    assert rows[0]["best_val_loss"] == 90.0
-    assert rows[0]["last_val_loss"] == history[2]["val_loss"]
-    assert [row["test_loss"] for row in rows] == [MEASURES["loss"], None, None]
+    assert rows[0]["best_validation"] == 90.0
+    assert rows[0]["last_validation"] == history[2]["validation"]["loss"]
+    assert [row["test"] for row in rows] == [MEASURES["loss"], None, None]
     assert rows[1]["seconds"] == pytest.approx(24.68)
-    assert rows[2]["best_val_loss"] is None
+    assert rows[2]["best_validation"] is None
     assert rows[0]["convention"] == rows[1]["convention"] != rows[2]["convention"]
     assert all(len(row) == len(rows[0]) for row in rows)
 
@@ -563,11 +567,11 @@ def test_the_comparison_draws_only_comparable_losses_together(folders):
     runs = [(folder.path.name, summarize(folder)) for folder in folders]
     figure = charts.comparison_chart([("bernoulli", runs[:2]), ("gaussian", runs[2:])])
     upper, lower = figure.axes
-    losses = [[e.val_loss for e in run.epochs] for _, run in runs[:2]]
+    losses = [[e.validation["loss"] for e in run.epochs] for _, run in runs[:2]]
     assert [list(line.get_ydata()) for line in upper.get_lines()] == losses
     looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in upper.get_lines()}
     assert len(looks) == 2
-    assert "training loss" in lower.get_legend().get_texts()[0].get_text()
+    assert "training: no validation" in lower.get_legend().get_texts()[0].get_text()
 
 
 def test_the_comparison_is_a_legible_picture(folders, tmp_path):

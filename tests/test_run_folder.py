@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import NetworkSpec
+from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
+from safelight.config.task import AutoencodeConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import RunError, SafelightError
 from safelight.files import write_file
@@ -17,12 +18,11 @@ from safelight.networks.conv_vae import ConvVAE
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.networks.table import build
 from safelight.runs.folder import BEST, LAST, RunFolder
+from safelight.runs.state import PackedState
 from safelight.tasks.objective import objective
 
-CONFIG = RunConfig(
-    NetworkSpec("conv-vae"), ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003)
-)
-LOSS = objective("bernoulli", CONFIG.training)
+CONFIG = RunConfig(ConvVAEConfig(), ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003))
+LOSS = objective(AutoencodeConfig())
 
 
 def create(folder: RunFolder, overwrite: bool = False) -> None:
@@ -45,29 +45,29 @@ def test_config_comes_back_as_it_was(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 99}, "expected format_version 1, got 99"),
-        ({"format_version": None}, "expected format_version 1, got None"),
+        ({"format_version": 99}, "expected format_version 2, got 99"),
+        ({"format_version": None}, "expected format_version 2, got None"),
         ({"surprise": 1}, "unknown key 'surprise'"),
         ({"training": {"lr": -1}}, "lr: expected a learning rate above 0, got -1"),
         ({"training": {"lr": "fast"}}, "lr: expected a number, got 'fast'"),
         ({"training": {"class_path": "os.system"}}, "unknown key 'class_path'"),
         ({"training": "config.json"}, "expected an object of epochs"),
-        ({"network": {}}, "expected a key 'name'"),
-        ({"network": {"name": ["conv-vae"]}}, "name: expected text, got ['conv-vae']"),
+        ({"network": {}}, "network: expected an object with a name, got {}"),
+        ({"network": {"name": ["conv-vae"]}}, "network: expected an object with a name"),
         ({"image": {"height": 10**9, "width": 8, "channels": 1}}, "image.height"),
-        ({"kind": "os.system"}, "kind: expected"),
+        ({"kind": "os.system"}, "expected a run, but"),
     ],
 )
 def test_a_config_that_is_not_ours_is_refused(folder, change, message):
     path = folder.path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(RunError, match=r"config\.json") as caught:
+    with pytest.raises(RunError, match=r"config\.json|expected a run") as caught:
         folder.read_config()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("place", ["fields", "name", "versions", "training"])
+@pytest.mark.parametrize("place", ["channels", "name", "versions", "training"])
 def test_nothing_that_a_config_names_is_executed_or_opened(folder, tmp_path, place):
     harm = {"class_path": "logging.FileHandler", "init_args": {"filename": str(tmp_path / "harm")}}
     path = folder.path / "config.json"
@@ -75,14 +75,15 @@ def test_nothing_that_a_config_names_is_executed_or_opened(folder, tmp_path, pla
     (values["network"] if place in values["network"] else values)[place] = harm
     path.write_text(json.dumps(values))
     with contextlib.suppress(SafelightError):
-        build(folder.read_config())
+        config = folder.read_config()
+        build(config.network, config.image)
     assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
 def test_a_config_that_is_no_json_object_is_refused(folder, text):
     (folder.path / "config.json").write_text(text)
-    with pytest.raises(RunError, match="cannot be read as a run's settings"):
+    with pytest.raises(RunError, match=r"config\.json: expected (a )?JSON"):
         folder.read_config()
 
 
@@ -102,7 +103,7 @@ def test_weights_come_back(folder):
 
 
 def test_the_likelihoods_own_weights_come_back(folder):
-    ours, theirs = objective("gaussian", CONFIG.training), objective("gaussian", CONFIG.training)
+    ours, theirs = (objective(AutoencodeConfig("autoencode", "gaussian")) for _ in range(2))
     with torch.no_grad():
         ours.likelihood.log_sigma.fill_(-1.25)
     folder.write_weights(LAST, ConvVAE((1, 8, 8)), ours)
@@ -126,12 +127,12 @@ def test_missing_truncated_and_foreign_weights_are_refused(folder):
 
 
 RECORDS = [
-    {"epoch": 1, "train_loss": 2.5, "val_loss": None},
-    {"epoch": 2, "train_loss": 2.0, "val_loss": 1.5},
+    {"epoch": 1, "train": {"loss": 2.5}, "validation": {}},
+    {"epoch": 2, "train": {"loss": 2.0}, "validation": {"loss": 1.5}},
 ]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"epoch": 1, "train_loss": 1, "val_loss": "low"}'])
+@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"epoch": 1, "train": 1, "validation": {}}'])
 def test_a_damaged_history_is_refused(folder, line):
     (folder.path / "history.jsonl").write_text(line + "\n")
     with pytest.raises(RunError, match=r"history\.jsonl cannot be read"):
@@ -140,10 +141,11 @@ def test_a_damaged_history_is_refused(folder, line):
 
 def test_state_and_history_come_back(folder):
     assert folder.read_state() is None
-    folder.write_state({"a": torch.arange(3.0)}, {"epoch": 2, "totals": {"loss": 0.1 + 0.2}})
-    tensors, numbers = folder.read_state()
-    assert torch.equal(tensors["a"], torch.arange(3.0))
-    assert numbers == {"epoch": 2, "totals": {"loss": 0.1 + 0.2}}
+    state = PackedState({"a": torch.arange(3.0)}, {"epoch": 2, "totals": {"loss": 0.1 + 0.2}})
+    folder.write_state(state)
+    again = folder.read_state()
+    assert torch.equal(again.tensors["a"], torch.arange(3.0))
+    assert again.numbers == {"epoch": 2, "totals": {"loss": 0.1 + 0.2}}
     assert folder.read_history() == []
     folder.write_history(RECORDS)
     assert folder.read_history() == RECORDS
@@ -202,7 +204,7 @@ def test_overwrite_deletes_nothing_but_runs(tmp_path, folder, monkeypatch):
 
 def test_a_second_process_is_kept_out(folder):
     code = (
-        "import sys; from safelight.run_folder import RunFolder; run = RunFolder(sys.argv[1])\n"
+        "import sys; from safelight.runs.folder import RunFolder; run = RunFolder(sys.argv[1])\n"
         "with run.locked(): print('in', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(folder.path)]
@@ -233,7 +235,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path):
     write_file(path, b"old")
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from safelight.folders import write_file\n"
+        "from safelight.files import write_file\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_file(Path(sys.argv[1]), b'new' * 10_000)"

@@ -12,10 +12,11 @@ from PIL import Image
 import safelight
 from safelight.errors import Interrupted, RunError
 from safelight.evolution.charts import family_chart, parallel_chart, pareto_chart, population_chart
+from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, Trial
+from safelight.evolution.record import make_space
 from safelight.evolution.report import ancestors, importances, write_search_report
-from safelight.evolution.search import SearchFolder, make_space
 from safelight.reporting.charts import DARK, LIGHT
 
 

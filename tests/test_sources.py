@@ -322,7 +322,7 @@ class TestNamedSets:
         script = (
             "from safelight.errors import DataError\n"
             "from safelight.named_sets import fetch\n"
-            "from safelight.sources import load\n"
+            "from safelight.data.sources import load\n"
             f"try: {statement}\n"
             "except DataError as error: print(error)"
         )

@@ -19,7 +19,7 @@ import safelight
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.run import RunConfig
 from safelight.data.finding import Images, as_image_set, find_splits
-from safelight.errors import RunError
+from safelight.errors import ConfigError, RunError
 from safelight.evolution.evolve import Search
 from safelight.machine import pick_device
 from safelight.networks.base import Network
@@ -95,6 +95,9 @@ def train(
     """
     image_set = as_image_set(images)
     splits = image_set.split(validation, limit)
+    for what, given, base in (("network", network, Network), ("task", task, Task)):
+        if not isinstance(given, (str, base)):
+            raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
     network_config, task_config, training = read_settings(

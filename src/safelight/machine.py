@@ -5,12 +5,14 @@ torch is imported inside the functions, so that a command can set up its process
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from safelight.errors import ConfigError
@@ -21,6 +23,7 @@ __all__ = [
     "derive_seed",
     "pick_device",
     "prepare_process",
+    "seconds_without_core",
     "shorten_spinning",
 ]
 
@@ -114,6 +117,18 @@ def prepare_process() -> None:
 
     torch.set_flush_denormal(True)
     _keep_freed_memory()
+
+
+def seconds_without_core() -> float:
+    """How long this process's threads have been ready to run while others had the cores, in all.
+
+    Linux counts it; elsewhere it is 0.
+    """
+    waited = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            waited += int(path.read_text().split()[1])
+    return waited / 1e9
 
 
 def _keep_freed_memory() -> None:

@@ -6,6 +6,7 @@ import datetime
 import shlex
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from safelight.machine import seconds_without_core
+
 if TYPE_CHECKING:
     from safelight.evolution.status import Status
     from safelight.runs.recorder import Progress
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["complain", "err", "name_of", "out", "progress", "search_progress", "stop_on_signals"]
 
 SHOWN_GENERATIONS = 20
+LONG_EPOCH = 2.0  # seconds; a shorter one says nothing of the machine
+BUSY = 0.15  # share of the time of all threads; an idle machine shows some 1%
 SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
 
 out = Console(highlight=False, soft_wrap=True)
@@ -77,8 +82,11 @@ def progress(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         task = bar.add_task("starting", total=None)
+        neighbours = _Neighbours()
 
         def on_epoch(record: dict[str, Any]) -> None:
+            for line in neighbours.after_epoch():
+                bar.console.print(line)
             measured = "".join(
                 f"  {part} {next(iter(record[part].values())):8.3f}"
                 for part in ("train", "validation")
@@ -100,6 +108,32 @@ def progress(
             return is_stopped()
 
         yield on_epoch, on_step
+
+
+class _Neighbours:
+    """Notices that other programs take the cores that training waits for, and says so once."""
+
+    def __init__(self) -> None:
+        self.said = False
+        self._before = self._now()
+
+    def after_epoch(self) -> list[str]:
+        import torch
+
+        before, self._before = self._before, self._now()
+        wall, waited = (now - then for now, then in zip(self._before, before, strict=True))
+        share = waited / max(wall * torch.get_num_threads(), 1e-9)
+        if self.said or wall < LONG_EPOCH or share < BUSY:
+            return []
+        self.said = True
+        return [
+            f"Other programs keep the processor busy: training waited for a core {share:.0%} of its time. "
+            "Fewer --threads may be faster."
+        ]
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), seconds_without_core()
 
 
 @contextmanager

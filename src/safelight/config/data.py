@@ -29,6 +29,8 @@ class ImageConfig:
         for name in ("height", "width"):
             check(1 <= getattr(self, name) <= MAX_SIZE, f"image.{name}", "1 or more", getattr(self, name))
         check(self.channels in (1, 3), "image.channels", "1 or 3", self.channels)
+        low, high = self.range
+        object.__setattr__(self, "range", (float(low), float(high)))  # as they come back from JSON
         check(self.range[0] < self.range[1], "image.range", "two growing numbers", self.range)
 
     @property

@@ -89,7 +89,7 @@ def from_dict(cls: type[T], values: Any, where: str) -> T:
     Example:
         >>> from safelight.config.data import ImageConfig
         >>> from_dict(ImageConfig, {"height": 8, "width": 8, "channels": 1}, "here").range
-        (0, 255)
+        (0.0, 255.0)
     """
     hints = fields_of(cls)
     if not isinstance(values, Mapping):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import collections
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, NetworkConfig
@@ -16,8 +17,8 @@ __all__ = ["FORMAT_VERSION", "RunConfig"]
 
 FORMAT_VERSION = 2
 
-_NETWORKS = collections.ChainMap({"custom": CustomNetwork}, NETWORK_CONFIGS)
-_TASKS = collections.ChainMap({"custom": CustomTask}, TASK_CONFIGS)
+_NETWORKS: Mapping[str, type[Any]] = ChainMap({"custom": CustomNetwork}, NETWORK_CONFIGS)
+_TASKS: Mapping[str, type[Any]] = ChainMap({"custom": CustomTask}, TASK_CONFIGS)
 
 
 @dataclass(frozen=True)

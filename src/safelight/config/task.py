@@ -86,6 +86,7 @@ class AutoencodeConfig:
     """Training to reconstruct: the negative ELBO, or the reconstruction alone where codes are points.
 
     Attributes:
+        name: the task
         likelihood: what the decoder's output means
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
@@ -153,6 +154,7 @@ class CustomTask:
     """A task of a user's own; only its class can go on with the run, but anything can report it.
 
     Attributes:
+        name: says that it is one
         class_name: shown where the class is asked for
         measures: its table
         sheets: its pictures

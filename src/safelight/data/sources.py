@@ -56,11 +56,10 @@ def load(
         ConfigError: `split` or `limit` is none of the above, or the set is too small to be split.
 
     Example:
-        >>> import safelight.sources
-        >>> images = safelight.sources.load("digits")
-        >>> images
+        >>> from safelight.data.sources import load
+        >>> load("digits")
         ImageSet(1797 × 1×8×8, uint8, digits)
-        >>> len(safelight.sources.load("digits", "train")), len(safelight.sources.load("digits", "test"))
+        >>> len(load("digits", "train")), len(load("digits", "test"))
         (1437, 180)
     """
     if split not in SPLITS:

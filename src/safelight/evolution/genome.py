@@ -54,6 +54,8 @@ class Gene:
     when: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "low", float(self.low))  # as they come back from JSON
+        object.__setattr__(self, "high", float(self.high))
         if self.kind == "categorical":
             are_scalars = all(isinstance(choice, int | float | str) for choice in self.choices)
             differ = are_scalars and len(set(self.choices)) == len(self.choices) > 0
@@ -65,11 +67,11 @@ class Gene:
         if self.choices:
             raise ConfigError(f"expected low and high for a {self.kind} gene, and no choices")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ConfigError(f"expected a range with low < high, got {self.low} to {self.high}")
+            raise ConfigError(f"expected a range with low < high, got {self.low:g} to {self.high:g}")
         if self.kind.startswith("log") and self.low <= 0:
-            raise ConfigError(f"expected a range above 0 on a log scale, got {self.low} to {self.high}")
+            raise ConfigError(f"expected a range above 0 on a log scale, got {self.low:g} to {self.high:g}")
         if self.kind.endswith("integer") and not (self.low == int(self.low) and self.high == int(self.high)):
-            raise ConfigError(f"expected whole numbers as a range, got {self.low} to {self.high}")
+            raise ConfigError(f"expected whole numbers as a range, got {self.low:g} to {self.high:g}")
 
     @property
     def is_ordered(self) -> bool:
