@@ -31,11 +31,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Wings, each of which may import those before it; inside one, a room may import those before it.
 WINGS = {
     "": ("errors", "files", "machine"),
-    "config": ("reading", "network", "task", "training", "data", "search", "run"),
-    "data": ("images", "batches", "downloads", "readers", "named_sets", "sources", "finding", "pictures"),
-    "networks": ("base", "conv_vae", "deep_conv", "table", "sampling"),
-    "tasks": ("base", "objective", "autoencode", "table"),
-    "runs": ("folders", "state", "folder", "training", "settings", "assembly", "recorder"),
+    "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run"),
+    "data": (
+        *("images", "batches", "corruption", "downloads", "readers", "named_sets", "sources", "finding"),
+        *("pictures", "png16", "picture_files"),
+    ),
+    "networks": ("base", "conv_vae", "deep_conv", "unet", "table", "sampling", "tiling"),
+    "tasks": (
+        *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
+        "table",
+    ),
+    "runs": ("folders", "state", "folder", "training", "settings", "assembly", "recorder", "cleaning"),
     "reporting": (
         *("sheets", "summary", "charts", "evaluation_charts", "page", "report"),
         "comparison",
@@ -47,8 +53,8 @@ WINGS = {
     "latent": (),
     "the face": ("run", "api"),
     "command": (
-        *("verb", "options", "start", "console", "train", "evolve", "evaluate", "report", "compare"),
-        *("data", "main"),
+        *("verb", "options", "start", "console", "train", "evolve", "evaluate", "denoise", "report"),
+        *("compare", "data", "main"),
     ),
     "the end": ("__main__",),
 }
@@ -133,11 +139,12 @@ def test_the_names_of_the_public_interface_have_examples():
 def test_every_setting_is_described_and_is_an_option():
     help_text = " ".join(
         subprocess.run(
-            [sys.executable, "-m", "safelight", "train", "--model", model, "--help"],
+            [sys.executable, "-m", "safelight", "train", option, name, "--help"],
             capture_output=True,
             text=True,
         ).stdout
-        for model in NETWORK_CONFIGS
+        for option, table in (("--model", NETWORK_CONFIGS), ("--task", TASK_CONFIGS))
+        for name in table
     )
     tasks = dict.fromkeys(TASK_CONFIGS.values(), "--")
     configs = {TrainingConfig: "--", **tasks, **dict.fromkeys(NETWORK_CONFIGS.values(), "--network.")}
@@ -150,9 +157,14 @@ def test_every_setting_is_described_and_is_an_option():
 
 
 def test_readme_names_every_option_it_uses():
-    help_text = subprocess.run(
-        [sys.executable, "-m", "safelight", "train", "--help"], capture_output=True, text=True
-    ).stdout
+    help_text = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "safelight", "train", "--task", task, "--help"],
+            capture_output=True,
+            text=True,
+        ).stdout
+        for task in TASK_CONFIGS
+    )
     for line in re.findall(
         r"^\s*(?:\$ )?safelight train .*$", (ROOT / "README.md").read_text(), re.MULTILINE
     ):
@@ -179,6 +191,7 @@ def test_every_network_is_abstract_or_final_and_overrides_nothing_concrete():
         concrete = {
             name
             for base in (Network, ImageNetwork, Autoencoder)
+            if issubclass(cls, base)
             for name, value in vars(base).items()
             if inspect.isfunction(value) and not getattr(value, "__isabstractmethod__", False)
         }
