@@ -54,7 +54,7 @@ RUNS = {
     "deep-conv-ae": f"--model deep-conv-ae {GAUSSIAN} --network.latent 64 --precision bfloat16",
     "conv-vae": f"--model conv-vae {GAUSSIAN} --epochs 3 --batch-size 49 --lr 7e-3",
 }
-BLIND = "--model denoising-unet --self-supervised --epochs 2 --lr 2e-3 --precision bfloat16"
+BLIND = "--model denoising-unet --network.channels 32,64 --self-supervised --epochs 3 --lr 2e-3 --precision bfloat16"
 
 
 def bm3d(sheet: Images, sigma: float) -> Images:

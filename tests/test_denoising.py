@@ -10,6 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
 import safelight
+from deep_learning_hw2.denoising import figure_4
 from safelight.config.network import UNetConfig
 from safelight.config.task import DenoiseConfig, DenoiseEvaluation
 from safelight.data.batches import Batch
@@ -282,3 +283,13 @@ def test_settings_of_the_task():
         DenoiseConfig(corrupt="blur:1", self_supervised=True)
     with pytest.raises(ConfigError, match="from 0 to 2"):
         DenoiseEvaluation("gaussian:7")
+
+
+def test_the_reports_figure_4(run, digits):
+    figure = figure_4({"a U-Net": run, "another": run}, digits, Judge())
+    grid = np.array(figure.axes).reshape(3, 10)
+    assert [row[0].get_ylabel() for row in grid] == ["noise of 0.2", "a U-Net", "another"]
+    below = [axes.get_xlabel() for axes in grid[0]]
+    assert all(words in ("", "read as 0", "read as 1") for words in below)
+    assert all(words for words, label in zip(below, digits.labels, strict=False) if label > 1)
+    assert all(axes.get_xlabel() == "" for axes in figure_4({"a U-Net": run}, digits).axes)
