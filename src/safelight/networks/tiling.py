@@ -10,7 +10,7 @@ from safelight.networks.unet import DenoisingUNet
 
 __all__ = ["MAX_PIXELS", "clean"]
 
-MAX_PIXELS = 1 << 21  # of an image that goes through whole; the maps of one layer then take 100 MB
+MAX_PIXELS = 1 << 21  # of an image that goes through whole, which takes a gigabyte
 CHUNK_PIXELS = 1 << 18  # of small images that go through together
 
 
