@@ -293,3 +293,11 @@ def test_the_reports_figure_4(run, digits):
     assert all(words in ("", "read as 0", "read as 1") for words in below)
     assert all(words for words, label in zip(below, digits.labels, strict=False) if label > 1)
     assert all(axes.get_xlabel() == "" for axes in figure_4({"a U-Net": run}, digits).axes)
+
+
+def test_both_ways_to_attend_are_one():
+    torch.manual_seed(0)
+    network, x = sharp(DenoisingUNet((1, 28, 28), SMALL)), torch.rand(2, 1, 60, 40)
+    with torch.no_grad():
+        fused = network(x)
+    torch.testing.assert_close(network(x), fused, rtol=1e-4, atol=1e-4)
