@@ -3,11 +3,14 @@
 import contextlib
 import dataclasses
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
+from safelight.command.main import main
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batches
 from safelight.evolution.executors import open_engine
@@ -138,3 +141,22 @@ def test_what_the_user_said_of_waiting_threads_holds(monkeypatch, own):
     shorten_spinning()
     assert os.environ[own] == "7"
     assert not (set(SPIN) - {own}) & set(os.environ)
+
+
+def test_the_command_sets_up_its_own_process_and_no_other(monkeypatch, two_threads):
+    for name in ("OMP_WAIT_POLICY", *SPIN):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["data", "list"]) == 0
+    assert denormals_left() == 1 << 21
+    assert not set(SPIN) & set(os.environ)
+    code = (
+        "import os, sys\n"
+        "from safelight.command.main import main\n"
+        "sys.argv = ['safelight', 'data', 'list']\n"
+        "main()\n"
+        "import torch\n"
+        "product = torch.full((1 << 21,), 1e-20) * 1e-20\n"
+        "print(int((product != 0).sum()), os.environ['GOMP_SPINCOUNT'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"0 {SPIN['GOMP_SPINCOUNT']}"

@@ -270,7 +270,7 @@ class TestNamedSets:
     def test_two_processes_fetch_at_once(self, mnist, packed, cache):
         link(cache, *packed.iterdir())
         (cache / f".{TRAIN}.killed.partial").write_bytes(b"left by a killed process")
-        script = "from safelight.named_sets import fetch; print(fetch('mnist'))"
+        script = "from safelight.data.named_sets import fetch; print(fetch('mnist'))"
         processes = [
             subprocess.Popen([sys.executable, "-W", "error", "-c", script], stdout=subprocess.PIPE, text=True)
             for _ in range(2)
@@ -284,7 +284,7 @@ class TestNamedSets:
     def test_full_disk(self, packed, cache):
         link(cache, *packed.iterdir())
         script = (
-            "from safelight.named_sets import fetch\n"
+            "from safelight.data.named_sets import fetch\n"
             "from safelight.errors import DataError\n"
             "try: fetch('mnist')\n"
             "except DataError as error: print(error)\n"
@@ -321,7 +321,7 @@ class TestNamedSets:
         """What a process prints that may not write where the mode forbids it, as root may."""
         script = (
             "from safelight.errors import DataError\n"
-            "from safelight.named_sets import fetch\n"
+            "from safelight.data.named_sets import fetch\n"
             "from safelight.data.sources import load\n"
             f"try: {statement}\n"
             "except DataError as error: print(error)"
@@ -376,7 +376,8 @@ class TestNamedSets:
 
     def test_no_torch(self):
         script = (
-            "import sys, safelight.named_sets; sys.exit('torch' in sys.modules or 'pooch' in sys.modules)"
+            "import sys, safelight.data.named_sets\n"
+            "sys.exit('torch' in sys.modules or 'pooch' in sys.modules)"
         )
         assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 

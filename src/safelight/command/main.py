@@ -31,13 +31,18 @@ VERBS: dict[str, Verb] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
+    Args:
+        argv: its arguments; by default those of this process, which is then ours alone and set up so.
+
     Returns:
         The exit code, as in `exit_code`.
     """
-    shorten_spinning()
+    is_ours = argv is None
+    if is_ours:
+        shorten_spinning()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    return exit_code(lambda: _dispatch([a for a in arguments if a != "--debug"]), debug)
+    return exit_code(lambda: _dispatch([a for a in arguments if a != "--debug"], is_ours), debug)
 
 
 def exit_code(action: Callable[[], None], debug: bool = False) -> int:
@@ -87,8 +92,9 @@ def build_parser(verb: str = "", arguments: Sequence[str] = ()) -> ArgumentParse
     return parser
 
 
-def _dispatch(arguments: list[str]) -> None:
+def _dispatch(arguments: list[str], is_ours: bool) -> None:
     verb, rest = next(iter(arguments), ""), arguments[1:]
     options = parse(build_parser(verb, rest), arguments)
-    prepare_process()
+    if is_ours:
+        prepare_process()
     VERBS[options.verb].run(options[options.verb], rest)
