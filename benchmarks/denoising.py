@@ -54,7 +54,7 @@ RUNS = {
     "deep-conv-ae": f"--model deep-conv-ae {GAUSSIAN} --network.latent 64 --precision bfloat16",
     "conv-vae": f"--model conv-vae {GAUSSIAN} --epochs 3 --batch-size 49 --lr 7e-3",
 }
-SMALL = "--network.channels 32,64 --epochs 3 --lr 2e-3 --precision bfloat16 --validation 1000"
+SMALL = "--network.channels 32,64 --epochs 2 --lr 2e-3 --precision bfloat16 --validation 1000"
 BLIND = f"--model denoising-unet --self-supervised {SMALL}"
 
 

@@ -14,6 +14,7 @@ from safelight.networks.base import ImageNetwork
 
 __all__ = ["BlindSpot", "hide"]
 
+MOST_SURE = 6.0  # a logit, within 0.3% of black or white
 SPACING = 3  # of hidden pixels, so that none is among those around another
 
 
@@ -60,8 +61,10 @@ class BlindSpot(nn.Module):
         predicted = torch.sigmoid(logits.detach())
         unclipped = _unclipped(noisy, predicted, sigma.detach())
         cross_entropy = F.binary_cross_entropy_with_logits(logits, unclipped)
+        # The mean of what was not clipped may lie beyond black or white, where no logit is far enough.
+        bound = 0.5 * F.relu(logits.abs() - MOST_SURE).square().mean()
         fit = -_censored_log_prob(noisy, predicted, sigma).mean()
-        return {"loss": cross_entropy + fit, "sigma": sigma.detach()}
+        return {"loss": cross_entropy + bound + fit, "sigma": sigma.detach()}
 
 
 def hide(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
