@@ -38,7 +38,6 @@ from safelight.files import write_atomically
 from safelight.reporting.charts import LIGHT, render
 from safelight.reporting.evaluation_charts import severity_chart
 from safelight.tasks.fidelity import psnr
-from safelight.tasks.severity import CURVES
 
 Images = NDArray[np.float64]  # (N, H, W)
 
@@ -137,7 +136,7 @@ def filters(cells: Cells, runs: Path) -> None:
 
 def severities() -> Iterator[str]:
     for kind in CORRUPTIONS:
-        for severity in CURVES[kind]:
+        for severity in CORRUPTIONS[kind].curve:
             yield f"{kind}:{severity:g}"
 
 
@@ -192,10 +191,12 @@ def curve(cells: Cells, kind: str) -> dict[str, Any]:
         return float(cell["psnr"] if isinstance(cell, dict) else cell)
 
     return {
-        "severity": CURVES[kind],
-        "psnr": [psnr_of("denoising-unet", severity) for severity in CURVES[kind]],
-        "psnr_noisy": [psnr_of("noisy", severity) for severity in CURVES[kind]],
-        "psnr_classic": [max(psnr_of(name, severity) for name in FILTERS) for severity in CURVES[kind]],
+        "severity": CORRUPTIONS[kind].curve,
+        "psnr": [psnr_of("denoising-unet", severity) for severity in CORRUPTIONS[kind].curve],
+        "psnr_noisy": [psnr_of("noisy", severity) for severity in CORRUPTIONS[kind].curve],
+        "psnr_classic": [
+            max(psnr_of(name, severity) for name in FILTERS) for severity in CORRUPTIONS[kind].curve
+        ],
         "trained": kind == "gaussian",
     }
 

@@ -11,10 +11,11 @@ from torch import nn
 
 import safelight
 from deep_learning_hw2.denoising import figure_4
+from safelight.config.corruption import CORRUPTIONS, CorruptionKind
 from safelight.config.network import UNetConfig
 from safelight.config.task import DenoiseConfig, DenoiseEvaluation
 from safelight.data.batches import Batch
-from safelight.data.corruption import Corruption
+from safelight.data.corruption import CORRUPTERS, Corruption
 from safelight.errors import ConfigError
 from safelight.networks.base import ImageNetwork, Network
 from safelight.networks.tiling import clean
@@ -276,10 +277,21 @@ def test_a_run_without_clean_images(digits):
         run.evaluate("test", images=noisy, corrupt="gaussian:0.1")
 
 
+def test_a_new_corruption_arrives_everywhere(monkeypatch, tmp_path, digits):
+    monkeypatch.setitem(CORRUPTIONS, "fog", CorruptionKind("share of gray", 1, (0.2, 0.4)))
+    monkeypatch.setitem(CORRUPTERS, "fog", lambda x, severity, generator: x + severity * (0.5 - x))
+    with pytest.raises(ConfigError, match=r"contrast:0\.\.1, fog:0\.\.1"):
+        DenoiseConfig(corrupt="mist:1")
+    settings = {"task": "denoise", "corrupt": "fog:0..1", "channels": (8, 16), "epochs": 1, "threads": 1}
+    run = safelight.train("digits", "denoising-unet", tmp_path / "run", **settings)
+    assert run.evaluate("test", corrupt="fog:0.5")["severity_curves"]["fog"]["severity"] == [0.2, 0.4]
+    assert "fog 0.4" in run.report().read_text(encoding="utf-8")
+
+
 def test_settings_of_the_task():
     assert DenoiseConfig(corrupt="blur:1").corrupt == "blur:1"
-    with pytest.raises(ConfigError, match="unknown corruption 'fog'"):
-        DenoiseConfig(corrupt="fog:1")
+    with pytest.raises(ConfigError, match="unknown corruption 'mist'"):
+        DenoiseConfig(corrupt="mist:1")
     with pytest.raises(ConfigError, match="expected none with self_supervised"):
         DenoiseConfig(corrupt="blur:1", self_supervised=True)
     with pytest.raises(ConfigError, match="from 0 to 2"):

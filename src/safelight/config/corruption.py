@@ -18,20 +18,23 @@ class CorruptionKind:
     Attributes:
         severity: what the number means.
         most: the largest that is taken.
+        curve: those that an evaluation measures.
     """
 
     severity: str
     most: float
+    curve: tuple[float, ...]
 
 
+_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 CORRUPTIONS: dict[str, CorruptionKind] = {
-    "gaussian": CorruptionKind("standard deviation of added noise", 2),
-    "salt-and-pepper": CorruptionKind("share of pixels turned black or white", 1),
-    "masking": CorruptionKind("share of pixels turned black", 1),
-    "blocks": CorruptionKind("side in pixels of a square turned black", 128),
-    "blur": CorruptionKind("standard deviation in pixels of a Gaussian blur", 8),
-    "poisson": CorruptionKind("brightness of one photon, white being 1", 1),
-    "contrast": CorruptionKind("share of the distance to middle gray that is lost", 1),
+    "gaussian": CorruptionKind("standard deviation of added noise", 2, (0.1, 0.25, 0.5, 0.75, 1)),
+    "salt-and-pepper": CorruptionKind("share of pixels turned black or white", 1, _SHARES),
+    "masking": CorruptionKind("share of pixels turned black", 1, _SHARES),
+    "blocks": CorruptionKind("side in pixels of a square turned black", 128, (4, 8, 12, 16, 20)),
+    "blur": CorruptionKind("standard deviation in pixels of a Gaussian blur", 8, (0.5, 1, 1.5, 2, 3)),
+    "poisson": CorruptionKind("brightness of one photon, white being 1", 1, (0.1, 0.25, 0.5, 0.75, 1)),
+    "contrast": CorruptionKind("share of the distance to middle gray that is lost", 1, _SHARES),
 }
 
 

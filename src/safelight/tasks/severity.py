@@ -16,19 +16,10 @@ from safelight.networks.base import ImageNetwork
 from safelight.networks.tiling import clean
 from safelight.tasks.fidelity import psnr
 
-__all__ = ["CURVES", "corrupted_batches", "severity_curves"]
+__all__ = ["corrupted_batches", "severity_curves"]
 
 CHUNK = 500
 CURVE_IMAGES = 200
-CURVES = {
-    "gaussian": (0.1, 0.25, 0.5, 0.75, 1.0),
-    "salt-and-pepper": (0.1, 0.25, 0.5, 0.75, 0.9),
-    "masking": (0.1, 0.25, 0.5, 0.75, 0.9),
-    "blocks": (4, 8, 12, 16, 20),
-    "blur": (0.5, 1, 1.5, 2, 3),
-    "poisson": (0.1, 0.25, 0.5, 0.75, 1.0),
-    "contrast": (0.1, 0.25, 0.5, 0.75, 0.9),
-}
 
 
 def corrupted_batches(images: ImageSet, corruption: Corruption | None, device: str) -> Iterator[Batch]:
@@ -67,12 +58,10 @@ def severity_curves(
     part = images.subset(slice(CURVE_IMAGES))
     true = part.floats(device=device)
     curves: dict[str, dict[str, Any]] = {}
-    for kind in CORRUPTIONS:
-        noisy = [
-            next(corrupted_batches(part, Corruption(f"{kind}:{s:g}"), device)).inputs for s in CURVES[kind]
-        ]
+    for kind, row in CORRUPTIONS.items():
+        noisy = [next(corrupted_batches(part, Corruption(f"{kind}:{s:g}"), device)).inputs for s in row.curve]
         curves[kind] = {
-            "severity": list(CURVES[kind]),
+            "severity": list(row.curve),
             "psnr": [psnr(clean(network, x, precision), true).mean().item() for x in noisy],
             "psnr_noisy": [psnr(x, true).mean().item() for x in noisy],
             "trained": kind in trained_on,
