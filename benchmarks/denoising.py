@@ -49,7 +49,7 @@ SHEET = 5  # BM3D takes 0.6 s an image, but 0.06 s in sheets of 5×5, from which
 SAFELIGHT = [sys.executable, "-m", "safelight"]
 GAUSSIAN = "--corrupt gaussian:0..1"
 RUNS = {
-    "denoising-unet": f"--model denoising-unet {GAUSSIAN} --epochs 6 --lr 2e-3 --precision bfloat16",
+    "denoising-unet": f"--model denoising-unet {GAUSSIAN} --epochs 9 --lr 2e-3 --precision bfloat16",
     "deep-conv-ae": f"--model deep-conv-ae {GAUSSIAN} --network.latent 64 --precision bfloat16",
     "conv-vae": f"--model conv-vae {GAUSSIAN} --epochs 3 --batch-size 49 --lr 7e-3",
 }
