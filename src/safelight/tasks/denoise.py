@@ -54,6 +54,11 @@ class DenoisingLoss(nn.Module):
         super().__init__()
         self.elbo = NegativeELBO(likelihood)
 
+    @property
+    def likelihood(self) -> Likelihood:
+        """Of the true images."""
+        return self.elbo.likelihood
+
     def forward(
         self, network: ImageNetwork, batch: Batch, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
@@ -80,7 +85,7 @@ class DenoisingLoss(nn.Module):
                 f"expected a network that gives {tuple(batch.images.shape)}, as its input, got "
                 f"{tuple(logits.shape)}; to denoise, choose another --model"
             )
-        return {"loss": -self.elbo.likelihood.log_prob(logits.float(), batch.images).mean()}
+        return {"loss": -self.likelihood.log_prob(logits.float(), batch.images).mean()}
 
 
 @final
