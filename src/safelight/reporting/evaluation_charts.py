@@ -100,7 +100,9 @@ def severity_chart(curves: Mapping[str, Mapping[str, Any]], theme: Theme) -> Fig
         axes.set_xlim(left=0)
         axes.set_ylabel("PSNR (dB)", fontsize=9)
         axes.set_xlabel(CORRUPTIONS[kind].severity, fontsize=8)
-    legend = panels[0].legend(frameon=False, fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    spare = panels[len(curves)] if len(curves) < len(panels) else panels[0]
+    legend = spare.legend(handles, labels, frameon=False, fontsize=10)
     for text in legend.get_texts():
         text.set_color(theme.ink)
     return figure
