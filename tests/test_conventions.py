@@ -31,23 +31,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Wings, each of which may import those before it; inside one, a room may import those before it.
 WINGS = {
     "": ("errors", "files", "machine"),
-    "config": ("reading", "network", "task", "training", "data", "search", "run", "latent"),
+    "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
-        *("images", "batches", "augmentation", "label_files", "downloads", "readers", "named_sets"),
-        *("sources", "finding", "pictures"),
+        *("images", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
+        *("named_sets", "sources", "finding", "pictures", "png16", "picture_files"),
     ),
-    "networks": ("base", "conv_vae", "deep_conv", "classifier", "table", "sampling"),
-    "tasks": ("base", "objective", "autoencode", "calibration", "classify", "table"),
+    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
+    "tasks": (
+        *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
+        *("calibration", "classify", "table"),
+    ),
     "runs": (
-        "folders",
-        "state",
-        "labels",
-        "typical",
-        "folder",
-        "training",
-        "settings",
-        "assembly",
-        "recorder",
+        *("folders", "state", "labels", "typical", "folder", "training", "settings", "assembly"),
+        *("recorder", "cleaning"),
     ),
     "reporting": (
         *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
@@ -65,8 +61,8 @@ WINGS = {
     "the face": ("run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "train", "evolve", "finetune", "classify"),
-        *("suggest", "evaluate", "report"),
-        *("compare", "embed", "project", "sample", "walk", "traverse", "export", "data", "main"),
+        *("suggest", "evaluate", "report", "compare", "denoise", "embed", "project", "sample", "walk"),
+        *("traverse", "export", "data", "main"),
     ),
     "the end": ("__main__",),
 }
@@ -151,9 +147,12 @@ def test_the_names_of_the_public_interface_have_examples():
 def test_every_setting_is_described_and_is_an_option():
     help_text = " ".join(
         subprocess.run(
-            [sys.executable, "-m", "safelight", "train", *chosen, "--help"], capture_output=True, text=True
+            [sys.executable, "-m", "safelight", "train", option, name, "--help"],
+            capture_output=True,
+            text=True,
         ).stdout
-        for chosen in [("--model", n) for n in NETWORK_CONFIGS] + [("--task", n) for n in TASK_CONFIGS]
+        for option, table in (("--model", NETWORK_CONFIGS), ("--task", TASK_CONFIGS))
+        for name in table
     )
     tasks = dict.fromkeys(TASK_CONFIGS.values(), "--")
     configs = {TrainingConfig: "--", **tasks, **dict.fromkeys(NETWORK_CONFIGS.values(), "--network.")}
@@ -167,9 +166,14 @@ def test_every_setting_is_described_and_is_an_option():
 
 
 def test_readme_names_every_option_it_uses():
-    help_text = subprocess.run(
-        [sys.executable, "-m", "safelight", "train", "--help"], capture_output=True, text=True
-    ).stdout
+    help_text = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "safelight", "train", "--task", task, "--help"],
+            capture_output=True,
+            text=True,
+        ).stdout
+        for task in TASK_CONFIGS
+    )
     for line in re.findall(
         r"^\s*(?:\$ )?safelight train .*$", (ROOT / "README.md").read_text(), re.MULTILINE
     ):

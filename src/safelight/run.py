@@ -36,9 +36,11 @@ from safelight.runs.assembly import (
     assemble,
     device_of,
 )
+from safelight.runs.cleaning import Cleaner
 from safelight.runs.folder import RunFolder
 from safelight.tasks.base import Task
 from safelight.tasks.classify import Predictions
+from safelight.tasks.denoise import DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 
 __all__ = ["Run"]
@@ -126,10 +128,32 @@ class Run:
         Raises:
             RunError: the network does not make images.
         """
-        network = self.network
-        if not isinstance(network, ImageNetwork):
-            raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
-        return self._map(images, network.reconstruct)
+        return self._map(images, self._image_network().reconstruct)
+
+    def denoise(self, images: Images) -> NDArray[np.float32]:
+        """Images to clean ones, (N, C, H, W) in [0, 1]; a `DenoisingUNet` takes any size from 8 pixels up.
+
+        Raises:
+            DataError: the network takes no such images.
+            RunError: the network does not make images.
+        """
+        image_set, cleaner = as_image_set(images), self.cleaner()
+        parts = [
+            cleaner(image_set.floats(slice(first, first + CHUNK)).numpy())
+            for first in range(0, len(image_set), CHUNK)
+        ]
+        return np.concatenate(parts)
+
+    def cleaner(self, resize: bool = False) -> Cleaner:
+        """What cleans arrays and files by the run's network.
+
+        Args:
+            resize: scale images to the size of a network that takes no other, and the results back.
+
+        Raises:
+            RunError: the network does not make images.
+        """
+        return Cleaner(self._image_network(), self.config.image.shape, self.config.training.precision, resize)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.
@@ -367,11 +391,17 @@ class Run:
             )
         return network
 
+    def _image_network(self) -> ImageNetwork:
+        network = self.network
+        if not isinstance(network, ImageNetwork):
+            raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
+        return network
+
     @property
     def _likelihood(self) -> Likelihood:
         """What measures the reconstruction losses of codes: Bernoulli, where the task has none of its own."""
         loss = self._parts.loss
-        return loss.likelihood if isinstance(loss, NegativeELBO) else Bernoulli()
+        return loss.likelihood if isinstance(loss, NegativeELBO | DenoisingLoss) else Bernoulli()
 
     def _one(self, image: Images | int) -> ImageSet:
         if not isinstance(image, int):

@@ -16,6 +16,7 @@ from safelight.command import (
     classify,
     compare,
     data,
+    denoise,
     embed,
     evaluate,
     evolve,
@@ -43,7 +44,7 @@ VERBS: dict[str, Verb] = {
     module.VERB.name: module.VERB
     for module in (
         *(train, evolve, finetune, classify, suggest, evaluate, report, compare),
-        *(embed, project, sample, walk, traverse, export),
+        *(denoise, embed, project, sample, walk, traverse, export),
         data,
     )
 }

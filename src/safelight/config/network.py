@@ -20,6 +20,7 @@ __all__ = [
     "Encoder",
     "FineTunedConfig",
     "NetworkConfig",
+    "UNetConfig",
 ]
 
 MAX_STAGES = 6
@@ -160,6 +161,39 @@ class FineTunedConfig:
 
 
 @dataclass(frozen=True)
+class UNetConfig:
+    """A U-Net for noisy images: a skip for detail, self-attention for the whole.
+
+    Attributes:
+        name: which network
+        channels: feature maps at half the size, and at a quarter
+        attention: layers of self-attention at a quarter of the size
+        heads: of each of these
+        window: the most pixels to a side that one of them sees at once
+    """
+
+    name: Literal["denoising-unet"] = "denoising-unet"
+    channels: tuple[int, ...] = (48, 128)
+    attention: int = 2
+    heads: int = 4
+    window: int = 64
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether codes are distributions; there are none."""
+        return False
+
+    def __post_init__(self) -> None:
+        sizes = self.channels
+        fits = len(sizes) == 2 and all(1 <= channels <= MAX_SIZE for channels in sizes)
+        check(fits, "network.channels", f"two numbers from 1 to {MAX_SIZE}", sizes)
+        check(0 <= self.attention <= 16, "network.attention", "0 to 16", self.attention)
+        divides = 1 <= self.heads <= sizes[1] and sizes[1] % self.heads == 0
+        check(divides, "network.heads", f"a divisor of the {sizes[1]} channels", self.heads)
+        check(8 <= self.window <= 256, "network.window", "8 to 256", self.window)
+
+
+@dataclass(frozen=True)
 class CustomNetwork:
     """A user's own class; only that class can load the run.
 
@@ -174,9 +208,10 @@ class CustomNetwork:
     is_variational: bool = False
 
 
-NetworkConfig = Encoder | ClassifierConfig | FineTunedConfig | CustomNetwork
+NetworkConfig = Encoder | UNetConfig | ClassifierConfig | FineTunedConfig | CustomNetwork
 NETWORK_CONFIGS: dict[str, type[Any]] = {
     **ENCODER_CONFIGS,
+    "denoising-unet": UNetConfig,
     "classifier": ClassifierConfig,
     "fine-tuned": FineTunedConfig,
 }

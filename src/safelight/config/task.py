@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from safelight.config.corruption import parse_corruption
 from safelight.config.reading import DERIVED, MAX_COUNT, check
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "AutoencodeEvaluation",
     "ClassifyConfig",
     "CustomTask",
+    "DenoiseConfig",
+    "DenoiseEvaluation",
     "Measure",
     "NoOptions",
     "Sheet",
@@ -103,6 +106,51 @@ class AutoencodeConfig:
 
 
 @dataclass(frozen=True)
+class DenoiseEvaluation:
+    """What to measure of a denoiser.
+
+    Attributes:
+        corrupt: what to measure on, such as gaussian:0.5; without it, what the network was trained on
+    """
+
+    corrupt: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.corrupt is not None:
+            parse_corruption(self.corrupt)
+
+
+@dataclass(frozen=True)
+class DenoiseConfig:
+    """Training to clean: from corrupted images to the images as they are, or without clean ones.
+
+    Attributes:
+        name: the task
+        likelihood: what the network's output means
+        corrupt: what images suffer, with a severity or a range of them, such as gaussian:0..1 or
+            gaussian:0.3+blocks:8; without it gaussian:0..1
+        self_supervised: the images are noisy themselves: hide pixels, and learn to tell them from the others
+    """
+
+    evaluation: ClassVar[type[Any]] = DenoiseEvaluation
+
+    name: Literal["denoise"] = "denoise"
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    corrupt: str | None = None
+    self_supervised: bool = False
+
+    def __post_init__(self) -> None:
+        if self.corrupt is not None:
+            parse_corruption(self.corrupt)
+            check(not self.self_supervised, "corrupt", "none with self_supervised images", self.corrupt)
+
+    @property
+    def corruption(self) -> str | None:
+        """What the training images suffer; None where they are noisy themselves."""
+        return None if self.self_supervised else self.corrupt or "gaussian:0..1"
+
+
+@dataclass(frozen=True)
 class CustomTask:
     """A task of a user's own; only its class can go on with the run, but anything can report it.
 
@@ -147,5 +195,9 @@ class ClassifyConfig:
         check(0 <= self.label_smoothing < 1, "label_smoothing", "0 to less than 1", self.label_smoothing)
 
 
-TaskConfig = AutoencodeConfig | CustomTask | ClassifyConfig
-TASK_CONFIGS: dict[str, type[Any]] = {"autoencode": AutoencodeConfig, "classify": ClassifyConfig}
+TaskConfig = AutoencodeConfig | DenoiseConfig | ClassifyConfig | CustomTask
+TASK_CONFIGS: dict[str, type[Any]] = {
+    "autoencode": AutoencodeConfig,
+    "denoise": DenoiseConfig,
+    "classify": ClassifyConfig,
+}

@@ -13,6 +13,7 @@ from safelight.config.network import NetworkConfig
 from safelight.errors import ConfigError
 from safelight.networks.base import Network, Shape
 from safelight.networks.classifier import ENCODERS, Classifier, FineTuned
+from safelight.networks.unet import DenoisingUNet
 
 __all__ = ["NETWORKS", "build", "cost"]
 
@@ -20,6 +21,7 @@ MAX_PARAMETERS = 1 << 28  # a gigabyte of float32
 
 NETWORKS: dict[str, Callable[[Shape, Any], Network]] = {
     **ENCODERS,
+    "denoising-unet": DenoisingUNet,
     "classifier": Classifier,
     "fine-tuned": FineTuned,
 }

@@ -24,6 +24,7 @@ from safelight.reporting.summary import Summary
 
 __all__ = [
     "DARK",
+    "DPI",
     "LIGHT",
     "Theme",
     "comparison_chart",

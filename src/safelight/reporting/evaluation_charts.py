@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from safelight.reporting.charts import Theme, new_figure, style
+from safelight.config.corruption import CORRUPTIONS
+from safelight.reporting.charts import DPI, Theme, new_figure, style
 from safelight.reporting.class_charts import (
     Confusion,
     class_rows,
@@ -18,9 +20,10 @@ from safelight.reporting.class_charts import (
     reliability_chart,
 )
 
-__all__ = ["EVALUATION_CHARTS", "EvaluationChart", "NumberTable", "kl_chart"]
+__all__ = ["EVALUATION_CHARTS", "EvaluationChart", "NumberTable", "kl_chart", "severity_chart"]
 
 LABELLED_BARS = 40
+CURVE_COLUMNS = 2
 MAX_ROWS = 200  # a longer table is left to the files
 
 
@@ -75,6 +78,68 @@ def kl_chart(kl: Sequence[float], theme: Theme) -> Figure:
     return figure
 
 
+def severity_chart(curves: Mapping[str, Mapping[str, Any]], theme: Theme) -> Figure:
+    """PSNR against the severity, a panel for each kind of corruption.
+
+    Args:
+        curves: by kind: "severity", "psnr", "psnr_noisy" and, where it was measured, "psnr_classic", lists of
+            one length; and whether the network was "trained" on it.
+        theme: colours.
+    """
+    rows = -(-len(curves) // CURVE_COLUMNS)
+    figure = Figure(figsize=(7.5, 2.3 * rows + 0.4), dpi=DPI, facecolor=theme.panel, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, CURVE_COLUMNS, squeeze=False).ravel()
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    for axes, (kind, curve) in zip(panels, curves.items(), strict=False):
+        for name, colour, line, marker, label in (
+            ("psnr_noisy", theme.second, "--", "s", "noisy"),
+            ("psnr_classic", theme.muted, ":", "^", "best classic filter"),
+            ("psnr", theme.accent, "-", "o", "cleaned"),
+        ):
+            if name in curve:
+                axes.plot(
+                    curve["severity"], curve[name], line, marker=marker, ms=4, color=colour, label=label
+                )
+        style(axes, theme)
+        title = f"{kind}{', trained on' if curve['trained'] else ''}"
+        axes.set_title(title, loc="left", color=theme.ink, fontsize=10)
+        axes.set_xlim(left=0)
+        axes.set_ylabel("PSNR (dB)", fontsize=9)
+        axes.set_xlabel(CORRUPTIONS[kind].severity, fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    spare = panels[len(curves)] if len(curves) < len(panels) else panels[0]
+    legend = spare.legend(handles, labels, frameon=False, fontsize=10)
+    for text in legend.get_texts():
+        text.set_color(theme.ink)
+    return figure
+
+
+def _severity_table(curves: Mapping[str, Mapping[str, Any]]) -> NumberTable:
+    rows = [
+        (f"{kind} {severity:g}", f"{noisy:.2f}", f"{cleaned:.2f}")
+        for kind, curve in curves.items()
+        for severity, noisy, cleaned in zip(
+            curve["severity"], curve["psnr_noisy"], curve["psnr"], strict=True
+        )
+    ]
+    return NumberTable(("corruption", "PSNR, noisy (dB)", "PSNR, cleaned (dB)"), rows, len(rows))
+
+
+def _read_curves(value: Any) -> dict[str, dict[str, Any]]:
+    curves = {}
+    for kind in CORRUPTIONS:
+        if kind in value:
+            numbers = {name: _read_numbers(value[kind][name]) for name in ("severity", "psnr", "psnr_noisy")}
+            if len({len(series) for series in numbers.values()}) > 1:
+                raise ValueError("expected as many numbers of each")
+            curves[kind] = numbers | {"trained": bool(value[kind]["trained"])}
+    if not curves:
+        raise ValueError("expected a curve")
+    return curves
+
+
 def _ranked(values: Sequence[float]) -> list[int]:
     return sorted(range(len(values)), key=lambda i: -values[i])
 
@@ -119,5 +184,12 @@ EVALUATION_CHARTS: dict[str, EvaluationChart] = {
         reliability_chart,
         _reliability_table,
         "How often it was right, against how sure it was. Below the line it claims too much.",
+    ),
+    "severity_curves": EvaluationChart(
+        _read_curves,
+        severity_chart,
+        _severity_table,
+        "How near images come to the true ones, before cleaning and after, as what they suffer grows. Where "
+        "the lines cross, cleaning does harm.",
     ),
 }

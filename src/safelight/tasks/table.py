@@ -8,10 +8,15 @@ from safelight.config.run import RunConfig
 from safelight.tasks.autoencode import Autoencode
 from safelight.tasks.base import Task
 from safelight.tasks.classify import Classify
+from safelight.tasks.denoise import Denoise
 
 __all__ = ["TASKS", "make_task"]
 
-TASKS: dict[str, Callable[[RunConfig], Task]] = {"autoencode": Autoencode, "classify": Classify}
+TASKS: dict[str, Callable[[RunConfig], Task]] = {
+    "autoencode": Autoencode,
+    "denoise": Denoise,
+    "classify": Classify,
+}
 
 
 def make_task(config: RunConfig) -> Task:

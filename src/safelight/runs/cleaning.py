@@ -1,0 +1,259 @@
+"""Cleaning arrays and files of pictures with a network, as they come."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+
+from safelight.data.picture_files import SUFFIXES, Picture, encode_picture, read_picture
+from safelight.data.pictures import make_folder, png, tile
+from safelight.data.readers import as_pixels, read_npy
+from safelight.errors import DataError, RunError
+from safelight.files import write_file
+from safelight.networks.base import ImageNetwork, Shape
+from safelight.networks.tiling import clean
+from safelight.networks.unet import DenoisingUNet
+
+__all__ = ["Cleaned", "Cleaner", "clean_files", "plan"]
+
+LEAST_SIDE = 8
+TOGETHER = 1 << 18  # pixels of small pictures that go through the network at once
+CHUNK = 500  # images of an array
+SHOWN = 10  # images of an array in its comparison
+
+
+@final
+class Cleaner:
+    """Cleans images by a network, as large as they are.
+
+    Args:
+        network: in evaluation mode.
+        shape: (C, H, W) of the images that it was made for.
+        precision: bfloat16, or float32.
+        resize: scale images to the size of a network that takes no other, and the results back.
+    """
+
+    def __init__(self, network: ImageNetwork, shape: Shape, precision: str, resize: bool = False) -> None:
+        self.network = network
+        self.shape = shape
+        self.precision = precision
+        self.resize = resize and not isinstance(network, DenoisingUNet)
+        self.device = next(network.parameters()).device
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Images (N, C, H, W) in [0, 1] to clean ones.
+
+        Raises:
+            DataError: they have other channels, or a size, that the network does not take.
+        """
+        self.check(images.shape[1:])
+        x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
+        if self.resize:
+            cleaned = _scaled(
+                clean(self.network, _scaled(x, self.shape[1:]), self.precision), images.shape[2:]
+            )
+        else:
+            cleaned = clean(self.network, x, self.precision)
+        return np.asarray(cleaned.cpu().numpy())
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Refuse images (C, H, W) that the network does not take.
+
+        Raises:
+            DataError: as it says.
+        """
+        channels, *size = shape
+        if channels != self.shape[0]:
+            kinds = {1: "gray", 3: "RGB"}
+            raise DataError(
+                f"expected {kinds[self.shape[0]]} pictures, as the network was trained on, got "
+                f"{kinds.get(channels, f'{channels} channels')}; convert them, or use another run"
+            )
+        if isinstance(self.network, DenoisingUNet):
+            if min(size) < LEAST_SIDE:
+                raise DataError(
+                    f"expected sides from {LEAST_SIDE} pixels up, got {size[1]}×{size[0]}; enlarge it"
+                )
+        elif tuple(size) != self.shape[1:] and not self.resize:
+            raise DataError(
+                f"expected pictures of {self.shape[2]}×{self.shape[1]}, as this network takes no others, got "
+                f"{size[1]}×{size[0]}; add --resize, or train a denoising-unet"
+            )
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What became of a file.
+
+    Attributes:
+        source: the file.
+        error: why it was left out, or None.
+    """
+
+    source: Path
+    error: DataError | None = None
+
+
+def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> list[tuple[Path, Path]]:
+    """Which file is cleaned into which; nothing is read or written yet.
+
+    Args:
+        sources: pictures, .npy files, or flat folders of them.
+        out: the file for a single one, if its name ends as that does, or a folder.
+        compare: whether a comparison will be written beside each.
+        overwrite: whether what is there may be replaced.
+
+    Raises:
+        DataError: a source is missing, or no picture.
+        RunError: the outputs would fall on each other, on the sources, or on what is there.
+    """
+    files = [file for source in sources for file in _files(source)]
+    if len(sources) == 1 and sources[0].is_file() and out.suffix and not out.is_dir():
+        targets = [out]
+        if out.suffix.lower() != files[0].suffix.lower():
+            raise RunError(
+                f"expected an output of the same kind as {files[0].name}, got {out.name}; "
+                f"end it in {files[0].suffix}, or give a folder"
+            )
+        if out.exists() and out.samefile(files[0]):
+            raise RunError(f"expected another file than the input, got {out}; choose another --out")
+    else:
+        targets = [out / file.name for file in files]
+        if out.exists() and not out.is_dir():
+            raise RunError(f"expected a folder, got the file {out}; choose another --out")
+        if out.resolve() in {file.parent.resolve() for file in files}:
+            raise RunError(f"expected another folder than the input's, got {out}; choose another --out")
+    written = [*targets, *(_comparison(target) for target in targets if compare)]
+    name, count = Counter(path.name for path in written).most_common(1)[0]
+    if count > 1:
+        raise RunError(f"expected outputs of different names, got {name} {count} times; clean them apart")
+    there = [path for path in written if path.exists() or path.is_symlink()]
+    if there and not overwrite:
+        raise RunError(
+            f"expected no outputs yet, got {there[0]}{f' and {len(there) - 1} more' * (len(there) > 1)}; "
+            "choose another --out, or add --overwrite"
+        )
+    return list(zip(files, targets, strict=True))
+
+
+def clean_files(cleaner: Cleaner, files: Iterable[tuple[Path, Path]], compare: bool) -> Iterator[Cleaned]:
+    """Clean files one after another; no more than a few are ever in memory.
+
+    Args:
+        cleaner: does it.
+        files: sources and targets, as `plan` gives them.
+        compare: write before, after and their difference beside each.
+
+    Yields:
+        What became of each, in order; a file that cannot be cleaned does not end it.
+
+    Raises:
+        RunError: a result cannot be written.
+    """
+    waiting: list[tuple[Path, Path, Picture]] = []
+    for source, target in files:
+        picture, error = None, None
+        try:
+            if source.suffix.lower() == ".npy":
+                _clean_array(cleaner, source, target, compare)
+            else:
+                picture = read_picture(source)
+                cleaner.check(picture.pixels.shape)
+        except DataError as caught:
+            error = caught
+        if waiting and not (picture and _fits(picture, waiting)):
+            yield from _clean_pictures(cleaner, waiting, compare)
+            waiting = []
+        if picture and not error:
+            waiting.append((source, target, picture))
+        else:
+            yield Cleaned(source, error)
+    yield from _clean_pictures(cleaner, waiting, compare)
+
+
+def _files(source: Path) -> list[Path]:
+    taken = (*SUFFIXES, ".npy")
+    if source.is_dir():
+        found = sorted(
+            p for p in source.iterdir() if p.suffix.lower() in taken and p.name[0] != "." and p.is_file()
+        )
+        if not found:
+            raise DataError(f"expected files of {', '.join(taken)} in {source}, got none; give their folder")
+        return found
+    if not source.is_file():
+        raise DataError(
+            f"expected a picture, an .npy file or a folder of them, got {source}, which is not there"
+        )
+    if source.suffix.lower() not in taken:
+        raise DataError(f"expected a file of {', '.join(taken)}, got {source.name}; convert it")
+    return [source]
+
+
+def _comparison(target: Path) -> Path:
+    return target.with_name(f"{target.stem}-compare.png")
+
+
+def _fits(picture: Picture, waiting: Sequence[tuple[Path, Path, Picture]]) -> bool:
+    first = waiting[0][2].pixels
+    return picture.pixels.shape == first.shape and first[0].size * (len(waiting) + 1) <= TOGETHER
+
+
+def _clean_pictures(
+    cleaner: Cleaner, waiting: Sequence[tuple[Path, Path, Picture]], compare: bool
+) -> Iterator[Cleaned]:
+    if not waiting:
+        return
+    before = np.stack([picture.pixels for _, _, picture in waiting])
+    after = cleaner(before)
+    for (source, target, picture), dirty, pixels in zip(waiting, before, after, strict=True):
+        _write(target, encode_picture(pixels, picture))
+        if compare:
+            _write(_comparison(target), png(tile([dirty, pixels, _difference(dirty, pixels)], columns=3)))
+        yield Cleaned(source)
+
+
+def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) -> None:
+    """An .npy file into one of the same shape and type."""
+    array = read_npy(source)
+    pixels, (low, high) = as_pixels(array, str(source))
+    cleaner.check(pixels.shape[1:])
+    cleaned = np.empty_like(pixels)
+    for first in range(0, len(pixels), CHUNK):
+        part = (pixels[first : first + CHUNK].astype(np.float32) - low) / (high - low)
+        result = cleaner(part)
+        if compare and first == 0:
+            rows = [a[:SHOWN] for a in (part, result, _difference(part, result))]
+            _write(_comparison(target), png(tile(np.concatenate(rows), len(rows[0]))))
+        levels = result if pixels.dtype.kind == "f" else np.rint(result * high)
+        cleaned[first : first + CHUNK] = levels
+    if cleaned.shape != array.shape and array.ndim == 4:
+        cleaned = cleaned.transpose(0, 2, 3, 1)
+    buffer = io.BytesIO()
+    np.save(buffer, cleaned.reshape(array.shape).astype(array.dtype))
+    _write(target, buffer.getvalue())
+
+
+def _difference(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+    """What was added in white, what was taken away in black, over gray."""
+    return np.asarray(0.5 + 0.5 * (after - before))
+
+
+def _write(target: Path, content: bytes) -> None:
+    write_file(make_folder(target.parent) / target.name, content)
+
+
+def _scaled(images: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(images.shape[2:]) == tuple(size):
+        return images
+    scaled: Tensor = F.interpolate(images, tuple(size), mode="bilinear", antialias=True)
+    return scaled

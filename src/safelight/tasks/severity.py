@@ -1,0 +1,69 @@
+"""How cleaning fares as what images suffer grows, also of kinds that no training showed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from safelight.config.corruption import CORRUPTIONS
+from safelight.data.batches import Batch
+from safelight.data.corruption import Corruption
+from safelight.data.images import ImageSet
+from safelight.machine import derive_seed
+from safelight.networks.base import ImageNetwork
+from safelight.networks.tiling import clean
+from safelight.tasks.fidelity import psnr
+
+__all__ = ["corrupted_batches", "severity_curves"]
+
+CHUNK = 500
+CURVE_IMAGES = 200
+
+
+def corrupted_batches(images: ImageSet, corruption: Corruption | None, device: str) -> Iterator[Batch]:
+    """Images in order, with noise that is always the same.
+
+    Args:
+        images: all of which are served.
+        corruption: what the inputs suffer, or None.
+        device: where the batches go.
+    """
+    generator = torch.Generator(device).manual_seed(derive_seed(0, "corruption"))
+    for first in range(0, len(images), CHUNK):
+        batch = Batch.of(images, slice(first, first + CHUNK), device)
+        if corruption is not None:
+            inputs = corruption(batch.images, generator)
+            batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+        yield batch
+
+
+def severity_curves(
+    network: ImageNetwork, images: ImageSet, precision: str, trained_on: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """PSNR before and after cleaning, by kind of corruption and severity.
+
+    Args:
+        network: in evaluation mode.
+        images: of which the first 200 are used.
+        precision: as in `clean`.
+        trained_on: kinds of corruption.
+
+    Returns:
+        By names of `CORRUPTIONS`: lists of "severity", "psnr" and "psnr_noisy", and whether it was
+        "trained" on.
+    """
+    device = str(next(network.parameters()).device)
+    part = images.subset(slice(CURVE_IMAGES))
+    true = part.floats(device=device)
+    curves: dict[str, dict[str, Any]] = {}
+    for kind, row in CORRUPTIONS.items():
+        noisy = [next(corrupted_batches(part, Corruption(f"{kind}:{s:g}"), device)).inputs for s in row.curve]
+        curves[kind] = {
+            "severity": list(row.curve),
+            "psnr": [psnr(clean(network, x, precision), true).mean().item() for x in noisy],
+            "psnr_noisy": [psnr(x, true).mean().item() for x in noisy],
+            "trained": kind in trained_on,
+        }
+    return curves

@@ -1,0 +1,228 @@
+"""`safelight denoise`: files, folders and arrays."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import safelight
+from safelight.command.main import main
+from safelight.data.corruption import Corruption
+from safelight.data.picture_files import Picture, encode_picture, read_picture
+from safelight.errors import DataError, RunError
+from safelight.runs.cleaning import clean_files, plan
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    common = {"epochs": 1, "threads": 1, "limit": 200}
+    settings = {"task": "denoise", "corrupt": "gaussian:0..0.6", "channels": (8, 16), "heads": 2}
+    safelight.train("digits", "denoising-unet", folder / "clean", **settings, **common)
+    safelight.train(
+        "digits", "deep-conv-ae", folder / "fixed", task="denoise", corrupt="masking:0.2", **common
+    )
+    safelight.train("digits", "deep-conv-ae", folder / "naive", **common)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Runs the command in this process, in a folder of its own: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def picture(size: tuple[int, int] = (40, 60), channels: int = 1, **kind) -> Picture:
+    rng = np.random.default_rng(0)
+    return Picture(rng.random((channels, *size), np.float32), **kind)
+
+
+def save(path, like: Picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_picture(like.pixels, like))
+    return path
+
+
+def test_pictures_come_out_as_the_kind_they_were(runs, tmp_path, command):
+    alpha = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60)
+    kinds = {
+        "gray.png": picture(),
+        "deep.tif": picture(bits=16, format="TIFF"),
+        "photo.JPG": picture((50, 31), format="JPEG"),
+        "clear.png": picture(alpha=alpha.astype(np.uint8)),
+        "both.png": picture(bits=16, alpha=alpha),
+    }
+    for name, like in kinds.items():
+        save(tmp_path / "noisy" / name, like)
+    (tmp_path / "noisy" / "notes.txt").write_text("not a picture")
+    done = command("denoise", runs / "clean", "noisy", "--out", "cleaned", "--compare")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Cleaned 5 of 5 files into cleaned\n"
+    comparisons = {f"{name.rpartition('.')[0]}-compare.png" for name in kinds}
+    assert {path.name for path in (tmp_path / "cleaned").iterdir()} == {*kinds, *comparisons}
+    run = safelight.Run(runs / "clean")
+    for name, like in kinds.items():
+        before, after = (read_picture(tmp_path / folder / name) for folder in ("noisy", "cleaned"))
+        assert (after.format, after.bits) == (like.format, like.bits)
+        if like.alpha is not None:
+            np.testing.assert_array_equal(after.alpha, like.alpha)
+        expected = run.denoise(before.pixels[None])[0]
+        tolerance = 12 if like.format == "JPEG" else 0.51
+        assert np.abs(after.pixels - expected).max() * (2**like.bits - 1) <= tolerance
+    with Image.open(tmp_path / "cleaned" / "gray-compare.png") as sheet:
+        assert sheet.size[0] > 3 * 60
+
+
+def test_a_single_file_goes_into_a_file(runs, tmp_path, here):
+    save(tmp_path / "img.png", picture())
+    code, _, errors = here("denoise", runs / "clean", "img.png", "--out", "img_clean.png")
+    assert (code, errors) == (0, "")
+    with Image.open(tmp_path / "img_clean.png") as image:
+        assert (image.size, image.mode) == ((60, 40), "L")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [(np.uint8, (700, 8, 8)), (np.uint16, (3, 9, 12, 1)), (np.float64, (3, 1, 8, 8)), (np.bool_, (2, 8, 8))],
+)
+def test_arrays_keep_shape_and_type(runs, tmp_path, digits, kind, shape):
+    run = safelight.Run(runs / "clean")
+    rng = np.random.default_rng(0)
+    most = np.iinfo(kind).max if np.issubdtype(kind, np.integer) else 1
+    array = (rng.random(shape) * most).round(0 if kind != np.float64 else 9).astype(kind)
+    np.save(tmp_path / "noisy.npy", array)
+    files = plan([tmp_path / "noisy.npy"], tmp_path / "clean.npy", compare=True, overwrite=False)
+    (done,) = clean_files(run.cleaner(), files, compare=True)
+    assert done.error is None
+    cleaned = np.load(tmp_path / "clean.npy")
+    assert (cleaned.shape, cleaned.dtype) == (array.shape, array.dtype)
+    expected = run.denoise(array).reshape(shape)
+    assert np.abs(cleaned / most - expected).max() <= (0.51 if kind == np.bool_ else 0.51 / most + 1e-6)
+    assert (tmp_path / "clean-compare.png").exists()
+
+
+def test_small_pictures_go_through_together_and_come_out_apart(runs, tmp_path, digits):
+    run = safelight.Run(runs / "clean")
+    noisy = Corruption("gaussian:0.3")(digits.floats(slice(30)), torch.Generator().manual_seed(0)).numpy()
+    for i, image in enumerate(noisy):
+        shape = image if i % 7 else image[:, :, ::-1].repeat(2, 1)
+        save(tmp_path / "in" / f"{i:02d}.png", Picture(np.ascontiguousarray(shape)))
+    sources = sorted((tmp_path / "in").iterdir())
+    done = list(clean_files(run.cleaner(), plan([tmp_path / "in"], tmp_path / "out", False, False), False))
+    assert [d.source for d in done] == sources
+    for source in sources:
+        expected = run.denoise(read_picture(source).pixels[None])[0]
+        found = read_picture(tmp_path / "out" / source.name).pixels
+        assert np.abs(found - expected).max() <= 0.51 / 255 + 1e-5
+
+
+def test_damaged_files_are_named_and_the_others_cleaned(runs, tmp_path, here):
+    whole = save(tmp_path / "noisy" / "good.png", picture()).read_bytes()
+    (tmp_path / "noisy" / "cut.png").write_bytes(whole[:700])
+    (tmp_path / "noisy" / "[red]text.png").write_text("hello")
+    save(tmp_path / "noisy" / "colour.png", picture(channels=3))
+    save(tmp_path / "noisy" / "tiny.png", picture((7, 40)))
+    np.save(tmp_path / "noisy" / "nan.npy", np.full((2, 8, 8), np.nan))
+    code, said, errors = here("denoise", runs / "clean", "noisy", "--out", "cleaned")
+    assert (code, said) == (1, "Cleaned 1 of 6 files into cleaned\n")
+    assert [path.name for path in (tmp_path / "cleaned").iterdir()] == ["good.png"]
+    assert len(errors.splitlines()) == 5
+    for words in ("cut.png", "[red]text.png", "expected gray pictures", "got RGB", "got 40×7", "NaN"):
+        assert words in errors
+
+
+def test_what_a_network_of_one_size_takes(runs, tmp_path, here):
+    save(tmp_path / "img.png", picture())
+    code, _, errors = here("denoise", runs / "fixed", "img.png", "--out", "out.png")
+    assert code == 2
+    assert "expected pictures of 8×8, as this network takes no others, got 60×40; add --resize" in errors
+    code, _, errors = here("denoise", runs / "fixed", "img.png", "--out", "out.png", "--resize")
+    assert (code, errors) == (0, "")
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (60, 40)
+
+
+def test_a_run_that_never_saw_noise_says_so_once(runs, tmp_path, here):
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png", picture((8, 8)))
+    code, _, errors = here("denoise", runs / "naive", "in", "--out", "out")
+    assert code == 0
+    assert errors.count("never trained on noise") == 1
+
+
+def test_outputs_never_fall_on_anything(tmp_path):
+    noisy = save(tmp_path / "noisy" / "img.png", picture())
+    other = save(tmp_path / "other" / "img.png", picture())
+    folder = noisy.parent
+
+    def refused(words, sources, out, compare=False):
+        with pytest.raises((RunError, DataError), match=words):
+            plan(sources, out, compare, False)
+
+    refused("another folder than the input's", [folder], folder)
+    refused("another folder than the input's", [folder], tmp_path / "other" / ".." / "noisy")
+    refused("another file than the input", [noisy], noisy)
+    (tmp_path / "link").symlink_to(folder)
+    refused("another folder than the input's", [folder], tmp_path / "link")
+    refused("got img.png 2 times", [noisy, other], tmp_path / "out")
+    refused("expected a folder, got the file", [noisy, tmp_path / "noisy"], other)
+    refused("of the same kind as img.png, got x.tif", [noisy], tmp_path / "x.tif")
+    refused("expected no outputs yet, got .*img.png", [noisy], tmp_path / "other")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "img-compare.png").symlink_to(tmp_path / "nowhere")
+    refused("expected no outputs yet, got .*img-compare.png", [noisy], tmp_path / "out", compare=True)
+    refused("which is not there", [tmp_path / "missing.png"], tmp_path / "out")
+    refused("expected files of .png", [tmp_path / "out"], tmp_path / "new")
+    (tmp_path / "x.gif").write_bytes(b"")
+    refused("convert it", [tmp_path / "x.gif"], tmp_path / "new")
+    assert plan([noisy], tmp_path / "other", False, overwrite=True) == [(noisy, other)]
+
+
+def test_overwriting_goes_through_no_link(runs, tmp_path):
+    noisy = save(tmp_path / "noisy" / "img.png", picture())
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "img.png").symlink_to(precious)
+    files = plan([noisy.parent], tmp_path / "out", False, overwrite=True)
+    assert [done.error for done in clean_files(safelight.Run(runs / "clean").cleaner(), files, False)] == [
+        None
+    ]
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "out" / "img.png").is_symlink()
+
+
+def test_a_network_without_codes_says_so(runs, digits):
+    run = safelight.Run(runs / "clean")
+    with pytest.raises(RunError, match="a DenoisingUNet has no codes"):
+        run.encode(digits)
+    with pytest.raises(RunError, match="a DenoisingUNet has no codes"):
+        run.sample(3)
+
+
+@pytest.mark.slow
+def test_a_photograph_is_cleaned_within_bounded_memory(runs, tmp_path):
+    """3,000×2,000 in colour of 16 bits, by the network of the default size."""
+    settings = {"task": "denoise", "epochs": 1, "threads": 1, "batch_size": 16, "validation": 0}
+    crops = np.random.default_rng(0).integers(0, 256, (64, 3, 64, 64)).astype(np.uint8)
+    safelight.train(crops, "denoising-unet", tmp_path / "run", **settings)
+    save(tmp_path / "big.png", picture((2000, 3000), 3, bits=16))
+    code = (
+        "import sys, resource; from safelight.command.main import main; "
+        "code = main(['denoise', 'run', 'big.png', '--out', 'clean.png']); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[-1]) < 2_000_000  # KiB
+    assert read_picture(tmp_path / "clean.png").pixels.shape == (3, 2000, 3000)
