@@ -49,6 +49,11 @@ class SearchFolder(OwnFolder):
         """The Optuna study."""
         return self.path / "study.db"
 
+    @property
+    def images(self) -> Path:
+        """What its workers train on, while it runs."""
+        return self.path / "state" / "images"
+
     def read_config(self) -> SearchRecord:
         """Read and check config.json.
 

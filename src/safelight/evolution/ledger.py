@@ -198,7 +198,7 @@ def _row(trial: FrozenTrial) -> Trial:
         origin=about.get("origin", ""),
         parents=tuple(about.get("parents", ())),
         fitness=tuple(trial.values) if is_complete and trial.values else None,
-        failure=about.get("failure"),
+        failure=about.get("failure") if trial.state == TrialState.FAIL else None,
         losses=dict(trial.intermediate_values),
         parameters=about.get("parameters", 0),
         seconds=about.get("seconds", 0.0),
