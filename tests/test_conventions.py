@@ -31,7 +31,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Wings, each of which may import those before it; inside one, a room may import those before it.
 WINGS = {
     "": ("errors", "files", "machine"),
-    "config": ("reading", "network", "task", "training", "data", "search", "run"),
+    "config": ("reading", "network", "task", "training", "data", "search", "run", "latent"),
     "data": ("images", "batches", "downloads", "readers", "named_sets", "sources", "finding", "pictures"),
     "networks": ("base", "conv_vae", "deep_conv", "table", "sampling"),
     "tasks": ("base", "objective", "autoencode", "table"),
@@ -44,11 +44,14 @@ WINGS = {
         *("genome", "genes", "genetic", "samplers", "algorithms", "trial", "executors", "ledger"),
         *("record", "folder", "status", "jobs", "search", "charts", "report", "evolve"),
     ),
-    "latent": (),
+    "latent": (
+        *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
+        *("judging", "export"),
+    ),
     "the face": ("run", "api"),
     "command": (
-        *("verb", "options", "start", "console", "train", "evolve", "evaluate", "report", "compare"),
-        *("data", "main"),
+        *("verb", "options", "start", "console", "images", "train", "evolve", "evaluate", "report"),
+        *("compare", "embed", "project", "sample", "walk", "traverse", "export", "data", "main"),
     ),
     "the end": ("__main__",),
 }

@@ -139,7 +139,7 @@ def thirty(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
-        return np.asarray(image)
+        return np.asarray(image.convert("RGB") if image.mode == "P" else image)
 
 
 # pictures

@@ -112,6 +112,10 @@ def show(options: Namespace) -> None:
     print(f"Figure 1, examples of the images:          {figures / 'examples.png'}")
     print(f"Figure 2, samples after 1, 15, 30 epochs:  {figures / 'samples.png'}")
     print(f"Figure 3, reconstructions after the same:  {figures / 'reconstructions.png'}")
+    print(f"Figure 5, PCA of 20,000 sampled codes:     {figures / 'latent-2d-sampled.png'}")
+    print(f"The same of their means:                   {figures / 'latent-2d.png'}")
+    print(f"Figure 6, PCA of 2,000 in 3 dimensions:    {figures / 'latent-3d-sampled.png'}")
+    print(f"The same of their means:                   {figures / 'latent-3d.png'}")
     print(f"Report:                                    {report}")
     print(f"Test set loss: {measures['loss']:.4f}")
 

@@ -4,11 +4,80 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from safelight.errors import RunError
 
-__all__ = ["write_atomically", "write_file"]
+__all__ = ["new_file", "new_folder", "replacing", "write_atomically", "write_file"]
+
+
+def new_file(path: str | os.PathLike[str], endings: Sequence[str], overwrite: bool = False) -> Path:
+    """Where a command may write a file, refused before any work is done.
+
+    Args:
+        path: as it was asked for.
+        endings: that the file may have, such as ".png".
+        overwrite: replace a file that is there.
+
+    Raises:
+        RunError: another ending, a file or link that is there, or no folder to put it in.
+
+    Example:
+        >>> new_file("map.png", [".png", ".parquet"]).name
+        'map.png'
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in endings:
+        raise RunError(f"expected a name ending in {' or '.join(endings)}, got {path}; choose another --out")
+    if not path.parent.is_dir():
+        raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError(f"expected a new file, but {path} is a link or a folder; choose another --out")
+    if path.exists() and not overwrite:
+        raise RunError(f"{path} is there already; replace it with --overwrite, or choose another --out")
+    return path
+
+
+def new_folder(path: str | os.PathLike[str]) -> Path:
+    """Where a command may make a folder, refused before any work is done.
+
+    Args:
+        path: as it was asked for.
+
+    Raises:
+        RunError: something is there that is no empty folder, or there is no folder to put it in.
+    """
+    path = Path(path).expanduser()
+    if path.is_symlink() or (path.exists() and not path.is_dir()) or (path.is_dir() and any(path.iterdir())):
+        raise RunError(f"expected a new or empty folder, but {path} is not; choose another --out")
+    if not path.absolute().parent.is_dir():
+        raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its place when the block ends, whole or, if that fails, not at all.
+
+    Args:
+        path: the file; its folder must be there.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -28,17 +97,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         >>> path.read_text()
         '[1, 2]'
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_file(path: Path, content: str | bytes) -> None:

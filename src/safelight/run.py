@@ -11,12 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from safelight.config.latent import MapConfig
 from safelight.config.reading import from_dict
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.pictures import make_folder, png
-from safelight.errors import ConfigError, RunError
-from safelight.files import write_file
+from safelight.errors import ConfigError, RunError, SafelightError
+from safelight.files import new_file, write_file
+from safelight.latent.codes import Codes, encode, some_images
+from safelight.latent.export import export_onnx
+from safelight.latent.figures import CODES, latent_panels
+from safelight.latent.maps import LatentMap, project
+from safelight.latent.parquet import embed
+from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
+from safelight.latent.walks import Traversals, WalkPath, traversals, walk
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.sampling import latent_points, sample
 from safelight.reporting.report import write_report
@@ -27,6 +35,7 @@ from safelight.runs.assembly import (
 )
 from safelight.runs.folder import RunFolder
 from safelight.tasks.base import Task
+from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 
 __all__ = ["Run"]
 
@@ -118,26 +127,151 @@ class Run:
             raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
         return self._map(images, network.reconstruct)
 
-    def sample(self, count: int, seed: int = 0, images: Images | None = None) -> NDArray[np.float32]:
-        """New images, (count, C, H, W) in [0, 1].
-
-        A variational network decodes draws from its prior; a deterministic one decodes draws from a normal
-        distribution fitted to its training codes.
-
-        Args:
-            count: number of images.
-            seed: fixes the draws.
-            images: for a deterministic network trained on images handed over in Python, the same images.
+    def codes(self, images: Images) -> Codes:
+        """Everything that the encoder says of images: means, log-variances, reconstruction losses.
 
         Raises:
             RunError: the network has no codes.
         """
-        if count < 1:
-            raise ConfigError(f"expected at least 1 sample, got {count}")
-        network = self._autoencoder()
-        blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
-        codes_of = blank if self.config.network.is_variational else self.images("train", images)
-        return np.asarray(sample(network, latent_points(network, count, codes_of, seed)).cpu().numpy())
+        return encode(self._autoencoder(), self._likelihood, self._fitting(as_image_set(images)))
+
+    def embed(
+        self,
+        images: Images,
+        out: str | os.PathLike[str],
+        overwrite: bool = False,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> Path:
+        """Stream the codes of images into a Parquet file, which `safelight.latent.parquet.read_codes` reads.
+
+        Started again after a kill, it goes on where it stopped.
+
+        Args:
+            images: any number of them.
+            out: the file to make, ending in .parquet.
+            overwrite: replace a file that is there.
+            on_progress: called with the number of images done.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            RunError: the network has no codes, or the file cannot be written.
+        """
+        path = new_file(out, [".parquet"], overwrite)
+        network, image_set = self._autoencoder(), self._fitting(as_image_set(images))
+        about = {"run": self.path.name, "source": image_set.source, "shape": image_set.shape}
+        embed(network, self._likelihood, image_set, path, about, on_progress)
+        return path
+
+    def project(
+        self,
+        images: Images | None = None,
+        method: str = "pca",
+        on_progress: Callable[[int, int], object] | None = None,
+        **settings: Any,
+    ) -> LatentMap:
+        """Map the codes of images onto a plane or into space.
+
+        Args:
+            images: at most `n` of them are used, chosen at random; the training images by default.
+            method: pca, tsne or umap.
+            on_progress: called with the iterations of t-SNE that are done and those there are.
+            settings: other fields of `MapConfig`.
+
+        Raises:
+            ConfigError: a setting does not fit.
+            RunError: the network has no codes.
+        """
+        config = from_dict(MapConfig, {"method": method, **settings}, "project")
+        chosen = self.images("train") if images is None else as_image_set(images)
+        return project(self.codes(some_images(chosen, config.n, config.seed)), config, on_progress)
+
+    def sample(
+        self,
+        count: int,
+        method: str | None = None,
+        label: int | None = None,
+        seed: int = 0,
+        images: Images | None = None,
+    ) -> NDArray[np.float32]:
+        """New images, (count, C, H, W) in [0, 1].
+
+        Args:
+            count: number of images.
+            method: prior, of a variational network; or mixture, of normal densities fitted to the training
+                codes. By default the prior where there is one and no label is asked for.
+            label: draw from a mixture fitted to this class alone.
+            seed: fixes the draws.
+            images: for a mixture of a run on images handed over in Python, the same images.
+
+        Raises:
+            ConfigError: no such method, or it cannot draw what is asked for.
+            RunError: the network has no codes.
+        """
+        network, has_prior = self._autoencoder(), self.config.network.is_variational
+        method = sampling_method(count, method, label, has_prior)
+        if method == "prior":
+            blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
+            return self.decode(latent_points(network, count, blank, seed).cpu().numpy())
+        train = self.images("train", images)
+        if label is not None:
+            train = train.subset(class_rows(train.labels, label))
+        mixture = fit_mixture(self.codes(some_images(train, CODES_TO_FIT, seed)), seed)
+        return self.decode(mixture.sample(count, seed).numpy())
+
+    def walk(
+        self, start: Images | int, end: Images | int, steps: int = 12, path: WalkPath = "spherical"
+    ) -> NDArray[np.float32]:
+        """Images on the way between the codes of two images, (steps, C, H, W) in [0, 1].
+
+        Args:
+            start: the place of a training image, or an image: the first of what `safelight.load` gives.
+            end: likewise.
+            steps: number of images, both ends' reconstructions among them.
+            path: linear or spherical.
+
+        Raises:
+            ConfigError: a number of steps or a place that there is not.
+            RunError: the network has no codes.
+        """
+        a, b = (self.encode(self._one(image))[0] for image in (start, end))
+        return self.decode(walk(a, b, steps, path))
+
+    def traverse(
+        self, images: Images | None = None, steps: int = 9
+    ) -> tuple[Traversals, NDArray[np.float32]]:
+        """Change one dimension of the mean code at a time, over the range that it has in images.
+
+        Args:
+            images: that decide range and mean; the training images by default.
+            steps: images a dimension.
+
+        Returns:
+            The codes, and the images that they decode to, (D, steps, C, H, W) in [0, 1].
+
+        Raises:
+            ConfigError: a number of steps that there is not.
+            RunError: the network has no codes.
+        """
+        chosen = self.images("train") if images is None else as_image_set(images)
+        found = traversals(self.codes(some_images(chosen, CODES_TO_FIT)), steps)
+        drawn = self.decode(found.codes.reshape(-1, found.codes.shape[-1]))
+        return found, drawn.reshape(*found.codes.shape[:2], *drawn.shape[1:])
+
+    def export(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Write encoder.onnx and decoder.onnx, which take and give pixels, and a README.md about them.
+
+        Args:
+            folder: made if it is not there.
+            overwrite: replace files of these names.
+
+        Raises:
+            ConfigError: the packages for ONNX are not installed.
+            RunError: the network has no codes, or the folder cannot be written.
+        """
+        image = self.config.image
+        return export_onnx(self._autoencoder(), image.shape, image.range, folder, overwrite)
 
     def evaluate(self, split: str = "test", images: Images | None = None, **options: Any) -> dict[str, Any]:
         """Measure the run on one split of its data, and keep the result in evaluation.json.
@@ -167,9 +301,21 @@ class Run:
         self.folder.write_evaluation(self.folder.read_evaluation() | {split: measures})
         return measures
 
-    def report(self) -> Path:
-        """Write `figures/` and `report.html`; the path of the page."""
-        return write_report(self.folder)
+    def report(self, images: Images | None = None) -> Path:
+        """Write `figures/` and `report.html`, with maps of the codes where there are any.
+
+        Args:
+            images: for the maps of a run on images handed over in Python, the same images.
+
+        Returns:
+            The path of the page.
+        """
+        try:
+            train = some_images(self.images("train", images), CODES)
+            panels = latent_panels(self.codes(train))
+        except SafelightError:  # no codes, or images that are gone: the rest is still worth having
+            panels = []
+        return write_report(self.folder, panels)
 
     def images(self, split: str, images: Images | None = None) -> ImageSet:
         """One split of the images that the run was made with.
@@ -199,6 +345,20 @@ class Run:
                 f"{self.path}: a {type(network).__name__} has no codes; use a run of an autoencoder"
             )
         return network
+
+    @property
+    def _likelihood(self) -> Likelihood:
+        """What measures the reconstruction losses of codes: Bernoulli, where the task has none of its own."""
+        loss = self._parts.loss
+        return loss.likelihood if isinstance(loss, NegativeELBO) else Bernoulli()
+
+    def _one(self, image: Images | int) -> ImageSet:
+        if not isinstance(image, int):
+            return as_image_set(image).subset(slice(1))
+        train = self.images("train")
+        if not 0 <= image < len(train):
+            raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
+        return train.subset(slice(image, image + 1))
 
     def _fitting(self, images: ImageSet) -> ImageSet:
         if images.shape != self.config.image.shape:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from safelight.evolution.status import Status
     from safelight.runs.recorder import Progress
 
-__all__ = ["complain", "err", "name_of", "out", "progress", "search_progress", "stop_on_signals"]
+__all__ = ["complain", "counting", "err", "name_of", "out", "progress", "search_progress", "stop_on_signals"]
 
 SHOWN_GENERATIONS = 20
+LINES = 4  # of a count, where there is no terminal
 LONG_EPOCH = 2.0  # seconds; a shorter one says nothing of the machine
 BUSY = 0.15  # share of the time of all threads; an idle machine shows some 1%
 SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
@@ -134,6 +135,25 @@ class _Neighbours:
     @staticmethod
     def _now() -> tuple[float, float]:
         return time.perf_counter(), seconds_without_core()
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line now and then anywhere else: called with what is done, and of how much."""
+    from rich.progress import Progress as Bar
+
+    said = 0
+    with Bar(console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def count(done: int, total: int) -> None:
+            nonlocal said
+            bar.update(task, completed=done, total=total)
+            if not err.is_terminal and LINES * done // total > said:
+                said = LINES * done // total
+                err.print(f"{what}: {done:,} of {total:,}")
+
+        yield count
 
 
 @contextmanager

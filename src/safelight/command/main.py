@@ -12,7 +12,20 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentParser
 
 import safelight
-from safelight.command import compare, data, evaluate, evolve, report, train
+from safelight.command import (
+    compare,
+    data,
+    embed,
+    evaluate,
+    evolve,
+    export,
+    project,
+    report,
+    sample,
+    train,
+    traverse,
+    walk,
+)
 from safelight.command.console import complain
 from safelight.command.options import make_parser, parse
 from safelight.command.verb import Verb
@@ -24,7 +37,12 @@ __all__ = ["VERBS", "build_parser", "exit_code", "main"]
 USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 
 VERBS: dict[str, Verb] = {
-    module.VERB.name: module.VERB for module in (train, evolve, evaluate, report, compare, data)
+    module.VERB.name: module.VERB
+    for module in (
+        *(train, evolve, evaluate, report, compare),
+        *(embed, project, sample, walk, traverse, export),
+        data,
+    )
 }
 
 

@@ -159,15 +159,17 @@ def read_npz(path: Path, member: str | None = None) -> tuple[NDArray[Any], NDArr
         return images, labels.astype(np.int64)
 
 
-def read_pictures(folder: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """The PNG and JPEG files of a flat folder: (N, C, H, W), and their names in order.
+def read_pictures(source: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """A PNG or JPEG file, or those of a flat folder: (N, C, H, W), and their names in order.
 
     Raises:
         DataError: there are none, one cannot be read, or they differ in size or kind.
     """
     from PIL import Image
 
-    named = (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.name[0] != ".")
+    folder = source if source.is_dir() else source.parent
+    listed = folder.iterdir() if source.is_dir() else [source]
+    named = (path for path in listed if path.suffix.lower() in PICTURES and path.name[0] != ".")
     paths = sorted(path for path in named if path.is_file())
     if not paths:
         raise DataError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from safelight.data.images import SPLIT_SEED, ImageSet
 from safelight.data.named_sets import NAMED_SETS, fetch, is_cached, read_file, unknown_name
-from safelight.data.readers import as_pixels, read_idx, read_npy, read_npz, read_pictures
+from safelight.data.readers import PICTURES, as_pixels, read_idx, read_npy, read_npz, read_pictures
 from safelight.errors import ConfigError, DataError
 
 __all__ = ["NAMES", "fetch", "load", "overview"]
@@ -35,7 +35,8 @@ def load(
             - a name: `"mnist"`, `"fashion-mnist"` or `"kmnist"`, downloaded once and checked, or
               `"digits"`, the 1,797 of scikit-learn. A folder of that name is `"./mnist"`;
             - a folder of IDX files named like MNIST's (`train-images-idx3-ubyte` and so on), plain or .gz;
-            - a flat folder of PNG or JPEG files of one size, gray or RGB, taken in the order of their names;
+            - a flat folder of PNG or JPEG files of one size, gray or RGB, taken in the order of their names,
+              or one such file;
             - an .npy file, or an .npz file: its only array, or the one named `images` (with integer
               `labels` beside it, if there), or `path.npz:member`;
             - a NumPy array of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1 or 3: uint8, uint16,
@@ -147,10 +148,13 @@ def _from_path(text: str, split: str | None) -> ImageSet:
         elif path.is_file() and path.suffix.lower() == ".npz":
             array, labels = read_npz(path, member)
             images = ImageSet(*as_pixels(array, str(path)), labels=labels)
+        elif path.is_file() and path.suffix.lower() in PICTURES:
+            pixels, names = read_pictures(path)
+            images = ImageSet(pixels, names=names)
         else:
             raise DataError(
-                f"expected a folder of images or of IDX files, or an .npy or .npz file, got {path}; "
-                "give the folder that holds it, or convert it"
+                "expected a picture, a folder of images or of IDX files, or an .npy or .npz file, "
+                f"got {path}; give the folder that holds it, or convert it"
             )
     except (OSError, RuntimeError) as error:  # the latter where a home folder is unknown
         reason = getattr(error, "strerror", None) or error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,13 +36,28 @@ from safelight.reporting.sheets import (
 from safelight.reporting.summary import Summary, summarize
 from safelight.runs.folder import RunFolder
 
-__all__ = ["write_report"]
+__all__ = ["Panel", "write_report"]
 
 LONG_TABLE = 12  # rows; a longer table is folded
 PAGE_SIDE = 640  # pixels; a larger picture is scaled down in the page
 
 
-def write_report(folder: RunFolder) -> Path:
+@dataclass(frozen=True)
+class Panel:
+    """A chart that a report is given.
+
+    Attributes:
+        name: of its files.
+        chart: draws it.
+        words: what is to be seen on it.
+    """
+
+    name: str
+    chart: Chart
+    words: str
+
+
+def write_report(folder: RunFolder, latent: Sequence[Panel] = ()) -> Path:
     """Write a run's charts, sheets and animation into `figures/`, and `report.html` which holds them all.
 
     Charts: loss.png (the measure that chose the weights), parts.png (the others), and one for each list that
@@ -50,6 +67,7 @@ def write_report(folder: RunFolder) -> Path:
 
     Args:
         folder: a run with at least one finished epoch.
+        latent: maps of its codes.
 
     Returns:
         The path of report.html.
@@ -65,6 +83,9 @@ def write_report(folder: RunFolder) -> Path:
         "run": run,
         "charts": write_charts(figures, _charts(run) | {key: entry["chart"] for key, entry in drawn.items()}),
         "drawn": drawn,
+        "latent": list(
+            zip(latent, write_charts(figures, {p.name: p.chart for p in latent}).values(), strict=True)
+        ),
         "examples": uri(figures / "examples.png") if (figures / "examples.png").exists() else None,
         "sheets": [(sheet, _write_sheet(run, figures, sheet.name)) for sheet in run.sheets],
         "animation": _write_animation(run, figures),

@@ -1,0 +1,69 @@
+"""`safelight project`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jsonargparse import ArgumentParser, Namespace
+
+from safelight.command.console import counting, name_of, out
+from safelight.command.images import add_images, chosen_images
+from safelight.command.options import add_fields
+from safelight.command.verb import Verb
+from safelight.config.latent import MapConfig
+
+__all__ = ["VERB"]
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    add_images(parser)
+    parser.add_argument(
+        "--out",
+        type=str,
+        default="map.png",
+        help="the picture to make, or .parquet for the coordinates and how they were made (default: map.png)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.add_argument(
+        "--by",
+        choices=("label", "cluster", "loss"),
+        help="what the colours show (default: label where there are labels, else cluster)",
+    )
+    add_fields(parser.add_argument_group("The map"), MapConfig())
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    from safelight.files import new_file, write_file
+    from safelight.latent.charts import map_chart, map_words
+    from safelight.latent.maps import write_map
+    from safelight.reporting.charts import LIGHT, render
+    from safelight.run import Run
+
+    path = new_file(options.out, [".png", ".parquet"], options.overwrite)
+    settings = {field.name: options[field.name] for field in dataclasses.fields(MapConfig)}
+    run = Run(options.run)
+    images = chosen_images(run, options)
+    with counting("iterations") as count:
+        found = run.project(images, on_progress=count, **settings)
+    if path.suffix.lower() == ".png":
+        write_file(path, render(map_chart(found, LIGHT, options.by)))
+    else:
+        write_map(found, path)
+    for note in found.notes:
+        out.print(f"Note: {note}", markup=False)
+    for line in map_words(found):
+        out.print(line, markup=False)
+    out.print(f"Map: {name_of(path)}")
+
+
+VERB = Verb(
+    "project",
+    "map the codes of images: PCA, t-SNE or UMAP",
+    "Map the codes of images onto a plane or into space, and say how far the map can be trusted.",
+    (
+        "safelight project runs/first --method tsne --out tsne.png",
+        "safelight project runs/first mnist --split test --dims 3 --n 2000 --sampled --out pca.png",
+    ),
+    _add_options,
+    _run,
+)

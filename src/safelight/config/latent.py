@@ -1,0 +1,46 @@
+"""The settings of a map of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from safelight.config.reading import MAX_COUNT, check
+
+__all__ = ["MapConfig"]
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """How codes are projected onto a plane or into space.
+
+    Attributes:
+        method: pca, tsne (openTSNE; planes only) or umap (with safelight[umap])
+        dims: dimensions of the map, 2 or 3
+        n: the most images to show, chosen at random
+        sampled: show a draw from each image's q(z | x), as the original report did, instead of its mean
+        perplexity: of t-SNE, about how many neighbours a point is held to
+        neighbours: of UMAP, how many neighbours a point is held to
+        seed: fixes the choice of images, the draws and the map
+    """
+
+    method: Literal["pca", "tsne", "umap"] = "pca"
+    dims: int = 2
+    n: int = 20_000
+    sampled: bool = False
+    perplexity: float = 30.0
+    neighbours: int = 15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.dims in (2, 3), "dims", "2 or 3", self.dims)
+        check(
+            self.method != "tsne" or self.dims == 2,
+            "dims",
+            "2 for t-SNE (pca and umap also make maps of 3)",
+            self.dims,
+        )
+        check(1 <= self.n <= MAX_COUNT, "n", "at least 1 image", self.n)
+        check(1 <= self.perplexity <= MAX_COUNT, "perplexity", "a number of at least 1", self.perplexity)
+        check(2 <= self.neighbours <= MAX_COUNT, "neighbours", "at least 2", self.neighbours)
+        check(0 <= self.seed <= MAX_COUNT, "seed", f"0 to {MAX_COUNT}", self.seed)

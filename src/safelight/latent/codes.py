@@ -1,0 +1,130 @@
+"""Codes: what an encoder makes of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from safelight.data.images import ImageSet
+from safelight.errors import DataError
+from safelight.machine import derive_seed
+from safelight.networks.base import Autoencoder
+from safelight.tasks.objective import LOGVAR_RANGE, Likelihood, gaussian_kl
+
+__all__ = ["Codes", "encode", "some_images"]
+
+CHUNK = 500  # images in the network at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """What an encoder made of images, in their order.
+
+    Attributes:
+        mu: (N, D) float32, means of q(z | x), or the codes themselves where they are points.
+        logvar: (N, D) float32, or None where codes are points.
+        reconstruction: (N,) float32, -log p(x | z) in nats with z at the mean.
+        labels: (N,) int64, or None.
+        names: one a code: the image's name, or its place in its set.
+    """
+
+    mu: NDArray[np.float32]
+    logvar: NDArray[np.float32] | None
+    reconstruction: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.mu)
+
+    def subset(self, rows: NDArray[np.int64]) -> Codes:
+        """The chosen codes, in the order given."""
+        return replace(
+            self,
+            mu=self.mu[rows],
+            logvar=None if self.logvar is None else self.logvar[rows],
+            reconstruction=self.reconstruction[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            names=tuple(self.names[row] for row in rows),
+        )
+
+    def finite(self) -> Codes:
+        """Those without NaN or infinity.
+
+        Raises:
+            DataError: there are none.
+        """
+        good = np.isfinite(self.mu).all(1)
+        if self.logvar is not None:
+            good &= np.isfinite(self.logvar).all(1)
+        if not good.any():
+            raise DataError(f"expected finite codes, got {len(self)} that hold NaN or infinity; train again")
+        return self if good.all() else self.subset(np.flatnonzero(good))
+
+    def sampled(self, seed: int = 0) -> NDArray[np.float32]:
+        """A draw of each image's q(z | x), (N, D); of codes that are points, themselves."""
+        if self.logvar is None:
+            return self.mu
+        noise = np.random.default_rng(derive_seed(seed, "sampled codes")).standard_normal(
+            self.mu.shape, np.float32
+        )
+        return np.asarray(self.mu + noise * np.exp(0.5 * self.logvar), np.float32)
+
+    def spread(self) -> NDArray[np.float64]:
+        """What each dimension tells of an image, (D,): its mean KL in nats, or its variance of points."""
+        if self.logvar is None:
+            return np.asarray(self.mu.var(0, dtype=np.float64))
+        kl = gaussian_kl(torch.from_numpy(self.mu), torch.from_numpy(self.logvar))
+        return np.asarray(kl.double().mean(0))
+
+
+@torch.no_grad()
+def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first: int = 0) -> Codes:
+    """Images to codes, in memory.
+
+    Args:
+        network: in evaluation mode.
+        likelihood: p(x | z), for the reconstruction loss.
+        images: of the size that the network takes.
+        first: the place of their first, where they are part of a larger set without names.
+
+    Example:
+        >>> import safelight
+        >>> from safelight.networks.deep_conv import DeepConvVAE
+        >>> from safelight.tasks.objective import Bernoulli
+        >>> codes = encode(DeepConvVAE((1, 8, 8)), Bernoulli(), safelight.load("digits", split="test"))
+        >>> codes.mu.shape, codes.reconstruction.shape, codes.names[:2]
+        ((180, 20), (180,), ('0', '1'))
+    """
+    device = str(next(network.parameters()).device)
+    mus, logvars, losses = [], [], []
+    for start in range(0, len(images), CHUNK):
+        x = images.floats(slice(start, start + CHUNK), device)
+        mu, logvar = network.encode(x)
+        losses.append(-likelihood.log_prob(network.decode(mu).float(), x).float().cpu().numpy())
+        mus.append(mu.float().cpu().numpy())
+        if logvar is not None:
+            logvars.append(logvar.float().clamp(*LOGVAR_RANGE).cpu().numpy())
+    return Codes(
+        mu=np.concatenate(mus),
+        logvar=np.concatenate(logvars) if logvars else None,
+        reconstruction=np.concatenate(losses),
+        labels=images.labels,
+        names=images.names or tuple(map(str, range(first, first + len(images)))),
+    )
+
+
+def some_images(images: ImageSet, count: int, seed: int = 0) -> ImageSet:
+    """At most so many images, chosen at random, in their order and with their places for names.
+
+    Args:
+        images: to choose from.
+        count: the most to choose.
+        seed: fixes the choice.
+    """
+    names = images.names or tuple(map(str, range(len(images))))
+    order = np.random.default_rng(derive_seed(seed, "some images")).permutation(len(images))
+    return replace(images, names=names).subset(np.sort(order[:count]))

@@ -1,0 +1,270 @@
+"""Encoder and decoder as ONNX files, which take and give pixels."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from safelight.errors import ConfigError, RunError
+from safelight.files import write_file
+from safelight.networks.base import Autoencoder, Shape
+
+__all__ = ["Decoder", "Encoder", "OnnxModels", "export_onnx", "to_onnx"]
+
+FILES = ("encoder.onnx", "decoder.onnx", "README.md")
+TOLERANCE = 1e-4
+OPSET = 18
+
+
+@final
+class Encoder(nn.Module):
+    """Pixels to codes: a network's encoder with the scaling of pixels in front.
+
+    Args:
+        network: in evaluation mode.
+        value_range: the pixels that stand for black and white.
+    """
+
+    def __init__(self, network: Autoencoder, value_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.network = network
+        self.low, self.high = value_range
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Pixels (N, C, H, W) to mu (N, D) and, of a variational network, logvar (N, D)."""
+        mu, logvar = self.network.encode((pixels - self.low) / (self.high - self.low))
+        return (mu,) if logvar is None else (mu, logvar)
+
+
+@final
+class Decoder(nn.Module):
+    """Codes to pixels: a network's decoder with the sigmoid and the scaling of pixels behind.
+
+    Args:
+        network: in evaluation mode.
+        value_range: the pixels that stand for black and white.
+    """
+
+    def __init__(self, network: Autoencoder, value_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.network = network
+        self.low, self.high = value_range
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Codes (N, D) to pixels (N, C, H, W)."""
+        return torch.sigmoid(self.network.decode(z)) * (self.high - self.low) + self.low
+
+
+class OnnxModels(NamedTuple):
+    """Both halves of an autoencoder.
+
+    Attributes:
+        encoder: an ONNX model of "pixels" (N, C, H, W) to "mu" (N, D) and, if variational, "logvar" (N, D).
+        decoder: an ONNX model of "z" (N, D) to "pixels" (N, C, H, W).
+        latent: D.
+        is_variational: whether there is a "logvar".
+    """
+
+    encoder: bytes
+    decoder: bytes
+    latent: int
+    is_variational: bool
+
+
+def to_onnx(network: Autoencoder, shape: Shape, value_range: tuple[float, float]) -> OnnxModels:
+    """Encoder and decoder as ONNX models, with the scaling of pixels inside and N of any size.
+
+    Both are run under onnxruntime and compared with torch.
+
+    Args:
+        network: left as it is.
+        shape: (C, H, W) of its images.
+        value_range: the pixels that stand for black and white, such as (0, 255).
+
+    Raises:
+        ConfigError: the packages for ONNX are not installed, or ONNX has no form for a network of one's own.
+        RunError: the results differ by more than 1e-4.
+    """
+    network = copy.deepcopy(network).cpu().eval()
+    low, high = value_range
+    generator = torch.Generator().manual_seed(0)
+    pixels = low + (high - low) * torch.rand(2, *shape, generator=generator)
+    encoder, decoder = Encoder(network, value_range), Decoder(network, value_range)
+    with torch.no_grad():
+        outputs = encoder(pixels)
+    encoded = _exported(encoder, pixels, "pixels", ["mu", "logvar"][: len(outputs)])
+    decoded = _exported(decoder, outputs[0], "z", ["pixels"])
+    differences = (
+        _difference(encoded, encoder, pixels),
+        _difference(decoded, decoder, outputs[0]) / (high - low),
+    )
+    if not max(differences) <= TOLERANCE:
+        raise RunError(
+            f"expected ONNX to compute what torch does within {TOLERANCE}, got a difference of "
+            f"{max(differences):.2g}; report it, with the network's settings"
+        )
+    return OnnxModels(encoded, decoded, outputs[0].shape[1], len(outputs) == 2)
+
+
+def export_onnx(
+    network: Autoencoder,
+    shape: Shape,
+    value_range: tuple[float, float],
+    folder: str | os.PathLike[str],
+    overwrite: bool = False,
+) -> Path:
+    """Write `to_onnx`'s models as encoder.onnx and decoder.onnx, and a README.md that says how to use them.
+
+    Args:
+        network: left as it is.
+        shape: (C, H, W) of its images.
+        value_range: the pixels that stand for black and white, such as (0, 255).
+        folder: made if it is not there.
+        overwrite: replace files of these names.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: as for `to_onnx`.
+        RunError: there are such files already, the folder cannot be written, or as for `to_onnx`.
+
+    Example:
+        >>> import tempfile
+        >>> from safelight.networks.deep_conv import DeepConvVAE
+        >>> folder = export_onnx(DeepConvVAE((1, 8, 8)), (1, 8, 8), (0, 16), tempfile.mkdtemp())
+        >>> sorted(path.name for path in folder.iterdir())
+        ['README.md', 'decoder.onnx', 'encoder.onnx']
+    """
+    folder = _folder(folder, overwrite)
+    models = to_onnx(network, shape, value_range)
+    write_file(folder / FILES[0], models.encoder)
+    write_file(folder / FILES[1], models.decoder)
+    write_file(folder / FILES[2], _readme(shape, value_range, models))
+    return folder
+
+
+def _folder(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    folder = Path(path).expanduser()
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise RunError(f"expected a folder to write, but {folder} is a link or a file; choose another --onnx")
+    there = [name for name in FILES if (folder / name).exists() or (folder / name).is_symlink()]
+    if there and not overwrite:
+        raise RunError(
+            f"{folder / there[0]} is there already; replace it with --overwrite, or choose another --onnx"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {folder}: {error.strerror}; choose another --onnx") from None
+    return folder
+
+
+def _exported(module: nn.Module, example: Tensor, given: str, results: list[str]) -> bytes:
+    """A module as the bytes of an ONNX file whose batch may have any size."""
+    try:
+        import onnxscript  # noqa: F401  (torch's exporter writes with it)
+    except ImportError:
+        raise ConfigError("export needs more packages: pip install 'safelight[onnx]'") from None
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)  # the exporter talks of packages that it could also use
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's, about itself
+            program: Any = torch.onnx.export(
+                module,
+                (example,),
+                input_names=[given],
+                output_names=results,
+                opset_version=OPSET,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"ONNX has no form for this network ({reason}); use plain layers") from None
+    finally:
+        log.setLevel(level)
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _difference(content: bytes, module: nn.Module, example: Tensor) -> float:
+    """The largest difference between onnxruntime's results and torch's, of one image and of both."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for batch in (example[:1], example):
+        with torch.no_grad():
+            expected = module(batch)
+        got = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
+        for a, b in zip(expected if isinstance(expected, tuple) else (expected,), got, strict=True):
+            largest = max(largest, float(np.abs(a.numpy() - b).max()))
+    return largest
+
+
+def _readme(shape: Shape, value_range: tuple[float, float], models: OnnxModels) -> str:
+    latent = models.latent
+    channels, height, width = shape
+    low, high = (f"{value:g}" for value in value_range)
+    outputs = f"`mu` (N, {latent}), the codes" + (
+        f"; `logvar` (N, {latent}), logarithms of their variances" if models.is_variational else ""
+    )
+    return f"""# An autoencoder in two ONNX files
+
+Written by [safelight](https://pypi.org/project/safelight/).
+
+| file | takes | gives |
+| --- | --- | --- |
+| `encoder.onnx` | `pixels` (N, {channels}, {height}, {width}) | {outputs} |
+| `decoder.onnx` | `z` (N, {latent}) | `pixels` (N, {channels}, {height}, {width}) |
+
+All are float32; N is any number of images. Pixels go from {low} (black) to {high} (white), as in the training
+images: the scaling is inside.
+
+## Python
+
+`pip install onnxruntime numpy`
+
+```python
+import numpy as np
+import onnxruntime
+
+encoder = onnxruntime.InferenceSession("encoder.onnx")
+decoder = onnxruntime.InferenceSession("decoder.onnx")
+
+pixels = np.full((1, {channels}, {height}, {width}), {low}, np.float32)  # your images
+mu = encoder.run(["mu"], {{"pixels": pixels}})[0]
+again = decoder.run(["pixels"], {{"z": mu}})[0]
+new = decoder.run(["pixels"], {{"z": np.random.randn(16, {latent}).astype(np.float32)}})[0]
+```
+
+## JavaScript
+
+`npm install onnxruntime-web` for a browser, `onnxruntime-node` for Node.js.
+
+```js
+import * as ort from "onnxruntime-web";
+
+const encoder = await ort.InferenceSession.create("encoder.onnx");
+const decoder = await ort.InferenceSession.create("decoder.onnx");
+
+const pixels = new ort.Tensor("float32", new Float32Array({channels * height * width}).fill({low}), \
+[1, {channels}, {height}, {width}]);
+const {{ mu }} = await encoder.run({{ pixels }});
+const again = (await decoder.run({{ z: mu }})).pixels.data; // a Float32Array of {channels * height * width}
+```
+"""

@@ -1,0 +1,106 @@
+"""Ways through the latent space: between two codes, and along each of its dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import ConfigError
+from safelight.latent.codes import Codes
+
+__all__ = ["MAX_STEPS", "Traversals", "WalkPath", "traversals", "walk"]
+
+WalkPath = Literal["linear", "spherical"]
+MAX_STEPS = 1000
+QUANTILES = (0.01, 0.99)  # of the data along a dimension: how far a traversal goes
+
+
+def walk(
+    start: NDArray[np.float32], end: NDArray[np.float32], steps: int = 12, path: WalkPath = "spherical"
+) -> NDArray[np.float32]:
+    """Codes from one to another.
+
+    A straight line passes nearer to the origin than codes drawn from a normal prior lie; the spherical way
+    (White 2016, Sampling Generative Networks, section 2.1) turns from one direction to the other at an even
+    pace. Codes of the same or of opposite direction, or at the origin, have no such way but the line.
+
+    Args:
+        start: (D,).
+        end: (D,).
+        steps: number of codes, both ends among them.
+        path: linear or spherical.
+
+    Returns:
+        (steps, D).
+
+    Raises:
+        ConfigError: fewer than 2 steps, or more than 1,000.
+
+    Example:
+        >>> walk(np.array([1, 0], np.float32), np.array([0, 1], np.float32), 3).round(3).tolist()
+        [[1.0, 0.0], [0.7070000171661377, 0.7070000171661377], [0.0, 1.0]]
+    """
+    if not 2 <= steps <= MAX_STEPS:
+        raise ConfigError(f"steps: expected 2 to {MAX_STEPS}, got {steps}")
+    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    t = np.linspace(0, 1, steps)[:, None]  # (steps, 1)
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    angle = np.arccos(np.clip(a @ b / lengths, -1, 1)) if lengths else 0.0
+    if path == "linear" or np.sin(angle) < 1e-6:
+        between = (1 - t) * a + t * b
+    else:
+        between = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    return between.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Traversals:
+    """Codes that differ in one dimension at a time.
+
+    Attributes:
+        dimensions: (R,), which dimension each row changes, the most telling first.
+        tells: (R,), what it tells of an image: its mean KL in nats; its variance where codes are points.
+        is_kl: which of both.
+        codes: (R, steps, D).
+    """
+
+    dimensions: NDArray[np.int64]
+    tells: NDArray[np.float64]
+    is_kl: bool
+    codes: NDArray[np.float32]
+
+
+def traversals(
+    codes: Codes, steps: int = 9, start: NDArray[np.float32] | None = None, rows: int | None = None
+) -> Traversals:
+    """Change one dimension of a code at a time, over the range that the data have in it.
+
+    Args:
+        codes: of the data; their 1st and 99th percentiles in each dimension bound the range.
+        steps: codes a row.
+        start: (D,), the code to change; the mean of `codes` by default.
+        rows: the most dimensions to show, the most telling.
+
+    Raises:
+        ConfigError: fewer than 2 steps, or more than 1,000.
+
+    Example:
+        >>> mu = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32) * [1, 3, 2]
+        >>> found = traversals(Codes(mu.astype(np.float32), None, mu[:, 0], None, ("",) * 100), steps=5)
+        >>> found.dimensions.tolist(), found.codes.shape
+        ([1, 2, 0], (3, 5, 3))
+    """
+    if not 2 <= steps <= MAX_STEPS:
+        raise ConfigError(f"steps: expected 2 to {MAX_STEPS}, got {steps}")
+    codes = codes.finite()
+    tells = codes.spread()
+    order = np.argsort(-tells, kind="stable")[:rows]
+    low, high = np.quantile(codes.mu, QUANTILES, axis=0)
+    middle = codes.mu.mean(0) if start is None else start
+    found = np.tile(np.asarray(middle, np.float32), (len(order), steps, 1))  # (R, steps, D)
+    for row, dimension in enumerate(order):
+        found[row, :, dimension] = np.linspace(low[dimension], high[dimension], steps)
+    return Traversals(order, tells[order], codes.logvar is not None, found)
