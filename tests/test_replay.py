@@ -22,7 +22,7 @@ from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError, DataError, RunError
 from safelight.evolution import evolve, jobs
 from safelight.evolution import search as searching
-from safelight.evolution.executors import Engine, WorkersLost
+from safelight.evolution.executors import Engine, WorkersLostError
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import apply_genes, hyper_genes, named_genes
 from safelight.evolution.genome import Gene, Space
@@ -70,7 +70,7 @@ class Broken(Instant):
 
     def submit(self, fn, material, job):
         future = Future()
-        future.set_exception(WorkersLost("no worker process can start"))
+        future.set_exception(WorkersLostError("no worker process can start"))
         return future
 
 
@@ -113,7 +113,7 @@ def test_no_question_depends_on_the_number_of_workers(algorithm, tmp_path):
 
 
 def test_a_kill_at_any_write_changes_nothing(tmp_path, monkeypatch):
-    """Before each kind of write the folder is kept as a kill would leave it; every one goes on to the same."""
+    """Before each kind of write the folder is kept as a kill leaves it; each one goes on to the same."""
     wanted = record(population=2, generations=2, rungs=(1, 2))
     seen: dict[object, int] = {}
 

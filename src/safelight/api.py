@@ -28,6 +28,7 @@ from safelight.runs.assembly import (
     assemble,
     describe_network,
     describe_task,
+    fresh_weights,
     try_out,
 )
 from safelight.runs.folder import INITIAL, RunFolder
@@ -50,10 +51,10 @@ def open(path: str | os.PathLike[str]) -> Run | Search:
 
 def train(
     images: Images,
-    network: str | Network = "deep-conv-vae",
+    network: str | Network | type[Network] = "deep-conv-vae",
     out: str | os.PathLike[str] | None = None,
     *,
-    task: str | Task = "autoencode",
+    task: str | Task | type[Task] = "autoencode",
     validation: int | None = None,
     limit: int | None = None,
     init_from: str | os.PathLike[str] | None = None,
@@ -67,9 +68,10 @@ def train(
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
-        network: a name of `safelight.networks.table.NETWORKS`, or a `Network` of your own.
+        network: a name of `safelight.networks.table.NETWORKS`, or a `Network` of your own:
+            an instance, of which a copy is trained, or a class, whose weights then follow from the seed.
         out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
-        task: a name of `safelight.tasks.table.TASKS`, or a `Task` of your own.
+        task: a name of `safelight.tasks.table.TASKS`, or a `Task` of your own, likewise.
         validation: number of validation images; 0 trains on everything but the test images.
         limit: number of training images to keep.
         init_from: a run of the same network whose weights to start from.
@@ -96,13 +98,14 @@ def train(
     image_set = as_image_set(images)
     splits = image_set.split(validation, limit)
     for what, given, base in (("network", network, Network), ("task", task, Task)):
-        if not isinstance(given, (str, base)):
+        is_class = isinstance(given, type) and issubclass(given, base)
+        if not isinstance(given, (str, base)) and not is_class:
             raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
     network_config, task_config, training = read_settings(
-        network if isinstance(network, str) else describe_network(network, splits.train),
-        task if isinstance(task, str) else describe_task(task),
+        network if isinstance(network, str) else describe_network(_made(network), splits.train),
+        task if isinstance(task, str) else describe_task(_made(task)),
         settings,
     )
     channels, height, width = image_set.shape
@@ -134,7 +137,7 @@ def train(
         start = RunFolder(init_from)
         start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
-    try_out(parts, splits.train)
+    try_out(parts, splits.train, training.batch_size)
     temporary = Path(tempfile.mkdtemp(prefix="safelight-")) if out is None else None
     folder = RunFolder(temporary or Path(str(out)))
     recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
@@ -151,6 +154,14 @@ def train(
     if temporary:
         weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
     return run
+
+
+def _made(given: Any) -> Any:
+    """What a class makes, to be looked at."""
+    if not isinstance(given, type):
+        return given
+    with fresh_weights(0):
+        return given()
 
 
 def resume(
@@ -205,6 +216,11 @@ def resume(
         if packed is None:
             folder.read_weights(INITIAL, parts.network, parts.loss)
         recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
+        if epochs is not None and epochs > done and recorder.has_stopped(done):
+            raise RunError(
+                f"{folder.path} stopped by its patience of {config.training.patience} after {done} epochs: "
+                "more would stop at once; train a new run with more --patience"
+            )
         folder.write_config(config)
         recorder.run(packed)
     return Run(path, network, task)

@@ -160,7 +160,7 @@ def evolve(
         if not isinstance(given, str):
             raise ConfigError(
                 f"{what}: a search takes names, as its workers make their own, got a "
-                f"{getattr(given, '__name__', type(given).__name__)}; train one of your own with safelight.train"
+                f"{getattr(given, '__name__', type(given).__name__)}; train yours with safelight.train"
             )
     image_set = as_image_set(images)
     config: SearchConfig = from_dict(SearchConfig, search, "search")
@@ -234,7 +234,7 @@ def resume_evolution(
             done = len(trials_of(folder.study)) // record.search.population if folder.study.exists() else 0
             if generations < done:
                 raise RunError(
-                    f"{folder.path} has {done} generations already; ask for at least as many, got {generations}"
+                    f"{folder.path} has {done} generations already, more than {generations}; ask for more"
                 )
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)

@@ -34,14 +34,14 @@ from typing import Any, TypeVar
 from safelight.errors import ConfigError, RunError
 from safelight.evolution.trial import Job, Material, Outcome, evaluate
 
-__all__ = ["ENGINES", "Engine", "LocalExecutor", "WorkersLost", "open_engine"]
+__all__ = ["ENGINES", "Engine", "LocalExecutor", "WorkersLostError", "open_engine"]
 
 T = TypeVar("T")
 RETRIES = 2  # of a trial whose worker died
 GRACE = 30.0  # seconds that a trial has to notice that its time is up
 
 
-class WorkersLost(RunError):
+class WorkersLostError(RunError):
     """No process can be started to train in, which says nothing of what it would have trained."""
 
 
@@ -60,7 +60,7 @@ class Engine:
     executor: Executor
     material: Any
     workers: int
-    lost: tuple[type[BaseException], ...] = (CancelledError, OSError, WorkersLost)
+    lost: tuple[type[BaseException], ...] = (CancelledError, OSError, WorkersLostError)
     prepare: Callable[[], object] = lambda: None
 
     def submit(self, job: Job) -> Future[Outcome]:
@@ -169,7 +169,7 @@ class LocalExecutor(Executor):
             try:
                 self._own.pool = pool, pool.submit(os.getpid).result()
             except BrokenProcessPool:
-                raise WorkersLost(
+                raise WorkersLostError(
                     "no worker process can start; each reads the script again, so it must be a file with "
                     "what it does under if __name__ == '__main__'"
                 ) from None

@@ -16,7 +16,7 @@ from safelight.config.run import RunConfig
 from safelight.config.task import CustomTask, Measure, Sheet
 from safelight.errors import ConfigError, RunError
 from safelight.networks.table import build
-from safelight.runs.folder import LAST, RunFolder
+from safelight.runs.folder import LAST, OF_LOSS, RunFolder
 from safelight.tasks.table import make_task
 
 __all__ = ["Epoch", "Summary", "summarize"]
@@ -194,7 +194,7 @@ def _stored_weights(folder: RunFolder) -> tuple[int | None, str]:
     """Of a user's own class only the weights are known."""
     try:
         with safetensors.safe_open(folder.path / LAST, framework="np") as file:
-            names = [name for name in file.keys() if not name.startswith("loss.")]  # noqa: SIM118
+            names = [name for name in file.keys() if not name.startswith(OF_LOSS)]  # noqa: SIM118
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (OSError, safetensors.SafetensorError):
         return None, ""

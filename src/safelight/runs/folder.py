@@ -21,10 +21,11 @@ from safelight.files import write_file
 from safelight.runs.folders import CONFIG, OwnFolder, read_object
 from safelight.runs.state import PackedState, to_bytes
 
-__all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
+__all__ = ["BEST", "INITIAL", "LAST", "OF_LOSS", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
 STATE = "state/training.safetensors"
+OF_LOSS = ".loss."  # as no part of a network can be called
 INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
 
 
@@ -62,8 +63,8 @@ class RunFolder(OwnFolder):
         return self._read_config(RunConfig)
 
     def write_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
-        """Write a network's weights, and its loss's under "loss."."""
-        tensors = dict(network.state_dict()) | {f"loss.{k}": t for k, t in loss.state_dict().items()}
+        """Write a network's weights by their names, and its loss's after `OF_LOSS`."""
+        tensors = dict(network.state_dict()) | {OF_LOSS + k: t for k, t in loss.state_dict().items()}
         self._make_state_folder()
         write_file(self.path / name, to_bytes(tensors))
 
@@ -74,9 +75,9 @@ class RunFolder(OwnFolder):
             RunError: the file is missing, truncated, or holds another network's weights.
         """
         tensors = self._read_tensors(self.path / name)
-        own = {k.removeprefix("loss."): t for k, t in tensors.items() if k.startswith("loss.")}
+        own = {k.removeprefix(OF_LOSS): t for k, t in tensors.items() if k.startswith(OF_LOSS)}
         try:
-            network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith("loss.")})
+            network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(OF_LOSS)})
             loss.load_state_dict(own)
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:300]

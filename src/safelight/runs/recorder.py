@@ -99,6 +99,11 @@ class Recorder:
                 f"stopped and saved; continue with: safelight train --resume {self.folder.path}"
             )
 
+    def has_stopped(self, done: int) -> bool:
+        """Whether patience had ended the run after so many epochs."""
+        self.history = self.folder.read_history()[:done]
+        return self._is_stale()
+
     def _end_epoch(self, result: EpochResult, state: State) -> bool:
         self.parts.network.eval()
         record = self._record(result)
