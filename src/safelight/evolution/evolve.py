@@ -183,7 +183,7 @@ def evolve(
         open_engine(engine, material, workers or os.cpu_count() or 1, folder.images, address) as opened,
         folder.create(overwrite),
     ):
-        (folder.path / "state").mkdir()
+        folder.at("state").mkdir(exist_ok=True)
         folder.write_config(record)
         return _search(folder, record, material, opened, on_status, is_stopped, image_set)
 

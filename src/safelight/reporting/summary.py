@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,13 +136,14 @@ def summarize(folder: RunFolder) -> Summary:
         )
     task = config.task if isinstance(config.task, CustomTask) else make_task(config)
     parameters, network = _network(folder, config)
+    scalars = {"n", *(measure.name for measure in task.measures)}
     return Summary(
         name=folder.path.resolve().name,
         config=config,
         measures=task.measures,
         sheets=task.sheets,
         epochs=tuple(epochs),
-        evaluation={split: _measures(values) for split, values in folder.read_evaluation().items()},
+        evaluation={split: _measures(values, scalars) for split, values in folder.read_evaluation().items()},
         parameters=parameters,
         network=network,
     )
@@ -172,10 +173,11 @@ def _finite(value: object) -> float | None:
         return None
 
 
-def _measures(values: dict[str, Any]) -> dict[str, Any]:
+def _measures(values: dict[str, Any], scalars: Container[str]) -> dict[str, Any]:
     """Numbers that are finite, and lists and tables for the charts that know how to read them."""
     return {
-        name: value if isinstance(value, list | dict) else _finite(value) for name, value in values.items()
+        name: value if isinstance(value, list | dict) and name not in scalars else _finite(value)
+        for name, value in values.items()
     }
 
 

@@ -15,10 +15,11 @@ from typing import Any, final
 import safetensors
 from torch import Tensor, nn
 
+from safelight.config.reading import MAX_JSON_BYTES
 from safelight.config.run import RunConfig
 from safelight.errors import RunError
 from safelight.files import write_file
-from safelight.runs.folders import CONFIG, OwnFolder, read_object
+from safelight.runs.folders import CONFIG, INITIAL, OwnFolder, read_object
 from safelight.runs.state import PackedState, to_bytes
 
 __all__ = ["BEST", "INITIAL", "LAST", "OF_LOSS", "RunFolder"]
@@ -26,7 +27,6 @@ __all__ = ["BEST", "INITIAL", "LAST", "OF_LOSS", "RunFolder"]
 LAST, BEST = "model.safetensors", "best.safetensors"
 STATE = "state/training.safetensors"
 OF_LOSS = ".loss."  # as no part of a network can be called
-INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
 
 
 @final
@@ -48,9 +48,13 @@ class RunFolder(OwnFolder):
         "history.jsonl",
         "evaluation.json",
         "report.html",
-        "figures",
-        "state",
-        "tensorboard",
+        "figures/*.png",
+        "figures/*.gif",
+        "figures/epochs/*-[0-9][0-9][0-9][0-9]*.png",
+        "figures/evaluation/*.png",
+        INITIAL,
+        STATE,
+        "tensorboard/events.out.tfevents.*",
         CONFIG,
     )
 
@@ -66,7 +70,7 @@ class RunFolder(OwnFolder):
         """Write a network's weights by their names, and its loss's after `OF_LOSS`."""
         tensors = dict(network.state_dict()) | {OF_LOSS + k: t for k, t in loss.state_dict().items()}
         self._make_state_folder()
-        write_file(self.path / name, to_bytes(tensors))
+        write_file(self.at(name), to_bytes(tensors))
 
     def read_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
         """Load what `write_weights` wrote into modules of the same form.
@@ -74,7 +78,7 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: the file is missing, truncated, or holds another network's weights.
         """
-        tensors = self._read_tensors(self.path / name)
+        tensors = self._read_tensors(self.at(name))
         own = {k.removeprefix(OF_LOSS): t for k, t in tensors.items() if k.startswith(OF_LOSS)}
         try:
             network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(OF_LOSS)})
@@ -89,12 +93,12 @@ class RunFolder(OwnFolder):
     @property
     def trained(self) -> str:
         """The weights to use: the best on validation, or the last where there was none."""
-        return BEST if (self.path / BEST).exists() else LAST
+        return BEST if self.at(BEST).exists() else LAST
 
     def write_state(self, state: PackedState) -> None:
         """Write the one file that a run continues from."""
         self._make_state_folder()
-        write_file(self.path / STATE, state.to_bytes())
+        write_file(self.at(STATE), state.to_bytes())
 
     def read_state(self) -> PackedState | None:
         """Read it back; None before the first epoch ended.
@@ -102,9 +106,12 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: it is truncated or not ours.
         """
-        path = self.path / STATE
+        path = self.at(STATE)
         try:
-            return PackedState.from_bytes(path.read_bytes())
+            state = PackedState.from_bytes(path.read_bytes())
+            if type(epoch := state.numbers.get("epoch")) is not int or epoch < 0:
+                raise ValueError(f"expected a number of epochs, got {epoch!r}")
+            return state
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -114,13 +121,13 @@ class RunFolder(OwnFolder):
 
     def _make_state_folder(self) -> None:
         try:
-            (self.path / "state").mkdir(exist_ok=True)
+            self.at("state").mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror}; free some space") from None
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write history.jsonl, one JSON object an epoch."""
-        write_file(self.path / "history.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+        write_file(self.at("history.jsonl"), "".join(json.dumps(r) + "\n" for r in records))
 
     def read_history(self) -> list[dict[str, Any]]:
         """The records of the epochs so far.
@@ -128,13 +135,17 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: a line is not JSON.
         """
-        path = self.path / "history.jsonl"
+        path = self.at("history.jsonl")
         if not path.exists():
             return []
         try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError(f"more than {MAX_JSON_BYTES >> 20} MiB")
             records = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
             for record in records:
-                int(record["epoch"]), dict(record["train"]), dict(record["validation"])
+                int(record["epoch"])
+                for part in ("train", "validation"):
+                    [float(value) for value in dict(record[part]).values()]
             return records
         except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
@@ -149,7 +160,7 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: it is no object of objects.
         """
-        path = self.path / "evaluation.json"
+        path = self.at("evaluation.json")
         if not path.exists():
             return {}
         again = "delete it and evaluate again"

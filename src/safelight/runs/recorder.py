@@ -192,7 +192,7 @@ def _tensorboard(folder: RunFolder, epoch: int) -> Iterator[Callable[[dict[str, 
     from torch.utils.tensorboard import SummaryWriter
 
     # Purging hides what a killed run wrote of an epoch before its state was saved.
-    with SummaryWriter(str(folder.path / "tensorboard"), purge_step=epoch) as writer:
+    with SummaryWriter(str(folder.at("tensorboard")), purge_step=epoch) as writer:
 
         def log(record: dict[str, Any]) -> None:
             numbers = {f"{part}/{k}": v for part in ("train", "validation") for k, v in record[part].items()}
