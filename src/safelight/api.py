@@ -17,6 +17,7 @@ import torch
 
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.reading import plain
 from safelight.config.run import RunConfig
 from safelight.data.finding import Images, as_image_set, find_splits
 from safelight.errors import ConfigError, RunError
@@ -95,6 +96,7 @@ def train(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
+    validation, limit = plain(validation), plain(limit)
     image_set = as_image_set(images)
     splits = image_set.split(validation, limit)
     for what, given, base in (("network", network, Network), ("task", task, Task)):
@@ -204,6 +206,7 @@ def resume(
         config = folder.read_config()
         packed = folder.read_state()
         done = packed.numbers["epoch"] if packed else 0
+        epochs = plain(epochs)
         if epochs is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
         if config.training.epochs < done:

@@ -13,7 +13,7 @@ import torch
 
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.reading import did_you_mean, from_dict
+from safelight.config.reading import did_you_mean, from_dict, plain
 from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
 from safelight.config.task import Measure
@@ -164,6 +164,7 @@ def evolve(
             )
     image_set = as_image_set(images)
     config: SearchConfig = from_dict(SearchConfig, search, "search")
+    workers = plain(workers)
     _check_engine(engine, address, workers)
     network_config, task_config, training = read_settings(network, task, settings or {})
     channels, height, width = image_set.shape
@@ -221,6 +222,7 @@ def resume_evolution(
     """
     folder = SearchFolder(path)
     folder.read_config()  # before a lock is made in what may be no search
+    generations, workers = plain(generations), plain(workers)
     _check_engine(engine, address, workers)
     with folder.locked():
         record = folder.read_config()
