@@ -1,5 +1,7 @@
 """Folders that others had a hand in: what is theirs stays, nothing outside is reached or shown raw."""
 
+import copy
+import gc
 import json
 import os
 import shutil
@@ -274,3 +276,27 @@ def test_a_page_shows_what_numbers_there_are(run):
         )
         assert "–" in write_report(RunFolder(run)).read_text()
     path.write_bytes(before)
+
+
+def test_a_temporary_run_lives_as_long_as_anything_that_opens_it():
+    path = safelight.train("digits", epochs=1, channels=(4,), limit=100, threads=1).path
+    assert not path.exists()
+    run = safelight.train("digits", epochs=1, channels=(4,), limit=100, threads=1)
+    path, again, copied = run.path, safelight.resume(run.path, epochs=2), copy.deepcopy(run)
+    del run
+    gc.collect()
+    assert len(again.history) == 2
+    del again
+    gc.collect()
+    assert len(copied.history) == 2
+    del copied
+    gc.collect()
+    assert not path.exists()
+
+
+def test_evaluations_beside_each_other_are_all_kept(run, tmp_path):
+    folder = RunFolder(shutil.copytree(run, tmp_path / "a"))
+    splits = [f"split-{i}" for i in range(20)]
+    with ThreadPoolExecutor(5) as threads:
+        list(threads.map(lambda split: RunFolder(folder.path).add_evaluation(split, {"loss": 1.0}), splits))
+    assert folder.read_evaluation().keys() >= set(splits)

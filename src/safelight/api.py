@@ -6,10 +6,6 @@ import contextlib
 import dataclasses
 import os
 import platform
-import shutil
-import tempfile
-import weakref
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +29,7 @@ from safelight.runs.assembly import (
     try_out,
 )
 from safelight.runs.folder import INITIAL, RunFolder
-from safelight.runs.folders import kind_of
+from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 from safelight.runs.settings import read_settings
 from safelight.tasks.base import Task
@@ -71,7 +67,8 @@ def train(
         images: an `ImageSet`, an array, or what `safelight.load` takes.
         network: a name of `safelight.networks.table.NETWORKS`, or a `Network` of your own:
             an instance, of which a copy is trained, or a class, whose weights then follow from the seed.
-        out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
+        out: the run folder to make; without it the run lives in a temporary folder and goes with the last
+            object that opens it.
         task: a name of `safelight.tasks.table.TASKS`, or a `Task` of your own, likewise.
         validation: number of validation images; 0 trains on everything but the test images.
         limit: number of training images to keep.
@@ -140,22 +137,19 @@ def train(
         start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, splits.train, training.batch_size)
-    temporary = Path(tempfile.mkdtemp(prefix="safelight-")) if out is None else None
-    folder = RunFolder(temporary or Path(str(out)))
+    temporary = TemporaryFolder() if out is None else None
+    folder = RunFolder(temporary.path if temporary else str(out))
     recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
     with contextlib.ExitStack() as stack:
         if temporary:
-            stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+            stack.callback(temporary.delete)
         with folder.create(overwrite):
             # A run killed in its first epoch starts from these again.
             folder.write_weights(INITIAL, parts.network, parts.loss)
             folder.write_config(config)
             recorder.run()
         stack.pop_all()
-    run = Run(folder.path, own_network, own_task)
-    if temporary:
-        weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
-    return run
+    return Run(folder.path, own_network, own_task)
 
 
 def _made(given: Any) -> Any:

@@ -302,7 +302,7 @@ class Run:
             folder = make_folder(self.folder.figures / "evaluation")
             for name, picture in found.pictures.items():
                 write_file(folder / f"{name}.png", png(picture))
-        self.folder.write_evaluation(self.folder.read_evaluation() | {split: measures})
+        self.folder.add_evaluation(split, measures)
         return measures
 
     def report(self, images: Images | None = None) -> Path:

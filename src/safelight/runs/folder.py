@@ -54,6 +54,7 @@ class RunFolder(OwnFolder):
         "figures/evaluation/*.png",
         INITIAL,
         STATE,
+        "state/evaluation.lock",
         "tensorboard/events.out.tfevents.*",
         CONFIG,
     )
@@ -149,6 +150,11 @@ class RunFolder(OwnFolder):
             return records
         except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
+
+    def add_evaluation(self, split: str, measures: dict[str, Any]) -> None:
+        """Put one split's measures beside those of the others, which another process may be writing."""
+        with self._alone("state/evaluation.lock", wait=60):
+            self.write_evaluation(self.read_evaluation() | {split: measures})
 
     def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
         """Write evaluation.json: the measures of each split."""

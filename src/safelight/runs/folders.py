@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, final
+from weakref import WeakValueDictionary
 
 import filelock
 
@@ -17,12 +21,35 @@ from safelight.config.run import FORMAT_VERSION
 from safelight.errors import ConfigError, RunError
 from safelight.files import LEFT_OVER, refuse_links, write_file
 
-__all__ = ["CONFIG", "INITIAL", "OwnFolder", "kind_of", "read_object"]
+__all__ = ["CONFIG", "INITIAL", "OwnFolder", "TemporaryFolder", "kind_of", "read_object"]
 
 CONFIG, LOCK = "config.json", ".lock"
 INITIAL = "state/initial.safetensors"  # the weights that a run starts from
 
 T = TypeVar("T")
+
+
+@final
+class TemporaryFolder:
+    """A folder that is deleted with the last object that works in it: this, or an `OwnFolder` of its path.
+
+    Example:
+        >>> folder = TemporaryFolder()
+        >>> path = folder.path
+        >>> del folder
+        >>> path.exists()
+        False
+    """
+
+    alive: ClassVar[WeakValueDictionary[Path, TemporaryFolder]] = WeakValueDictionary()
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="safelight-"))
+        self.delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self.alive[self.path] = self
+
+    def __deepcopy__(self, memo: object) -> TemporaryFolder:
+        return self
 
 
 class OwnFolder(ABC):
@@ -37,6 +64,7 @@ class OwnFolder(ABC):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
+        self._temporary = TemporaryFolder.alive.get(self.path.absolute())  # kept as long as this
 
     @property
     def figures(self) -> Path:
@@ -127,7 +155,14 @@ class OwnFolder(ABC):
         Raises:
             RunError: another process is at it, or the folder cannot be written.
         """
-        lock = filelock.FileLock(self.at(LOCK), timeout=0)
+        with self._alone(LOCK):
+            for path in self._left_over():
+                path.unlink(missing_ok=True)
+            yield
+
+    @contextmanager
+    def _alone(self, name: str, wait: float = 0) -> Iterator[None]:
+        lock = filelock.FileLock(self.at(name), timeout=wait)
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -135,8 +170,6 @@ class OwnFolder(ABC):
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror}; choose another --out") from None
         try:
-            for path in self._left_over():
-                path.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
