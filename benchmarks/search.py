@@ -71,7 +71,7 @@ def search(folder: Path, source: str, algorithm: str, seed: int) -> None:
     with at.locked() if folder.exists() else at.create():
         (folder / "state").mkdir(exist_ok=True)
         at.write_config(record)
-        with open_engine("local", material, 1) as engine:
+        with open_engine("local", material, 1, at.images) as engine:
             run_search(at, at.read_config(), engine, len(material.train))
 
 

@@ -16,6 +16,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def one_thread():
     """Small tensors: a second thread only adds noise to the last bits and to the time."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)  # as a test that plays a worker may have left it
 
 
 @pytest.fixture(scope="session")

@@ -359,7 +359,7 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):
         ({"validation": 5000}, "expected between 0 and 1616 validation images, got 5000"),
         ({"limit": 0}, "limit of at least 1 training image, got 0"),
         ({"channels": (8,) * 4}, "at most 3 stages"),
-        ({"network": MyNet}, "expected a name, or a Network such as MyNet(), got"),
+        ({"network": 3}, "expected a name, or a Network such as MyNet(), got"),
         ({"network": safelight.ConvVAE((1, 9, 9))}, "does not take images of (1, 8, 8)"),
         ({"device": "meta"}, "device: expected a device that is there"),
         ({"device": "abacus"}, "device: expected a device that is there"),
@@ -402,7 +402,7 @@ def test_gaussian_likelihood_learns_its_spread(tmp_path):
     )
     weights = safetensors.torch.load_file(tmp_path / "a" / "model.safetensors")
     error = run.reconstruct(safelight.load("digits")) - safelight.load("digits").floats().numpy()
-    assert weights["loss.likelihood.log_sigma"].exp().item() == pytest.approx(error.std(), rel=0.25)
+    assert weights[".loss.likelihood.log_sigma"].exp().item() == pytest.approx(error.std(), rel=0.25)
 
 
 def test_training_without_validation(tmp_path):

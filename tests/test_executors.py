@@ -136,13 +136,15 @@ def sleep_through(job: Job) -> None:
 
 @pytest.mark.parametrize("engine", ["local", "dask", "ray"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
-def test_every_engine_gives_the_same_bits(engine, material, job):
+def test_every_engine_gives_the_same_bits(engine, material, job, tmp_path):
     here = evaluate(material, job)
-    with open_engine(engine, material, 1) as opened:
+    with open_engine(engine, material, 1, tmp_path / "images") as opened:
+        opened.prepare()
         there = opened.submit(job).result()
     assert there.loss == here.loss
     assert there.curve == here.curve
     assert there.parameters == here.parameters
+    assert not (tmp_path / "images").exists()
 
 
 def test_images_are_mapped_not_copied(material, tmp_path):
@@ -160,5 +162,5 @@ def test_images_are_mapped_not_copied(material, tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
 def test_a_cluster_that_does_not_answer(engine, address, material):
     words = "Dask scheduler" if engine == "dask" else "Ray cluster"
-    with pytest.raises(ConfigError, match=words), open_engine(engine, material, 1, address):
+    with pytest.raises(ConfigError, match=words), open_engine(engine, material, 1, Path(), address):
         pass

@@ -1,6 +1,7 @@
 """Asking and telling: operators by their known properties, algorithms on landscapes of known shape."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -85,11 +86,38 @@ def test_searching_beats_drawing(name):
     assert np.median(ours) < 0.5 * np.median(drawn)
 
 
-def test_a_small_space_is_used_up():
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("batch", [2, 3, 7])
+def test_the_contract_of_asking_and_telling(name, batch):
+    """Batches of any length, cut at any place: in the space, without a question twice, the same again."""
+    space = Space(
+        {"training.batch_size": Gene("integer", 10, 49), "task.beta": Gene("categorical", choices=(1, 2))}
+    )
+
+    def ask(cut):
+        algorithm = MAKERS[name](space, batch, 1, initial_design(space, batch, 1))
+        asked = []
+        for turn in range(6):
+            individuals = algorithm.ask()
+            assert len(individuals) == batch
+            tried = individuals[: batch - 1 - turn % batch if cut else batch]
+            algorithm.tell([(space.decode(i.genotype)["training.batch_size"] % 7,) for i in tried])
+            asked += individuals
+        return asked
+
+    for cut in (False, True):
+        asked = ask(cut)
+        assert asked == ask(cut)
+        assert len({key_of(space, i.genotype) for i in asked}) == len(asked)
+        assert all(space.repair(i.genotype) == i.genotype for i in asked)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_small_space_is_used_up(name):
     space = Space({"network.activation": Gene("categorical", choices=("relu", "silu", "elu"))})
     start = initial_design(space, 10, 0)
     assert len(start) == 3
-    algorithm = GeneticAlgorithm(space, 10, 0, start)
+    algorithm = MAKERS[name](space, 10, 0, start)
     algorithm.tell([(1.0,) for _ in algorithm.ask()])
     assert algorithm.ask() == []
 
@@ -147,6 +175,16 @@ def test_order_is_deb_and_others_fronts():
     got = [ranks[i] for i in order(points)]
     assert got == sorted(got)
     assert level > 3
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_the_time_of_ordering_is_no_cube(objectives):
+    fitnesses = [(float(f),) * objectives for f in np.random.default_rng(0).permutation(2000)]
+    started = time.process_time()
+    ranking = order(fitnesses)
+    assert time.process_time() - started < 1
+    assert ranking == sorted(range(2000), key=lambda i: fitnesses[i])
+    assert order([]) == []
 
 
 def test_order_puts_failures_last():

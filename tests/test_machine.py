@@ -122,10 +122,10 @@ def ask(material: Material, question: Question) -> int:
     "engine",
     ["local", pytest.param("dask", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)],
 )
-def test_the_workers_of_a_search_compute_without_denormals(digits, engine):
+def test_the_workers_of_a_search_compute_without_denormals(digits, engine, tmp_path):
     splits = digits.split()
     material = Material(splits.train, splits.validation)
-    with open_engine(engine, material, 1) as opened:
+    with open_engine(engine, material, 1, tmp_path) as opened:
         assert opened.executor.submit(ask, material, Question()).result(120) == 0
 
 

@@ -171,7 +171,7 @@ def test_what_a_killed_start_left_is_no_obstacle(tmp_path):
     half = RunFolder(tmp_path / "half")
     half.path.mkdir()
     (half.path / "state").mkdir()
-    for name in (".lock", "state/initial.safetensors", ".config.json.0a.partial"):
+    for name in (".lock", "state/initial.safetensors", ".config.json.0a0a0a0a.partial"):
         (half.path / name).write_bytes(b"")
     create(half)
     assert half.read_config() == CONFIG
@@ -220,8 +220,8 @@ def test_a_second_process_is_kept_out(folder):
 def test_what_a_killed_write_left_is_swept_up(folder):
     (folder.figures / "epochs").mkdir(parents=True)
     for path in (
-        folder.path / ".model.safetensors.x.partial",
-        folder.figures / "epochs" / ".a.png.y.partial",
+        folder.path / ".model.safetensors.0123abcd.partial",
+        folder.figures / "epochs" / ".a.png.4567cdef.partial",
     ):
         path.write_bytes(b"half")
     with folder.locked():

@@ -117,7 +117,7 @@ def test_a_search_under_way_says_how_to_go_on(tmp_path):
     assert re.search(r"Only \d of 6 trials are finished", page)
     assert "safelight evolve --resume evo" in page
     (tmp_path / "evo" / "result.json").write_text("{}")
-    with pytest.raises(RunError, match="cannot be read as a search's result"):
+    with pytest.raises(RunError, match=r"expected a key .values., but there is none; write it again"):
         write_search_report(SearchFolder(tmp_path / "evo"))
 
 

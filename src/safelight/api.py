@@ -6,11 +6,7 @@ import contextlib
 import dataclasses
 import os
 import platform
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +14,7 @@ import torch
 
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.reading import plain
 from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.finding import Images, as_image_set, find_images
@@ -40,10 +37,11 @@ from safelight.runs.assembly import (
     assemble,
     describe_network,
     describe_task,
+    fresh_weights,
     try_out,
 )
 from safelight.runs.folder import INITIAL, RunFolder
-from safelight.runs.folders import kind_of
+from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 from safelight.runs.settings import read_settings
 from safelight.tasks.base import Task
@@ -62,10 +60,10 @@ def open(path: str | os.PathLike[str]) -> Run | Search:
 
 def train(
     images: Images,
-    network: str | Network = "deep-conv-vae",
+    network: str | Network | type[Network] = "deep-conv-vae",
     out: str | os.PathLike[str] | None = None,
     *,
-    task: str | Task = "autoencode",
+    task: str | Task | type[Task] = "autoencode",
     validation: int | None = None,
     limit: int | None = None,
     init_from: str | os.PathLike[str] | None = None,
@@ -79,9 +77,11 @@ def train(
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
-        network: a name of `safelight.networks.table.NETWORKS`, or a `Network` of your own.
-        out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
-        task: a name of `safelight.tasks.table.TASKS`, or a `Task` of your own.
+        network: a name of `safelight.networks.table.NETWORKS`, or a `Network` of your own:
+            an instance, of which a copy is trained, or a class, whose weights then follow from the seed.
+        out: the run folder to make; without it the run lives in a temporary folder and goes with the last
+            object that opens it.
+        task: a name of `safelight.tasks.table.TASKS`, or a `Task` of your own, likewise.
         validation: number of validation images; 0 trains on everything but the test images.
         limit: number of training images to keep.
         init_from: a run of the same network whose weights to start from.
@@ -105,16 +105,18 @@ def train(
         >>> [record["epoch"] for record in run.history]
         [1, 2]
     """
+    validation, limit = plain(validation), plain(limit)
     image_set = as_image_set(images)
     splits = image_set.split(validation, limit)
     for what, given, base in (("network", network, Network), ("task", task, Task)):
-        if not isinstance(given, (str, base)):
+        is_class = isinstance(given, type) and issubclass(given, base)
+        if not isinstance(given, (str, base)) and not is_class:
             raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
     network_config, task_config, training = read_settings(
-        network if isinstance(network, str) else describe_network(network, splits.train),
-        task if isinstance(task, str) else describe_task(task),
+        network if isinstance(network, str) else describe_network(_made(network), splits.train),
+        task if isinstance(task, str) else describe_task(_made(task)),
         settings,
     )
     config = _describe(image_set, validation, limit, network_config, task_config, training, command)
@@ -123,7 +125,7 @@ def train(
         start = RunFolder(init_from)
         start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
-    try_out(parts, splits.train)
+    try_out(parts, splits.train, training.batch_size)
     with _folder(out) as folder:
         recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
         with folder.create(overwrite):
@@ -131,7 +133,7 @@ def train(
             folder.write_weights(INITIAL, parts.network, parts.loss)
             folder.write_config(config)
             recorder.run()
-    return _opened(folder, out, own_network, own_task)
+    return Run(folder.path, own_network, own_task)
 
 
 def finetune(
@@ -227,7 +229,7 @@ def finetune(
         folder.write_config(config)
         train_on_labels(folder, config, parts, image_set, on_epoch, on_step)
         conclude(folder, config, parts, image_set)
-    return _opened(folder, out)
+    return Run(folder.path)
 
 
 def resume(
@@ -270,6 +272,7 @@ def resume(
         config = folder.read_config()
         packed = folder.read_state()
         done = packed.numbers["epoch"] if packed else 0
+        epochs = plain(epochs)
         if epochs is not None:
             config = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=epochs))
         if config.training.epochs < done:
@@ -288,6 +291,11 @@ def resume(
         else:
             splits = image_set.split(config.data.validation, config.data.limit)
             recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
+            if epochs is not None and epochs > done and recorder.has_stopped(done):
+                raise RunError(
+                    f"{folder.path} stopped by its patience of {config.training.patience} after {done} "
+                    "epochs: more would stop at once; train a new run with more --patience"
+                )
             folder.write_config(config)
             recorder.run(packed)
     return Run(path, network, task)
@@ -327,25 +335,21 @@ def _describe(
 
 @contextlib.contextmanager
 def _folder(out: str | os.PathLike[str] | None) -> Iterator[RunFolder]:
-    """The folder to make; a temporary one goes when something fails."""
+    """The folder to make; a temporary one goes when something fails, or with the last object that uses it."""
     if out is not None:
         yield RunFolder(out)
         return
-    temporary = Path(tempfile.mkdtemp(prefix="safelight-"))
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-        yield RunFolder(temporary)
-        stack.pop_all()
+    temporary = TemporaryFolder()
+    try:
+        yield RunFolder(temporary.path)
+    except BaseException:
+        temporary.delete()
+        raise
 
 
-def _opened(
-    folder: RunFolder,
-    out: str | os.PathLike[str] | None,
-    network: Network | None = None,
-    task: Task | None = None,
-) -> Run:
-    """A finished run; a temporary folder goes with it."""
-    run = Run(folder.path, network, task)
-    if out is None:
-        weakref.finalize(run, shutil.rmtree, folder.path, ignore_errors=True)
-    return run
+def _made(given: Any) -> Any:
+    """What a class makes, to be looked at."""
+    if not isinstance(given, type):
+        return given
+    with fresh_weights(0):
+        return given()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,17 @@ from typing import BinaryIO
 
 from safelight.errors import RunError
 
-__all__ = ["new_file", "new_folder", "replacing", "write_atomically", "write_file"]
+__all__ = [
+    "LEFT_OVER",
+    "new_file",
+    "new_folder",
+    "refuse_links",
+    "replacing",
+    "write_atomically",
+    "write_file",
+]
+
+LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # what a kill while writing leaves
 
 
 def new_file(path: str | os.PathLike[str], endings: Sequence[str], overwrite: bool = False) -> Path:
@@ -55,6 +66,20 @@ def new_folder(path: str | os.PathLike[str]) -> Path:
         raise RunError(f"expected a new or empty folder, but {path} is not; choose another --out")
     if not path.absolute().parent.is_dir():
         raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
+    return path
+
+
+def refuse_links(path: Path, root: Path) -> Path:
+    """The path itself, where no part of it below `root` is a symbolic link: a folder must not reach outside.
+
+    Raises:
+        RunError: a part is one.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            break
+        if part.is_symlink():
+            raise RunError(f"{part} is a link, which is not followed; put what it points to in its place")
     return path
 
 

@@ -161,7 +161,11 @@ class Run:
         Raises:
             RunError: the network has no codes.
         """
-        return encode(self._autoencoder(), self._likelihood, self._fitting(as_image_set(images)))
+        return encode(
+            self._autoencoder(),
+            self._likelihood,
+            self._fitting(as_image_set(images, self.config.image.range)),
+        )
 
     def embed(
         self,
@@ -187,7 +191,7 @@ class Run:
             RunError: the network has no codes, or the file cannot be written.
         """
         path = new_file(out, [".parquet"], overwrite)
-        network, image_set = self._autoencoder(), self._fitting(as_image_set(images))
+        network, image_set = self._autoencoder(), self._fitting(as_image_set(images, self.config.image.range))
         about = {"run": self.path.name, "source": image_set.source, "shape": image_set.shape}
         embed(network, self._likelihood, image_set, path, about, on_progress)
         return path
@@ -212,7 +216,7 @@ class Run:
             RunError: the network has no codes.
         """
         config = from_dict(MapConfig, {"method": method, **settings}, "project")
-        chosen = self.images("train") if images is None else as_image_set(images)
+        chosen = self.images("train") if images is None else as_image_set(images, self.config.image.range)
         return project(self.codes(some_images(chosen, config.n, config.seed)), config, on_progress)
 
     def sample(
@@ -282,7 +286,7 @@ class Run:
             ConfigError: a number of steps that there is not.
             RunError: the network has no codes.
         """
-        chosen = self.images("train") if images is None else as_image_set(images)
+        chosen = self.images("train") if images is None else as_image_set(images, self.config.image.range)
         found = traversals(self.codes(some_images(chosen, CODES_TO_FIT)), steps)
         drawn = self.decode(found.codes.reshape(-1, found.codes.shape[-1]))
         return found, drawn.reshape(*found.codes.shape[:2], *drawn.shape[1:])
@@ -326,7 +330,7 @@ class Run:
             folder = make_folder(self.folder.figures / "evaluation")
             for name, picture in found.pictures.items():
                 write_file(folder / f"{name}.png", png(picture))
-        self.folder.write_evaluation(self.folder.read_evaluation() | {split: measures})
+        self.folder.add_evaluation(split, measures)
         return measures
 
     def classify(self, images: Images) -> Predictions:
@@ -405,7 +409,7 @@ class Run:
 
     def _one(self, image: Images | int) -> ImageSet:
         if not isinstance(image, int):
-            return as_image_set(image).subset(slice(1))
+            return as_image_set(image, self.config.image.range).subset(slice(1))
         train = self.images("train")
         if not 0 <= image < len(train):
             raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
@@ -421,7 +425,7 @@ class Run:
 
     @torch.no_grad()
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        image_set = self._fitting(as_image_set(images))
+        image_set = self._fitting(as_image_set(images, self.config.image.range))
         device = device_of(self.network)
         parts = [
             function(image_set.floats(slice(first, first + CHUNK), device)).cpu().numpy()

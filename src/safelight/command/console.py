@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import io
+import os
 import shlex
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from safelight.machine import seconds_without_core
 
@@ -23,7 +28,17 @@ if TYPE_CHECKING:
     from safelight.evolution.status import Status
     from safelight.runs.recorder import Progress
 
-__all__ = ["complain", "counting", "err", "name_of", "out", "progress", "search_progress", "stop_on_signals"]
+__all__ = [
+    "complain",
+    "counting",
+    "err",
+    "name_of",
+    "out",
+    "progress",
+    "search_progress",
+    "speak_anywhere",
+    "stop_on_signals",
+]
 
 SHOWN_GENERATIONS = 20
 LINES = 4  # of a count, where there is no terminal
@@ -31,8 +46,34 @@ LONG_EPOCH = 2.0  # seconds; a shorter one says nothing of the machine
 BUSY = 0.15  # share of the time of all threads; an idle machine shows some 1%
 SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+LEAST_WIDTH = 80  # of a table: a narrow terminal breaks its lines, and cuts no number
+CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in b"\t\n"}
+
+
+class _Console(Console):
+    """Shows what folders say letter by letter: an escape sequence in it is no order to a terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(text.translate(CONTROL), **options)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = _Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console.width = max(LEAST_WIDTH, console.width)
+    return console
+
+
+out, err = _console(stderr=False), _console(stderr=True)
+
+
+def speak_anywhere() -> None:
+    """Make the streams take everything: a letter that one cannot show, and words for one that is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def name_of(path: Path) -> str:
@@ -42,9 +83,10 @@ def name_of(path: Path) -> str:
 
 def complain(message: str, debug: bool) -> None:
     """Say in one line what went wrong."""
-    if debug:
-        traceback.print_exc()
-    print(f"safelight: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+        if debug:
+            traceback.print_exc()
+        print(f"safelight: {' '.join(message.split())}".translate(CONTROL), file=sys.stderr)
 
 
 @contextmanager
@@ -64,7 +106,9 @@ def stop_on_signals(finishing: str = "the batch") -> Iterator[Callable[[], bool]
         received.append(number)
         err.print(f"\nFinishing {finishing}, then saving; once more to stop now.")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_main = threading.current_thread() is threading.main_thread()  # signals go to no other
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield is_stopped
     finally:

@@ -30,7 +30,7 @@ from safelight.command import (
     traverse,
     walk,
 )
-from safelight.command.console import complain
+from safelight.command.console import complain, speak_anywhere
 from safelight.command.options import make_parser, parse
 from safelight.command.verb import Verb
 from safelight.errors import Interrupted, SafelightError
@@ -77,6 +77,7 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
     Returns:
         0, 2 for a user's mistake, 1 for ours or a reader that left, 130 when interrupted.
     """
+    speak_anywhere()
     try:
         action()
         sys.stdout.flush()

@@ -80,6 +80,12 @@ class DeepConvConfig:
 
     def __post_init__(self) -> None:
         check_sizes(self, "hidden", "latent")
+        check(
+            self.normalization != "group" or self.hidden >= 4,
+            "network.hidden",
+            "at least 4 to be normalized in groups",
+            self.hidden,
+        )
         for name in ("channels", "kernels", "strides"):
             check(
                 1 <= len(getattr(self, name)) <= MAX_STAGES,

@@ -27,6 +27,7 @@ __all__ = [
     "did_you_mean",
     "fields_of",
     "from_dict",
+    "plain",
     "read_json",
     "read_tagged",
     "tagged",
@@ -136,6 +137,7 @@ def read_tagged(table: Mapping[str, type[Any]], values: Any, where: str) -> Any:
 
 def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
     """A JSON value as the type that a field is declared with."""
+    value = plain(value)
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):  # only ever a type or None
         if value is None:
@@ -162,6 +164,17 @@ def _convert(hint: Any, value: Any, where: str, name: str) -> Any:
         hint, "text"
     )
     raise ConfigError(f"{where}: {name}: expected {described}, got {value!r}")
+
+
+def plain(value: Any) -> Any:
+    """A number of Python for one of NumPy or torch, which some hold for the same; anything else as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.int64(3)), plain(np.float32(0.5)), plain("text")
+        (3, 0.5, 'text')
+    """
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

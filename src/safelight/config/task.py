@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -61,6 +62,10 @@ class Sheet:
     name: str
     title: str
     words: str
+
+    def __post_init__(self) -> None:
+        is_plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name) is not None
+        check(is_plain, "sheet", "a name of letters, digits, - and _", repr(self.name))
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from safelight.config.data import DataConfig
@@ -20,9 +22,31 @@ SPLITS = ("train", "validation", "test")
 Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
 
 
-def as_image_set(images: Images) -> ImageSet:
-    """Images as they are, or loaded."""
-    return images if isinstance(images, ImageSet) else sources.load(images)
+def as_image_set(images: Images, value_range: tuple[float, float] | None = None) -> ImageSet:
+    """Images as they are, or loaded.
+
+    Args:
+        images: an `ImageSet`, or what `sources.load` takes.
+        value_range: what stands for black and white where whole numbers do not say it themselves.
+
+    Raises:
+        DataError: they cannot be loaded, or do not keep to that range.
+    """
+    if isinstance(images, ImageSet):
+        return images
+    loaded = sources.load(images)
+    is_named = isinstance(images, str | os.PathLike) and not str(images).endswith((".npy", ".npz"))
+    if value_range is None or value_range == loaded.value_range or is_named:
+        return loaded
+    low, high = value_range
+    if loaded.pixels.dtype != np.float32 and low <= loaded.pixels.min() and loaded.pixels.max() <= high:
+        return dataclasses.replace(loaded, value_range=value_range)
+    if loaded.pixels.dtype == np.float32 and loaded.value_range == (0, 1) and low == 0:
+        return loaded  # floats from black to white mean the same in any run
+    raise DataError(
+        f"expected pixels from {low:g} to {high:g}, as the run's, got {loaded.pixels.dtype} up to "
+        f"{loaded.pixels.max():g}; say what they mean with safelight.ImageSet(pixels, value_range=...)"
+    )
 
 
 def find_images(data: DataConfig, images: Images | None = None) -> ImageSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safelight.config.reading import plain
 from safelight.errors import ConfigError, DataError
 
 __all__ = ["ImageSet", "Splits"]
@@ -73,7 +75,7 @@ class ImageSet:
             if least < low or most > high:
                 raise DataError(
                     f"expected pixels from {low:g} to {high:g}, got {least:g} to {most:g}; "
-                    "rescale them, or convert 0..255 to uint8"
+                    f"say what black and white are, such as value_range=({least:g}, {most:g})"
                 )
         for what, extra in (("labels", self.labels), ("names", self.names), ("weights", self.weights)):
             if extra is not None and len(extra) != len(pixels):
@@ -83,6 +85,17 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One image's pixels, (C, H, W), for a number; a set of those chosen for anything else."""
+        index = plain(index)
+        return self.pixels[index] if isinstance(index, int) else self.subset(index)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter(self.pixels)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.pixels, dtype, copy=copy)
 
     def __repr__(self) -> str:
         channels, height, width = self.shape
@@ -105,7 +118,7 @@ class ImageSet:
             (n, C, H, W) float32.
         """
         low, high = self.value_range
-        chosen = torch.from_numpy(np.ascontiguousarray(self.pixels[indices])).to(device)
+        chosen = torch.from_numpy(np.require(self.pixels[indices], requirements=["C", "W"])).to(device)
         return chosen.to(torch.float32, copy=True).sub_(low).div_(high - low)
 
     def subset(self, indices: Any) -> ImageSet:
@@ -141,7 +154,7 @@ class ImageSet:
         """
         count = len(self)
         if self.has_test_split:
-            order, learn = np.arange(count), count
+            order, learn = None, count
             default = count // 6
         elif count < 3:
             raise DataError(
@@ -152,19 +165,26 @@ class ImageSet:
             order = np.random.default_rng(SPLIT_SEED).permutation(count)
             learn = count - max(1, round(count * TEST_SHARE))
             default = max(1, round(count * VALIDATION_SHARE))
-        held_out = default if validation is None else validation
+        held_out = default if validation is None else plain(validation)
         if not isinstance(held_out, int) or not 0 <= held_out < learn:
             raise ConfigError(
                 f"expected between 0 and {learn - 1} validation images, got {held_out}; "
                 f"the set has {learn} images to learn from"
             )
+        limit = plain(limit)
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise ConfigError(f"expected a limit of at least 1 training image, got {limit}")
-        train = order[: learn - held_out][:limit]
+
+        def part(start: int, end: int) -> ImageSet:
+            return self.subset(
+                slice(start, end) if order is None else order[start:end]
+            )  # a slice copies nothing
+
+        end = learn - held_out
         return Splits(
-            train=self.subset(train),
-            validation=self.subset(order[learn - held_out : learn]) if held_out else None,
-            test=self.subset(order[learn:]) if learn < count else None,
+            train=part(0, end if limit is None else min(limit, end)),
+            validation=part(end, learn) if held_out else None,
+            test=part(learn, count) if learn < count else None,
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from safelight.errors import RunError
-from safelight.files import write_file
+from safelight.files import refuse_links, write_file
 
 __all__ = ["captioned", "make_folder", "pairs", "png", "tile", "write_examples"]
 
@@ -111,6 +111,7 @@ def make_folder(path: Path) -> Path:
     Raises:
         RunError: it cannot be made.
     """
+    refuse_links(path, path.parent)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,6 +23,9 @@ __all__ = ["as_pixels", "read_idx", "read_npy", "read_npz", "read_pictures"]
 MAX_BYTES = 16 << 30  # of one array in memory; a header that declares more is not followed
 MAX_IMAGE = 64_000_000  # pixels times channels of one picture
 DEFLATE = 1032  # gzip and zip pack at most this many bytes into one
+ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: how a camera was held
+WHITES = (1.0, 16.0, 255.0, 1023.0, 4095.0, 65535.0)
+WHOLE_BYTES = "array.astype('uint8')"
 PICTURES = (".png", ".jpg", ".jpeg")
 CHANNELS = {"1": 1, "L": 1, "RGB": 3}  # of the kinds of picture that are taken, in Pillow's names
 DAMAGE = (
@@ -49,6 +52,8 @@ def as_pixels(array: NDArray[Any], where: str) -> tuple[NDArray[Any], tuple[floa
         >>> pixels.shape, pixels.dtype.name, value_range
         ((5, 3, 28, 28), 'float32', (0, 1))
     """
+    if isinstance(array, np.ma.MaskedArray):
+        raise DataError(f"expected every pixel of {where}, got a mask; fill it, as with array.filled(0)")
     given = np.asarray(array)
     array = given[:, None] if given.ndim == 3 else given
     if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
@@ -70,18 +75,31 @@ def as_pixels(array: NDArray[Any], where: str) -> tuple[NDArray[Any], tuple[floa
         if not (np.isfinite(least) and np.isfinite(most)):
             raise DataError(f"expected finite pixels in {where}, got NaN or infinity; clean the array first")
         if least < 0 or most > 1:
-            advice = "divide by 255" if least >= 0 and most <= 255 else "rescale them"
             raise DataError(
                 f"expected floats from 0 to 1 in {where}, got {least:g} to {most:g}; "
-                f"{advice}, or convert to uint8"
+                f"rescale them, as with {_rescaled(least, most)}"
             )
         value_range, array = (0, 1), array.astype(np.float32, copy=False)
     else:
+        advice = "convert them to floats from 0 to 1"
+        if array.dtype.kind == "f":
+            advice = "convert them, as with array.astype('float32')"
+        elif array.dtype.kind in "iu":
+            least, most = float(array.min()), float(array.max())
+            fits = least >= 0 and most <= 255
+            advice = f"convert them, as with {WHOLE_BYTES if fits else _rescaled(least, most)}"
         raise DataError(
-            f"expected uint8, uint16, bool, float32 or float64 pixels in {where}, got {array.dtype}; "
-            "convert them, as with array.astype('uint8')"
+            f"expected uint8, uint16, bool, float32 or float64 pixels in {where}, got {array.dtype}; {advice}"
         )
-    return np.require(array, requirements=["C", "W"]), value_range
+    return np.ascontiguousarray(array), value_range
+
+
+def _rescaled(least: float, most: float) -> str:
+    """An expression that gives floats from 0 to 1, by what usually stands for black and white."""
+    if least < 0:
+        low, high = (-1.0, 1.0) if least >= -1 and most <= 1 else (least, most)
+        return f"(array - {low!r}) / {high - low!r}".replace("- -", "+ ")
+    return f"array / {next((white for white in WHITES if most <= white), most)!r}"
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -165,7 +183,7 @@ def read_pictures(source: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     Raises:
         DataError: there are none, one cannot be read, or they differ in size or kind.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     folder = source if source.is_dir() else source.parent
     listed = folder.iterdir() if source.is_dir() else [source]
@@ -186,9 +204,13 @@ def read_pictures(source: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
                             f"expected a picture in 8-bit gray or RGB, got {path} of the kind {image.mode}; "
                             "convert it"
                         )
-                    shape = CHANNELS[image.mode], image.height, image.width
-                    if shape[0] * shape[1] * shape[2] > MAX_IMAGE:
+                    height, width = image.height, image.width
+                    if height * width * CHANNELS[image.mode] > MAX_IMAGE:
                         raise Image.DecompressionBombError
+                    held = image.getexif().get(ORIENTATION, 1) if "exif" in image.info else 1
+                    if held in ON_ITS_SIDE:
+                        height, width = width, height
+                    shape = CHANNELS[image.mode], height, width
                     if index == 0:
                         first = shape
                         pixels = np.empty((_affordable(len(paths), shape, folder), *shape), np.uint8)
@@ -198,7 +220,8 @@ def read_pictures(source: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
                             f"{_named_shape(paths[0], first)} and {_named_shape(path, shape)} in {folder}; "
                             "crop, scale or convert them first"
                         )
-                    decoded = np.asarray(image.convert("RGB" if shape[0] == 3 else "L"))  # (H, W[, 3])
+                    upright = image if held == 1 else ImageOps.exif_transpose(image)
+                    decoded = np.asarray(upright.convert("RGB" if shape[0] == 3 else "L"))  # (H, W[, 3])
                     pixels[index] = decoded.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
             except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
                 raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ SPLITS = (None, "train", "validation", "test")
 
 
 def load(
-    source: str | os.PathLike[str] | NDArray[Any],
+    source: str | os.PathLike[str] | NDArray[Any] | Sequence[Any],
     split: str | None = None,
     limit: int | None = None,
     progress: bool = False,
@@ -40,7 +41,8 @@ def load(
             - an .npy file, or an .npz file: its only array, or the one named `images` (with integer
               `labels` beside it, if there), or `path.npz:member`;
             - a NumPy array of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1 or 3: uint8, uint16,
-              bool, or float32 or float64 in [0, 1]. It is not copied unless its form must change.
+              bool, or float32 or float64 in [0, 1]. It is not copied unless its form must change. A torch
+              tensor, or a list of such arrays or of Pillow's images, will do.
         split: None, "train", "validation" or "test". A set with its own test images gives the others for
             None, the first five sixths of these for "train" and the last sixth for "validation"; its test
             files are opened for "test" alone. Any other set gives everything for None, and the parts of
@@ -73,8 +75,8 @@ def load(
         return images if limit is None else images.subset(slice(limit))
     if isinstance(source, str) and source == "digits":
         images = _digits()
-    elif isinstance(source, np.ndarray):
-        images = ImageSet(*as_pixels(source, "the array"))
+    elif isinstance(source, list | tuple) or hasattr(source, "__array__"):
+        images = ImageSet(*as_pixels(_array_of(source), "the array"))
     elif isinstance(source, (str, os.PathLike)):
         images = _from_path(os.fsdecode(source), split)
     else:
@@ -83,6 +85,18 @@ def load(
     if limit is None or limit >= len(images):
         return images
     return images.subset(np.sort(np.random.default_rng(SPLIT_SEED).permutation(len(images))[:limit]))
+
+
+def _array_of(source: Any) -> NDArray[Any]:
+    """An array of what is as good as one: a tensor, or a list of pictures or arrays of one size."""
+    if isinstance(source, np.ndarray):
+        return source
+    if hasattr(source, "detach"):
+        return np.asarray(source.detach().cpu())
+    try:
+        return np.stack([np.asarray(image) for image in source]) if len(source) else np.empty(0)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"expected images of one size and kind in a list, got '{error}'") from None
 
 
 def overview() -> list[tuple[str, str, str, bool, str]]:

@@ -13,7 +13,7 @@ import torch
 
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.reading import did_you_mean, from_dict
+from safelight.config.reading import did_you_mean, from_dict, plain
 from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
 from safelight.config.task import Measure
@@ -26,7 +26,7 @@ from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import named_genes
 from safelight.evolution.genome import Values
 from safelight.evolution.ledger import Trial, trials_of
-from safelight.evolution.record import SearchRecord, make_space
+from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.report import write_search_report
 from safelight.evolution.search import Finalist, run_search
 from safelight.evolution.status import Status
@@ -156,8 +156,15 @@ def evolve(
         ...     sorted(found.values)
         ['training.batch_size', 'training.gamma', 'training.lr', 'training.weight_decay']
     """
+    for what, given in (("network", network), ("task", task)):
+        if not isinstance(given, str):
+            raise ConfigError(
+                f"{what}: a search takes names, as its workers make their own, got a "
+                f"{getattr(given, '__name__', type(given).__name__)}; train yours with safelight.train"
+            )
     image_set = as_image_set(images)
     config: SearchConfig = from_dict(SearchConfig, search, "search")
+    workers = plain(workers)
     _check_engine(engine, address, workers)
     network_config, task_config, training = read_settings(network, task, settings or {})
     channels, height, width = image_set.shape
@@ -168,15 +175,16 @@ def evolve(
         training=training,
         task=task_config,
     )
-    record = SearchRecord(config, named_genes(config.space, base), base, _versions(), command)
-    material = _material(record, image_set)
-    make_space(record)  # refuses what cannot be searched
+    material = _material(config, image_set)
+    genes = named_genes(config.space, base, len(material.train))
+    record = SearchRecord(config, genes, base, _versions(), command)
+    check_space(record, make_space(record), len(material.train))
     folder = SearchFolder(out)
     with (
-        open_engine(engine, material, workers or os.cpu_count() or 1, address) as opened,
+        open_engine(engine, material, workers or os.cpu_count() or 1, folder.images, address) as opened,
         folder.create(overwrite),
     ):
-        (folder.path / "state").mkdir()
+        folder.at("state").mkdir(exist_ok=True)
         folder.write_config(record)
         return _search(folder, record, material, opened, on_status, is_stopped, image_set)
 
@@ -214,6 +222,7 @@ def resume_evolution(
     """
     folder = SearchFolder(path)
     folder.read_config()  # before a lock is made in what may be no search
+    generations, workers = plain(generations), plain(workers)
     _check_engine(engine, address, workers)
     with folder.locked():
         record = folder.read_config()
@@ -224,12 +233,18 @@ def resume_evolution(
             )
         find_splits(record.base.data, images)  # the same images
         if generations is not None:
+            done = len(trials_of(folder.study)) // record.search.population if folder.study.exists() else 0
+            if generations < done:
+                raise RunError(
+                    f"{folder.path} has {done} generations already, more than {generations}; ask for more"
+                )
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)
             folder.write_config(record)
         image_set = as_image_set(images if images is not None else str(record.base.data.source))
-        material = _material(record, image_set)
-        with open_engine(engine, material, workers or os.cpu_count() or 1, address) as opened:
+        material = _material(record.search, image_set)
+        count = workers or os.cpu_count() or 1
+        with open_engine(engine, material, count, folder.images, address) as opened:
             return _search(folder, record, material, opened, on_status, is_stopped, image_set)
 
 
@@ -275,11 +290,11 @@ def _versions() -> dict[str, str]:
     return {"safelight": safelight.__version__, "torch": torch.__version__}
 
 
-def _material(record: SearchRecord, images: ImageSet) -> Material:
-    splits = images.split(None, record.search.limit)
+def _material(search: SearchConfig, images: ImageSet) -> Material:
+    splits = images.split(None, search.limit)
     if splits.validation is None:
         raise DataError("a search needs validation images to judge by, got none; use more images")
-    return Material(splits.train, splits.validation.subset(slice(record.search.limit_validation)))
+    return Material(splits.train, splits.validation.subset(slice(search.limit_validation)))
 
 
 def _check_engine(engine: str, address: str | None, workers: int | None) -> None:

@@ -10,9 +10,9 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
-import tempfile
 import threading
 import urllib.parse
 import warnings
@@ -31,14 +31,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safelight.errors import ConfigError
+from safelight.errors import ConfigError, RunError
 from safelight.evolution.trial import Job, Material, Outcome, evaluate
 
-__all__ = ["ENGINES", "Engine", "LocalExecutor", "open_engine"]
+__all__ = ["ENGINES", "Engine", "LocalExecutor", "WorkersLostError", "open_engine"]
 
 T = TypeVar("T")
 RETRIES = 2  # of a trial whose worker died
 GRACE = 30.0  # seconds that a trial has to notice that its time is up
+
+
+class WorkersLostError(RunError):
+    """No process can be started to train in, which says nothing of what it would have trained."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Engine:
         material: what the executor hands to `evaluate` for the images.
         workers: trials at a time.
         lost: errors of a future that say nothing of its trial: the workers, or the way to them, are gone.
+        prepare: called before the first trial, once the search's folder is there.
     """
 
     executor: Executor
     material: Any
     workers: int
-    lost: tuple[type[BaseException], ...] = (CancelledError, ConnectionError)
+    lost: tuple[type[BaseException], ...] = (CancelledError, OSError, WorkersLostError)
+    prepare: Callable[[], object] = lambda: None
 
     def submit(self, job: Job) -> Future[Outcome]:
         """Start a trial; a worker that dies is replaced and the trial tried again, at most twice."""
@@ -63,33 +69,46 @@ class Engine:
 
 
 @contextmanager
-def open_engine(name: str, material: Material, workers: int, address: str | None = None) -> Iterator[Engine]:
+def open_engine(
+    name: str, material: Material, workers: int, place: Path, address: str | None = None
+) -> Iterator[Engine]:
     """Start an engine, or connect to a cluster, for as long as the block runs.
 
     Args:
         name: local, dask or ray.
         material: the images; handed to every worker once.
         workers: processes to start here; a cluster that is connected to has its own number.
+        place: a folder to make, where processes of this machine find the images; it goes with the engine.
         address: of a cluster's scheduler; without one, dask and ray start workers on this machine.
 
     Raises:
         ConfigError: an unknown engine, one that is not installed, or a cluster that does not answer.
     """
-    with ENGINES[name](material, workers, address) as engine:
+    with ENGINES[name](material, workers, place, address) as engine:
         yield engine
 
 
 @contextmanager
-def _local(material: Material, workers: int, address: str | None) -> Iterator[Engine]:
-    with tempfile.TemporaryDirectory(prefix="safelight-") as name:
-        material.save(Path(name))
-        executor = LocalExecutor(workers)
-        try:
-            yield Engine(executor, (Path(name), material.train.value_range), workers)
-        except BaseException:
-            executor.shutdown(wait=False)
-            raise
+def _local(material: Material, workers: int, place: Path, address: str | None) -> Iterator[Engine]:
+    executor = LocalExecutor(workers)
+    prepared = False
+
+    def prepare() -> None:
+        nonlocal prepared
+        prepared = True
+        material.save(place)
+
+    try:
+        executor.submit(os.getpid).result()  # before anything is written: can they start at all?
+        yield Engine(executor, (place, material.train.value_range), workers, prepare=prepare)
+    except BaseException:
+        executor.shutdown(wait=False)
+        raise
+    else:
         executor.shutdown()
+    finally:
+        if prepared:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 class LocalExecutor(Executor):
@@ -147,7 +166,13 @@ class LocalExecutor(Executor):
         if getattr(self._own, "pool", None) is None:
             spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
             pool = ProcessPoolExecutor(1, spawn, _start_worker)
-            self._own.pool = pool, pool.submit(os.getpid).result()
+            try:
+                self._own.pool = pool, pool.submit(os.getpid).result()
+            except BrokenProcessPool:
+                raise WorkersLostError(
+                    "no worker process can start; each reads the script again, so it must be a file with "
+                    "what it does under if __name__ == '__main__'"
+                ) from None
             self._pools.append(self._own.pool)
         found: tuple[ProcessPoolExecutor, int] = self._own.pool
         return found
@@ -186,7 +211,7 @@ def _optional(module: str, extra: str) -> Any:
 
 
 @contextmanager
-def _dask(material: Material, workers: int, address: str | None) -> Iterator[Engine]:
+def _dask(material: Material, workers: int, place: Path, address: str | None) -> Iterator[Engine]:
     distributed = _optional("distributed", "dask")
     with contextlib.ExitStack() as stack:
         cluster: Any = address
@@ -215,7 +240,7 @@ def _dask(material: Material, workers: int, address: str | None) -> Iterator[Eng
 
 
 @contextmanager
-def _ray(material: Material, workers: int, address: str | None) -> Iterator[Engine]:
+def _ray(material: Material, workers: int, place: Path, address: str | None) -> Iterator[Engine]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = _optional("ray", "ray")
     quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
@@ -257,7 +282,7 @@ class _RayExecutor(Executor):
         return future
 
 
-ENGINES: dict[str, Callable[[Material, int, str | None], contextlib.AbstractContextManager[Engine]]] = {
+ENGINES: dict[str, Callable[[Material, int, Path, str | None], contextlib.AbstractContextManager[Engine]]] = {
     "local": _local,
     "dask": _dask,
     "ray": _ray,

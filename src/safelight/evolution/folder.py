@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from safelight.config.reading import to_dict
+from safelight.config.reading import from_dict, to_dict
 from safelight.config.run import RunConfig
-from safelight.errors import RunError
+from safelight.errors import ConfigError, RunError
 from safelight.evolution.genome import Values
 from safelight.evolution.record import SearchRecord
 from safelight.files import write_file
@@ -17,6 +18,26 @@ from safelight.runs.folders import CONFIG, OwnFolder, read_object
 __all__ = ["SearchFolder"]
 
 BEST, FINALISTS, RESULT = "best.json", "finalists.json", "result.json"
+
+
+@dataclass(frozen=True)
+class _Finalist:
+    """One of result.json's finalists."""
+
+    trial: int
+    values: dict[str, Any]
+    search: float
+    validation: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What result.json holds."""
+
+    values: dict[str, Any]
+    validation: tuple[float | None, ...]
+    test: tuple[float, ...]
+    finalists: tuple[_Finalist, ...]
 
 
 @final
@@ -39,15 +60,22 @@ class SearchFolder(OwnFolder):
         FINALISTS,
         RESULT,
         "report.html",
-        "figures",
-        "state",
+        "figures/*.png",
+        "state/trial-[0-9]*.safetensors",
+        "state/final-[0-9]*.safetensors",
+        "state/images/*.npy",
         CONFIG,
     )
 
     @property
     def study(self) -> Path:
         """The Optuna study."""
-        return self.path / "study.db"
+        return self.at("study.db")
+
+    @property
+    def images(self) -> Path:
+        """What its workers train on, while it runs."""
+        return self.at("state/images")
 
     def read_config(self) -> SearchRecord:
         """Read and check config.json.
@@ -59,7 +87,7 @@ class SearchFolder(OwnFolder):
 
     def checkpoint(self, name: str) -> Path:
         """Where a trial's weights and training state are kept."""
-        return self.path / "state" / f"{name}.safetensors"
+        return self.at(f"state/{name}.safetensors")
 
     def read_checkpoint(self, name: str) -> bytes | None:
         """A trial's state, or None where there is none."""
@@ -96,7 +124,7 @@ class SearchFolder(OwnFolder):
         Raises:
             RunError: the file is damaged.
         """
-        if not (self.path / FINALISTS).exists():
+        if not self.at(FINALISTS).exists():
             return {}
         losses = self._read(FINALISTS)
         if not all(loss is None or isinstance(loss, float) for loss in losses.values()):
@@ -119,18 +147,16 @@ class SearchFolder(OwnFolder):
         Raises:
             RunError: the file is damaged.
         """
-        if not (self.path / RESULT).exists():
+        if not self.at(RESULT).exists():
             return {}
         result = self._read(RESULT)
         try:
-            for finalist in result["finalists"]:
-                int(finalist["trial"]), dict(finalist["values"]), float(finalist["search"])
-                [float(loss or 0) for loss in finalist["validation"]]
-            [float(loss or 0) for part in ("validation", "test") for loss in result[part]]
-            dict(result["values"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            what = f"cannot be read as a search's result ({error})"
-            raise RunError(f"{self.path / RESULT} {what}; {self._again}") from None
+            found = from_dict(_Result, result, str(self.path / RESULT))
+        except ConfigError as error:
+            raise RunError(f"{error}; {self._again}") from None
+        every = [found.values, *(finalist.values for finalist in found.finalists)]
+        if not all(isinstance(value, int | float | str) for values in every for value in values.values()):
+            raise RunError(f"{self.path / RESULT}: expected genes' values; {self._again}")
         return result
 
     @property
@@ -138,4 +164,4 @@ class SearchFolder(OwnFolder):
         return f"write it again with safelight evolve --resume {self.path}"
 
     def _read(self, name: str) -> dict[str, Any]:
-        return read_object(self.path / name, self._again)
+        return read_object(self.at(name), self._again)

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 from safelight.config.data import ImageConfig
 from safelight.config.network import DeepConvConfig
-from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, to_dict
+from safelight.config.reading import MAX_COUNT, did_you_mean, fields_of, from_dict, read_json, to_dict
 from safelight.config.run import RunConfig
 from safelight.errors import ConfigError
 from safelight.evolution.genome import STAGES, Gene, Space, Value, Values
@@ -18,13 +18,14 @@ __all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes"]
 
 PARTS = ("network", "task", "training")  # of a run's settings, which genes may change
 SPACES = ("hyper", "structure", "both")
+BATCH_SIZE = "training.batch_size"
 FIXED = ("epochs", "seed", "threads", "device", "patience")  # of training: what a search itself decides
 
 
 def hyper_genes() -> dict[str, Gene]:
     """The original report's four, with its ranges (its section 2.1)."""
     return {
-        "training.batch_size": Gene("integer", 10, 128),
+        BATCH_SIZE: Gene("integer", 10, 128),
         "training.lr": Gene("log-float", 1e-8, 1.0),
         "training.gamma": Gene("float", 0.0, 1.0),
         "training.weight_decay": Gene("log-float", 1e-7, 1e-4),
@@ -49,12 +50,13 @@ def structure_genes(image: ImageConfig) -> dict[str, Gene]:
     }
 
 
-def named_genes(space: str, base: RunConfig) -> dict[str, Gene]:
+def named_genes(space: str, base: RunConfig, images: int = MAX_COUNT) -> dict[str, Gene]:
     """The genes that a name stands for, or those of a JSON file.
 
     Args:
         space: hyper, structure, both, or the path of a file with an object of genes by name.
         base: the settings that they change.
+        images: number of training images; a named space has no larger batches.
 
     Raises:
         ConfigError: neither, or genes or values that this network does not have.
@@ -71,12 +73,13 @@ def named_genes(space: str, base: RunConfig) -> dict[str, Gene]:
         raise ConfigError(
             f"--space {space}: {base.network.name} has one structure; use --model deep-conv-vae"
         )
-    if space == "hyper":
-        return hyper_genes()
-    if space == "structure":
-        return structure_genes(base.image)
-    if space == "both":
-        return hyper_genes() | structure_genes(base.image)
+    if space in SPACES:
+        hyper = hyper_genes()
+        if images < hyper[BATCH_SIZE].high:
+            hyper[BATCH_SIZE] = Gene("integer", min(10, images - 1), images)
+        return (hyper if space != "structure" else {}) | (
+            structure_genes(base.image) if space != "hyper" else {}
+        )
     if not space.endswith(".json"):
         raise ConfigError(
             f"--space: got {space!r}; {did_you_mean(space, (*SPACES, 'or a .json file of genes'))}"
@@ -126,14 +129,21 @@ def apply_genes(values: Mapping[str, Value], base: RunConfig) -> RunConfig:
         (64, (8, 16), 0.01)
     """
     chosen: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    elements: dict[tuple[str, str], dict[int, Value]] = {}
+    if STAGES in values:
+        several = [n for n, v in to_dict(base.network).items() if isinstance(v, tuple) and len(v) > 1]
+        elements = {("network", name): {} for name in several}
     for name, value in values.items():
-        if name == STAGES:
-            continue
         part, setting, *element = name.split(".")
         if element:
-            chosen[part].setdefault(setting, []).append(value)  # genes come in the order of their stages
-        else:
+            elements.setdefault((part, setting), {})[int(element[0])] = value
+        elif name != STAGES:
             chosen[part][setting] = value
+    for (part, setting), given in elements.items():
+        own = getattr(getattr(base, part), setting)
+        stages = int(values.get(STAGES, _stages(base) or len(own)))
+        count = max(stages, 1 + max(given, default=0))
+        chosen[part][setting] = [given.get(i, own[min(i, len(own) - 1)]) for i in range(count)]
     if "gamma" in chosen["training"]:
         chosen["training"].setdefault("decay", "gamma")  # without which it does nothing
     made: dict[str, Any] = {}
@@ -141,6 +151,10 @@ def apply_genes(values: Mapping[str, Value], base: RunConfig) -> RunConfig:
         settings = getattr(base, part)
         made[part] = from_dict(type(settings), to_dict(settings) | chosen[part], part)
     return dataclasses.replace(base, **made)
+
+
+def _stages(base: RunConfig) -> int | None:
+    return len(base.network.channels) if isinstance(base.network, DeepConvConfig) else None
 
 
 def genes_of(base: RunConfig, space: Space) -> Values:
@@ -162,8 +176,7 @@ def genes_of(base: RunConfig, space: Space) -> Values:
             if not isinstance(value, tuple):
                 settings[f"{part}.{name}"] = value
                 continue
-            stages = len(base.network.channels) if isinstance(base.network, DeepConvConfig) else len(value)
-            settings[STAGES] = stages
+            stages = settings[STAGES] = _stages(base) or len(value)
             for i, element in enumerate(value * stages if len(value) == 1 else value):
                 settings[f"{part}.{name}.{i}"] = element
     values: Values = {}

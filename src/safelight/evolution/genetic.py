@@ -51,7 +51,10 @@ class Individual:
 
 
 class Algorithm(ABC):
-    """Something to ask for individuals and to tell how they did; lower fitness is better."""
+    """Something to ask for individuals and to tell how they did; lower fitness is better.
+
+    Ask, tell, ask, tell: a contract that one test holds all of them to.
+    """
 
     @abstractmethod
     def ask(self) -> list[Individual]:
@@ -59,7 +62,10 @@ class Algorithm(ABC):
 
     @abstractmethod
     def tell(self, fitnesses: Sequence[Fitness]) -> None:
-        """What came of those just asked for, in their order; infinite for one that failed."""
+        """What came of those just asked for, in their order; infinite for one that failed.
+
+        Fewer fitnesses than individuals say that the rest was not tried.
+        """
 
 
 def key_of(space: Space, genotype: Genotype) -> tuple[tuple[str, object], ...]:
@@ -115,17 +121,20 @@ def order(fitnesses: Sequence[Fitness]) -> list[int]:
         [1, 2, 0, 3]
     """
     values = np.array(fitnesses, float)
-    left = np.arange(len(values))
+    no_worse = np.ones((len(values), len(values)), bool)  # [i, j]: i than j
+    better = np.zeros_like(no_worse)
+    for column in values.T:
+        no_worse &= column[:, None] <= column
+        better |= column[:, None] < column
+    dominates = no_worse & better
+    dominators = dominates.sum(0)
     ranking: list[int] = []
-    while len(left):
-        front = values[left]
-        no_worse = (front[:, None] <= front[None]).all(2)
-        better = (front[:, None] < front[None]).any(2)
-        is_front = ~(no_worse & better).any(0)
-        members = left[is_front]
+    while len(ranking) < len(values):
+        members = np.flatnonzero(dominators == 0)
         lonely = _crowding(values[members])
         ranking += [int(members[i]) for i in np.argsort(-lonely, kind="stable")]
-        left = left[~is_front]
+        dominators -= dominates[members].sum(0)
+        dominators[members] = -1  # ranked
     return ranking
 
 
@@ -185,6 +194,7 @@ class _Generational(Algorithm, ABC):
     def tell(self, fitnesses: Sequence[Fitness]) -> None:
         """Remember them; nothing is ever evaluated again."""
         self._told += fitnesses
+        del self._asked[len(self._told) :]
 
     def _unseen(self, elders: list[int]) -> Individual | None:
         """A child of the elders, if there are any, or a stranger; None when all seems to be tried."""

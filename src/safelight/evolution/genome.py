@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from safelight.config.network import MAX_STAGES
 from safelight.config.reading import did_you_mean
 from safelight.errors import ConfigError
 
@@ -153,6 +154,9 @@ class Space:
                         self.genes[other].encode(value)
                     except ConfigError as error:
                         raise ConfigError(f"space: {name}: when {other}: {error}") from None
+        stages = self.genes.get(STAGES)
+        if stages and not all(1 <= int(n) <= MAX_STAGES for n in stages.choices or (stages.low, stages.high)):
+            raise ConfigError(f"space: {STAGES}: expected 1 to {MAX_STAGES}")
         self._sizes = [
             i
             for i, (name, gene) in enumerate(self.genes.items())

@@ -44,8 +44,9 @@ def run_jobs(
         for future in done:
             job = running.pop(future)
             error = CancelledError() if future.cancelled() else future.exception()
-            if isinstance(error, engine.lost):
-                raise RunError(f"lost the workers ({type(error).__name__}); what is done is saved, {again}")
+            if isinstance(error, engine.lost) and not isinstance(error, TimeoutError):
+                what = " ".join(str(error).split())[:300] or type(error).__name__
+                raise RunError(f"lost the workers ({what}); what is done is saved, {again}")
             if error is None:
                 yield job, future.result()
             else:

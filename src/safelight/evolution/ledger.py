@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -169,9 +172,12 @@ def table_hash(trials: Sequence[Trial]) -> str:
 
 
 def _storage(path: Path, *, is_new: bool) -> optuna.storages.RDBStorage:
+    def connect() -> sqlite3.Connection:  # by its bytes: in a URL some names would mean something else
+        return sqlite3.connect(os.fsencode(path), timeout=60, check_same_thread=False)
+
     return optuna.storages.RDBStorage(
-        f"sqlite:///{path}",
-        engine_kwargs={"connect_args": {"timeout": 60}},
+        "sqlite://",
+        engine_kwargs={"creator": connect, "poolclass": sqlalchemy.pool.QueuePool},
         skip_table_creation=not is_new,
     )
 
@@ -198,7 +204,7 @@ def _row(trial: FrozenTrial) -> Trial:
         origin=about.get("origin", ""),
         parents=tuple(about.get("parents", ())),
         fitness=tuple(trial.values) if is_complete and trial.values else None,
-        failure=about.get("failure"),
+        failure=about.get("failure") if trial.state == TrialState.FAIL else None,
         losses=dict(trial.intermediate_values),
         parameters=about.get("parameters", 0),
         seconds=about.get("seconds", 0.0),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from safelight.config.reading import check
 from safelight.config.run import FORMAT_VERSION, RunConfig
 from safelight.config.search import SearchConfig
 from safelight.errors import ConfigError
@@ -19,7 +21,7 @@ from safelight.evolution.genome import Gene, Space, Values
 from safelight.evolution.trial import seed_of
 from safelight.networks.table import cost
 
-__all__ = ["SearchRecord", "make_algorithm", "make_space", "trial_config"]
+__all__ = ["SearchRecord", "check_space", "make_algorithm", "make_space", "trial_config"]
 
 ROOM = 4  # times the network that a search starts from, where no bound is given
 
@@ -65,7 +67,8 @@ def make_space(record: SearchRecord) -> Space:
         key = json.dumps({name: value for name, value in values.items() if name.startswith("network.")})
         if key not in known:
             try:
-                changed = apply_genes(values, record.base)
+                network = {name: value for name, value in values.items() if name.startswith("network.")}
+                changed = apply_genes(network, record.base)
                 found = cost(changed.network, changed.image)
             except ConfigError:  # such as more stages than the image has halvings
                 found = (math.inf, math.inf)  # type: ignore[assignment]
@@ -75,13 +78,44 @@ def make_space(record: SearchRecord) -> Space:
     return Space(record.genes, excess)
 
 
-def make_algorithm(record: SearchRecord, space: Space, workers: int) -> Algorithm:
+def check_space(record: SearchRecord, space: Space, images: int) -> None:
+    """Refuse, before anything is trained, genes that contradict each other or the data, two and two.
+
+    Args:
+        record: what is searched.
+        space: its space, whose bounds keep networks that can be built.
+        images: number of training images.
+
+    Raises:
+        ConfigError: a gene's value that cannot be beside another's.
+    """
+    known = genes_of(record.base, space)
+    extremes = {
+        name: gene.choices or (gene.decode(0.0), gene.decode(1.0)) for name, gene in space.genes.items()
+    }
+    for pair in itertools.combinations_with_replacement(extremes, 2):
+        if all(name.startswith("network.") for name in pair):
+            continue
+        for chosen in itertools.product(*(extremes[name] for name in pair)):
+            genotype = space.repair(space.encode(known | dict(zip(pair, chosen, strict=True))))
+            values = space.decode(genotype)
+            try:
+                size = trial_config(record, values, "").training.batch_size
+                check(size <= images, "batch_size", f"at most {images}, the images to train on", size)
+            except ConfigError as error:
+                shown = ", ".join(f"{name} {values[name]}" for name in dict.fromkeys(pair) if name in values)
+                raise ConfigError(
+                    f'space: {shown}: {error}; narrow a range, or let one act only "when" the other allows it'
+                ) from None
+
+
+def make_algorithm(record: SearchRecord, space: Space) -> Algorithm:
     """The algorithm that a search's settings name; all of them start from the same individuals."""
     search = record.search
     known = genes_of(record.base, space)
     start = initial_design(space, search.population, search.seed, [known])
-    batch = workers if search.algorithm == "tpe" else search.population
-    return ALGORITHMS[search.algorithm](space, batch, search.seed, start, len(search.objective))
+    make = ALGORITHMS[search.algorithm]
+    return make(space, search.population, search.seed, start, len(search.objective))
 
 
 def trial_config(record: SearchRecord, values: Values, purpose: str) -> RunConfig:

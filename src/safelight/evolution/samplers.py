@@ -36,7 +36,8 @@ class OptunaSampler(Algorithm):
 
     Args:
         space: the genes.
-        batch: individuals asked for at once, after the start.
+        batch: individuals asked for at once, after the start; a number of workers would not do, as the
+            questions depend on it.
         start: what to try first.
         sampler: Optuna's.
         objectives: number of values to minimize.
@@ -60,16 +61,20 @@ class OptunaSampler(Algorithm):
             self._open = [(self._propose()[0], individual) for individual in self._start]
             self._start = []
         else:
-            self._open = [found for _ in range(self.batch) if (found := self._unseen())]
+            self._open = []
+            while len(self._open) < self.batch and (found := self._unseen()):
+                self._open.append(found)
         return [individual for _, individual in self._open]
 
     def tell(self, fitnesses: Sequence[Fitness]) -> None:
-        """Hand the fitnesses on; one that failed is told as such."""
-        for (trial, individual), fitness in zip(self._open, fitnesses, strict=True):
+        """Hand the fitnesses on; one that failed, or was not tried, is told as such."""
+        untried = [(math.inf,)] * (len(self._open) - len(fitnesses))
+        for (trial, individual), fitness in zip(self._open, [*fitnesses, *untried], strict=True):
             self._known[key_of(self.space, individual.genotype)] = fitness
             self._answer(trial, fitness)
 
     def _unseen(self) -> tuple[optuna.Trial, Individual] | None:
+        """Something new; None when all seems to be tried."""
         waiting = {key_of(self.space, individual.genotype) for _, individual in self._open}
         for _ in range(ATTEMPTS):
             trial, values = self._propose()

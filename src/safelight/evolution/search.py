@@ -108,7 +108,8 @@ class _Run:
         self.pace = Pace()
 
     def run(self) -> list[Finalist]:
-        algorithm = make_algorithm(self.record, self.space, self.engine.workers)
+        self.engine.prepare()
+        algorithm = make_algorithm(self.record, self.space)
         budget = self.search.population * self.search.generations
         asked = 0
         while asked < budget:
@@ -146,6 +147,9 @@ class _Run:
         alive = numbers
         rungs = self.search.steps
         self._show(generation)
+        for number in numbers:
+            if self.trials[number].is_done:  # killed before the last of its files was gone
+                self._forget(number)
         for rung, epochs in enumerate(rungs):
             is_last = rung == len(rungs) - 1
             for number in alive:  # killed between its loss and its end
@@ -168,7 +172,7 @@ class _Run:
 
     def _job(self, number: int, rung: int, hopeless: tuple[float, ...], keep: bool) -> Job:
         config = trial_config(self.record, self.trials[number].values, f"trial {number}")
-        packed = self.folder.read_checkpoint(_name(number)) if rung else None
+        packed = self.folder.read_checkpoint(_name(number, self.search.steps[rung - 1])) if rung else None
         until, seconds = self.search.steps[rung], self.search.trial_timeout
         return Job(_name(number), config, until, packed, hopeless, seconds, keep)
 
@@ -182,7 +186,8 @@ class _Run:
         seconds = self.trials[number].seconds + outcome.seconds
         self.ledger.note(number, seconds=seconds, curve=list(outcome.curve), parameters=outcome.parameters)
         if outcome.packed:
-            self.folder.write_checkpoint(_name(number), outcome.packed)
+            # Apart from the rung's before, from which a trial killed here goes on.
+            self.folder.write_checkpoint(_name(number, epochs), outcome.packed)
         if outcome.loss is not None:
             self.ledger.report(number, epochs, outcome.loss)
         self.trials[number] = self.ledger.trial(number)
@@ -198,8 +203,12 @@ class _Run:
 
     def _done(self, number: int) -> None:
         self.trials[number] = self.ledger.trial(number)
-        self.folder.checkpoint(_name(number)).unlink(missing_ok=True)
+        self._forget(number)
         self.pace.finished += 1
+
+    def _forget(self, number: int) -> None:
+        for epochs in self.search.steps:
+            self.folder.checkpoint(_name(number, epochs)).unlink(missing_ok=True)
 
     def _hopeless(self, before: int) -> tuple[float, ...]:
         """At each checkpoint of a schedule the worst loss of those that survive, of finished generations."""
@@ -270,6 +279,6 @@ class _Run:
         self.on_status(status_of(self.search, self.trials.values(), generation, self.pace, what))
 
 
-def _name(number: int) -> str:
-    """What a trial's job and its checkpoint are called."""
-    return f"trial-{number}"
+def _name(number: int, *epochs: int) -> str:
+    """What a trial's job is called, and its checkpoint after so many epochs."""
+    return "-".join(map(str, ("trial", number, *epochs)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from safelight.config.run import RunConfig
 from safelight.data.images import ImageSet
-from safelight.errors import SafelightError, TrainingError
+from safelight.errors import RunError, SafelightError, TrainingError
 from safelight.machine import cpu_threads, derive_seed, prepare_process
 from safelight.runs.assembly import assemble
 from safelight.runs.state import PackedState, State
@@ -37,7 +37,20 @@ class Material:
     validation: ImageSet
 
     def save(self, folder: Path) -> None:
-        """Write the pixels to files that other processes can map."""
+        """Write the pixels to files of a new folder that other processes can map.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written.
+        """
+        try:
+            folder.mkdir(exist_ok=True)
+            self._save(folder)
+        except OSError as error:
+            raise RunError(
+                f"cannot write the images to {folder}: {error.strerror}; free some space"
+            ) from None
+
+    def _save(self, folder: Path) -> None:
         for name in ("train", "validation"):
             images: ImageSet = getattr(self, name)
             np.save(folder / f"{name}.npy", images.pixels)
@@ -178,12 +191,14 @@ class _Watch:
         if state.step == 1:
             self._before = (0.0, 0)
         done = state.epoch * steps_an_epoch + state.step
-        if done * CHECKPOINTS // self.steps > len(self.curve):
+        passed = done * CHECKPOINTS // self.steps - len(self.curve)
+        if passed:
             total, images = state.totals["loss"], state.images
-            self.curve.append((total - self._before[0]) / max(1, images - self._before[1]))
+            self.curve += [(total - self._before[0]) / max(1, images - self._before[1])] * passed
             self._before = (total, images)
             limits = self.job.hopeless[len(self.curve) - 1 : len(self.curve)]
-            if limits and self.curve[-1] > limits[0]:
+            # Losses lie behind the weights by a step, which is much of a run of few steps.
+            if self.steps >= CHECKPOINTS and limits and self.curve[-1] > limits[0]:
                 self.failure = f"hopeless: {self.curve[-1]:.2f} after {done} steps, survivors {limits[0]:.2f}"
         if self.job.seconds is not None and time.perf_counter() - self.started > self.job.seconds:
             self.failure = f"took longer than {self.job.seconds:g} s"

@@ -171,7 +171,9 @@ def _normalization(kind: str, width: int, flat: bool) -> list[nn.Module]:
     if kind == "batch":
         return [nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)]
     if kind == "group":
-        return [nn.GroupNorm(math.gcd(8, width), width)]
+        # Without height and width a group needs some channels: two values are always normalized to ±1.
+        most = max(1, width // 8) if flat else 8
+        return [nn.GroupNorm(math.gcd(8, width, most), width)]
     return []
 
 

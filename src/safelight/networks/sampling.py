@@ -11,6 +11,7 @@ from safelight.networks.base import Autoencoder
 
 __all__ = ["latent_points", "sample"]
 
+CHUNK = 100  # images encoded at a time
 CODES_TO_FIT = 2000  # enough for the covariance of some tens of dimensions
 
 
@@ -37,11 +38,17 @@ def latent_points(network: Autoencoder, count: int, images: ImageSet, seed: int 
         torch.Size([4, 20])
     """
     device = next(network.parameters()).device
-    mu, logvar = network.encode(images.floats(slice(CODES_TO_FIT), str(device)))
     generator = torch.Generator().manual_seed(derive_seed(seed, "latent points"))
-    points = torch.randn(count, mu.shape[1], generator=generator).to(device)
-    if logvar is not None:
-        return points
+    chunks = []
+    for first in range(0, min(CODES_TO_FIT, len(images)), CHUNK):
+        mu, logvar = network.encode(
+            images.floats(slice(first, min(first + CHUNK, CODES_TO_FIT)), str(device))
+        )
+        if logvar is not None:
+            return torch.randn(count, mu.shape[1], generator=generator, dtype=torch.float32).to(device)
+        chunks.append(mu)
+    mu = torch.cat(chunks)
+    points = torch.randn(count, mu.shape[1], generator=generator, dtype=torch.float32).to(device)
     covariance = torch.cov(mu.T.cpu().double(), correction=0).reshape(mu.shape[1], -1)
     values, vectors = torch.linalg.eigh(covariance)  # unlike Cholesky's, also for dead dimensions
     root = (vectors * values.clamp(min=0).sqrt()).to(mu)

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from safelight.files import write_file
+from safelight.files import refuse_links, write_file
 from safelight.reporting.charts import DARK, LIGHT, Theme, write_both
 
 __all__ = [
@@ -83,6 +83,7 @@ def shown(path: Path) -> str:
 
 def uri(path: Path) -> str:
     """A picture's file as part of a page."""
+    refuse_links(path, path.parents[1])
     return data_uri(path.read_bytes(), path.suffix[1:])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from safelight.errors import RunError
-from safelight.files import write_file
+from safelight.files import refuse_links, write_file
 
 __all__ = [
     "animation_epochs",
@@ -80,8 +80,9 @@ def read_picture(path: Path) -> Image.Image:
     """Read a picture of ours, grayscale or RGB.
 
     Raises:
-        RunError: it is damaged, or far larger than ours are.
+        RunError: it is damaged, a link, or far larger than ours are.
     """
+    refuse_links(path, path.parents[1])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

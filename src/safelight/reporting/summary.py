@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safelight.config.run import RunConfig
 from safelight.config.task import CustomTask, Measure, Sheet
 from safelight.errors import ConfigError, RunError
 from safelight.networks.table import build
-from safelight.runs.folder import LAST, RunFolder
+from safelight.runs.folder import LAST, OF_LOSS, RunFolder
 from safelight.tasks.table import make_task
 
 __all__ = ["Epoch", "Summary", "summarize"]
@@ -136,13 +136,14 @@ def summarize(folder: RunFolder) -> Summary:
         )
     task = config.task if isinstance(config.task, CustomTask) else make_task(config)
     parameters, network = _network(folder, config)
+    scalars = {"n", *(measure.name for measure in task.measures)}
     return Summary(
         name=folder.path.resolve().name,
         config=config,
         measures=task.measures,
         sheets=task.sheets,
         epochs=tuple(epochs),
-        evaluation={split: _measures(values) for split, values in folder.read_evaluation().items()},
+        evaluation={split: _measures(values, scalars) for split, values in folder.read_evaluation().items()},
         parameters=parameters,
         network=network,
     )
@@ -172,10 +173,11 @@ def _finite(value: object) -> float | None:
         return None
 
 
-def _measures(values: dict[str, Any]) -> dict[str, Any]:
+def _measures(values: dict[str, Any], scalars: Container[str]) -> dict[str, Any]:
     """Numbers that are finite, and lists and tables for the charts that know how to read them."""
     return {
-        name: value if isinstance(value, list | dict) else _finite(value) for name, value in values.items()
+        name: value if isinstance(value, list | dict) and name not in scalars else _finite(value)
+        for name, value in values.items()
     }
 
 
@@ -194,7 +196,7 @@ def _stored_weights(folder: RunFolder) -> tuple[int | None, str]:
     """Of a user's own class only the weights are known."""
     try:
         with safetensors.safe_open(folder.path / LAST, framework="np") as file:
-            names = [name for name in file.keys() if not name.startswith("loss.")]  # noqa: SIM118
+            names = [name for name in file.keys() if not name.startswith(OF_LOSS)]  # noqa: SIM118
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (OSError, safetensors.SafetensorError):
         return None, ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +18,13 @@ from safelight.data.batches import Batch, Batches
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, RunError, TrainingError
 from safelight.machine import derive_seed, pick_device
-from safelight.networks.base import Autoencoder, Network
+from safelight.networks.base import Autoencoder, Code, Network
 from safelight.networks.table import build
+from safelight.runs.state import GlobalRandomness
 from safelight.tasks.base import Task
 from safelight.tasks.table import make_task
 
-__all__ = ["Parts", "assemble", "describe_network", "describe_task", "device_of", "try_out"]
+__all__ = ["Parts", "assemble", "describe_network", "describe_task", "device_of", "fresh_weights", "try_out"]
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,35 @@ def assemble(
         RunError: the run holds a user's own class, and it is not given.
     """
     device = pick_device(config.training.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(config.training.seed, "weights"))
+    with fresh_weights(config.training.seed, device):
         made = _own(config.network, CustomNetwork, network, "network") or build(config.network, config.image)
         own_task = _own(config.task, CustomTask, task, "task") or make_task(config)
         loss = own_task.loss()
     return Parts(made.to(device), own_task, loss.to(device))
 
 
+@contextlib.contextmanager
+def fresh_weights(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Modules made in the block have weights that follow from a seed, whatever torch is set to."""
+    before = torch.get_default_dtype()
+    randomness = GlobalRandomness(derive_seed(seed, "weights"), device)
+    with torch.inference_mode(False), torch.enable_grad(), randomness.drawn():
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
 def _own(settings: Any, custom: type[Any], given: Any, what: str) -> Any:
+    """A user's own network or task; a copy of an instance, so that no two runs share its weights."""
+    if isinstance(given, type):
+        return given()
     if given is not None:
-        return given() if isinstance(given, type) else given
+        try:
+            return copy.deepcopy(given)
+        except RuntimeError as error:
+            raise ConfigError(f"the {what} cannot be copied ({error}); hand over its class") from None
     if isinstance(settings, custom):
         raise RunError(
             f"the run holds a {what} of your own, {settings.class_name!r}; open it from Python with "
@@ -84,11 +105,15 @@ def describe_network(network: Network, images: ImageSet) -> CustomNetwork:
     """What a config keeps of a user's own network."""
     is_variational = False
     if isinstance(network, Autoencoder):
+        was_training, code = network.training, None
         with contextlib.suppress(RuntimeError):  # which `try_out` will tell in words
-            was_training = network.training
             code = network.eval().encode(images.floats(slice(2), device_of(network)))
-            is_variational = code.logvar is not None
-            network.train(was_training)
+        network.train(was_training)
+        if not isinstance(code, Code | None):
+            raise ConfigError(
+                f"expected encode to give safelight.Code(mu, logvar or None), got {type(code).__name__}"
+            )
+        is_variational = code is not None and code.logvar is not None
     return CustomNetwork("custom", type(network).__name__, is_variational)
 
 
@@ -98,30 +123,41 @@ def describe_task(task: Task) -> CustomTask:
 
 
 @torch.no_grad()
-def try_out(parts: Parts, images: ImageSet) -> None:
-    """Make sure, before anything is written, that network, task and images fit.
+def try_out(parts: Parts, images: ImageSet, batch_size: int) -> None:
+    """Make sure, before anything is written, that network, task, images and batches fit.
 
     Raises:
         ConfigError: they do not.
     """
-    network, device = parts.network, device_of(parts.network)
-    was_training = network.training
-    network.eval()
-    batch = Batch.of(images, slice(2), device)
+    device = device_of(parts.network)
+    if not any(parameter.requires_grad for parameter in parts.network.parameters()):
+        kind = type(parts.network).__name__
+        raise ConfigError(f"expected a network with weights to train, got {kind} with none")
+    network, loss = copy.deepcopy((parts.network, parts.loss))  # training changes running statistics
     generator = torch.Generator(device).manual_seed(0)
-    try:
-        if parts.task.transform is not None:
-            inputs = parts.task.transform(batch.images, generator)
-            batch = Batch(batch.images, inputs, batch.labels, batch.indices)
-        parts.loss(network, batch, generator, progress=0.0)
-    except TrainingError as error:
-        raise ConfigError(str(error)) from None
-    except RuntimeError as error:
-        raise ConfigError(f"the network does not take images of {images.shape} (C, H, W): {error}") from None
-    finally:
-        network.train(was_training)
+    for is_training, count in ((False, 2), (True, min(2, batch_size))):
+        network.train(is_training)
+        batch = Batch.of(images, slice(count), device)
+        try:
+            with GlobalRandomness(0, device).drawn():
+                if parts.task.transform is not None:
+                    inputs = parts.task.transform(batch.images, generator)
+                    batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+                loss(network, batch, generator, progress=0.0)
+        except TrainingError as error:
+            raise ConfigError(str(error)) from None
+        except (RuntimeError, ValueError) as error:
+            what = (
+                f"cannot be trained on {len(batch)} images at a time"
+                if is_training
+                else f"does not take images of {images.shape} (C, H, W)"
+            )
+            detail = " ".join(str(error).split())[:300]
+            raise ConfigError(
+                f"the network {what}: {detail}; change the network, the images or --batch-size"
+            ) from None
 
 
 def device_of(network: nn.Module) -> str:
-    """Where a network is."""
-    return str(next(network.parameters()).device)
+    """Where a network is; on the CPU if it has no weights."""
+    return str(next((parameter.device for parameter in network.parameters()), "cpu"))

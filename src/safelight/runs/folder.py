@@ -16,20 +16,21 @@ from typing import Any, TypeVar, final
 import safetensors
 from torch import Tensor, nn
 
+from safelight.config.reading import MAX_JSON_BYTES
 from safelight.config.run import RunConfig
 from safelight.errors import RunError
 from safelight.files import write_file
-from safelight.runs.folders import CONFIG, OwnFolder, read_object
+from safelight.runs.folders import CONFIG, INITIAL, OwnFolder, read_object
 from safelight.runs.labels import RunLabels
 from safelight.runs.state import PackedState, to_bytes
 from safelight.runs.typical import Typical
 
-__all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
+__all__ = ["BEST", "INITIAL", "LAST", "OF_LOSS", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
 LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
 STATE = "state/training.safetensors"
-INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
+OF_LOSS = ".loss."  # as no part of a network can be called
 
 
 T = TypeVar("T")
@@ -54,11 +55,16 @@ class RunFolder(OwnFolder):
         "history.jsonl",
         "evaluation.json",
         "report.html",
-        "figures",
-        "state",
+        "figures/*.png",
+        "figures/*.gif",
+        "figures/epochs/*-[0-9][0-9][0-9][0-9]*.png",
+        "figures/evaluation/*.png",
+        INITIAL,
+        STATE,
         LABELS,
         TYPICAL,
-        "tensorboard",
+        "state/evaluation.lock",
+        "tensorboard/events.out.tfevents.*",
         CONFIG,
     )
 
@@ -71,10 +77,10 @@ class RunFolder(OwnFolder):
         return self._read_config(RunConfig)
 
     def write_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
-        """Write a network's weights, and its loss's under "loss."."""
-        tensors = dict(network.state_dict()) | {f"loss.{k}": t for k, t in loss.state_dict().items()}
+        """Write a network's weights by their names, and its loss's after `OF_LOSS`."""
+        tensors = dict(network.state_dict()) | {OF_LOSS + k: t for k, t in loss.state_dict().items()}
         self._make_state_folder()
-        write_file(self.path / name, to_bytes(tensors))
+        write_file(self.at(name), to_bytes(tensors))
 
     def read_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
         """Load what `write_weights` wrote into modules of the same form.
@@ -82,10 +88,10 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: the file is missing, truncated, or holds another network's weights.
         """
-        tensors = self._read_tensors(self.path / name)
-        own = {k.removeprefix("loss."): t for k, t in tensors.items() if k.startswith("loss.")}
+        tensors = self._read_tensors(self.at(name))
+        own = {k.removeprefix(OF_LOSS): t for k, t in tensors.items() if k.startswith(OF_LOSS)}
         try:
-            network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith("loss.")})
+            network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(OF_LOSS)})
             loss.load_state_dict(own)
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:300]
@@ -97,12 +103,12 @@ class RunFolder(OwnFolder):
     @property
     def trained(self) -> str:
         """The weights to use: the best on validation, or the last where there was none."""
-        return BEST if (self.path / BEST).exists() else LAST
+        return BEST if self.at(BEST).exists() else LAST
 
     def write_state(self, state: PackedState) -> None:
         """Write the one file that a run continues from."""
         self._make_state_folder()
-        write_file(self.path / STATE, state.to_bytes())
+        write_file(self.at(STATE), state.to_bytes())
 
     def read_state(self) -> PackedState | None:
         """Read it back; None before the first epoch ended.
@@ -110,11 +116,11 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: it is truncated or not ours.
         """
-        return self._read(STATE, PackedState.from_bytes, "delete it to start the run anew")
+        return self._read(STATE, _counted_state, "delete it to start the run anew")
 
     def write_labels(self, labels: RunLabels) -> None:
         """Write what the training images are taken for."""
-        write_file(self.path / LABELS, labels.to_bytes())
+        write_file(self.at(LABELS), labels.to_bytes())
 
     def read_labels(self) -> RunLabels | None:
         """Read it back; None where the images' own labels hold, or none are needed.
@@ -126,7 +132,7 @@ class RunFolder(OwnFolder):
 
     def write_typical(self, typical: Typical) -> None:
         """Write what a classifier's training images look like to it."""
-        write_file(self.path / TYPICAL, typical.to_bytes())
+        write_file(self.at(TYPICAL), typical.to_bytes())
 
     def read_typical(self) -> Typical | None:
         """Read it back; None where it was not learned.
@@ -137,7 +143,7 @@ class RunFolder(OwnFolder):
         return self._read(TYPICAL, Typical.from_bytes, "delete it to do without")
 
     def _read(self, name: str, parse: Callable[[bytes], T], advice: str) -> T | None:
-        path = self.path / name
+        path = self.at(name)
         try:
             return parse(path.read_bytes())
         except FileNotFoundError:
@@ -149,13 +155,13 @@ class RunFolder(OwnFolder):
 
     def _make_state_folder(self) -> None:
         try:
-            (self.path / "state").mkdir(exist_ok=True)
+            self.at("state").mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror}; free some space") from None
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write history.jsonl, one JSON object an epoch."""
-        write_file(self.path / "history.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+        write_file(self.at("history.jsonl"), "".join(json.dumps(r) + "\n" for r in records))
 
     def read_history(self) -> list[dict[str, Any]]:
         """The records of the epochs so far.
@@ -163,16 +169,25 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: a line is not JSON.
         """
-        path = self.path / "history.jsonl"
+        path = self.at("history.jsonl")
         if not path.exists():
             return []
         try:
+            if path.stat().st_size > MAX_JSON_BYTES:
+                raise ValueError(f"more than {MAX_JSON_BYTES >> 20} MiB")
             records = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
             for record in records:
-                int(record["epoch"]), dict(record["train"]), dict(record["validation"])
+                int(record["epoch"])
+                for part in ("train", "validation"):
+                    [float(value) for value in dict(record[part]).values()]
             return records
         except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
+
+    def add_evaluation(self, split: str, measures: dict[str, Any]) -> None:
+        """Put one split's measures beside those of the others, which another process may be writing."""
+        with self._alone("state/evaluation.lock", wait=60):
+            self.write_evaluation(self.read_evaluation() | {split: measures})
 
     def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
         """Write evaluation.json: the measures of each split."""
@@ -184,7 +199,7 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: it is no object of objects.
         """
-        path = self.path / "evaluation.json"
+        path = self.at("evaluation.json")
         if not path.exists():
             return {}
         again = "delete it and evaluate again"
@@ -209,3 +224,10 @@ class RunFolder(OwnFolder):
             ) from None
         except (safetensors.SafetensorError, OSError) as error:
             raise RunError(f"{path} is truncated or no safetensors file ({error}); train again") from None
+
+
+def _counted_state(content: bytes) -> PackedState:
+    state = PackedState.from_bytes(content)
+    if type(epoch := state.numbers.get("epoch")) is not int or epoch < 0:
+        raise ValueError(f"expected a number of epochs, got {epoch!r}")
+    return state

@@ -5,24 +5,51 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, final
+from weakref import WeakValueDictionary
 
 import filelock
 
 from safelight.config.reading import from_dict, read_json, to_dict
 from safelight.config.run import FORMAT_VERSION
 from safelight.errors import ConfigError, RunError
-from safelight.files import write_file
+from safelight.files import LEFT_OVER, refuse_links, write_file
 
-__all__ = ["CONFIG", "OwnFolder", "kind_of", "read_object"]
+__all__ = ["CONFIG", "INITIAL", "OwnFolder", "TemporaryFolder", "kind_of", "read_object"]
 
 CONFIG, LOCK = "config.json", ".lock"
+INITIAL = "state/initial.safetensors"  # the weights that a run starts from
 
 T = TypeVar("T")
+
+
+@final
+class TemporaryFolder:
+    """A folder that is deleted with the last object that works in it: this, or an `OwnFolder` of its path.
+
+    Example:
+        >>> folder = TemporaryFolder()
+        >>> path = folder.path
+        >>> del folder
+        >>> path.exists()
+        False
+    """
+
+    alive: ClassVar[WeakValueDictionary[Path, TemporaryFolder]] = WeakValueDictionary()
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="safelight-"))
+        self.delete = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self.alive[self.path] = self
+
+    def __deepcopy__(self, memo: object) -> TemporaryFolder:
+        return self
 
 
 class OwnFolder(ABC):
@@ -32,16 +59,25 @@ class OwnFolder(ABC):
         path: the folder; it need not exist before `create`.
     """
 
-    files: ClassVar[tuple[str, ...]]  # what is ours in it, its config last
+    files: ClassVar[tuple[str, ...]]  # patterns of what is ours in it, its config last
     kind: ClassVar[str]  # as in its config
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
+        self._temporary = TemporaryFolder.alive.get(self.path.absolute())  # kept as long as this
 
     @property
     def figures(self) -> Path:
         """Folder of the pictures."""
-        return self.path / "figures"
+        return self.at("figures")
+
+    def at(self, name: str) -> Path:
+        """A path in the folder.
+
+        Raises:
+            RunError: a link is on the way, which might lead anywhere.
+        """
+        return refuse_links(self.path / name, self.path)
 
     @abstractmethod
     def read_config(self) -> object:
@@ -70,13 +106,17 @@ class OwnFolder(ABC):
             ) from None
         with self.locked():
             self._refuse_occupied(overwrite)  # another process may have been quicker
-            for name in self.files:
-                path = self.path / name
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
+            for pattern in self.files:
+                for path in self._own(pattern):
                     path.unlink(missing_ok=True)
             yield
+
+    def _own(self, pattern: str) -> list[Path]:
+        """Files that the project wrote; nothing else is ever deleted."""
+        return [path for path in self.path.glob(pattern) if not path.is_dir() and self._is_inside(path)]
+
+    def _is_inside(self, path: Path) -> bool:
+        return not any(part.is_symlink() for part in path.parents if self.path in part.parents)
 
     def _refuse_occupied(self, overwrite: bool) -> None:
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
@@ -85,11 +125,14 @@ class OwnFolder(ABC):
             )
         if not self.path.exists():
             return
-        started = {LOCK, "state"}  # what is there before the config
-        others = {p.name for p in self.path.iterdir() if not p.name.endswith(".partial")} - started
-        if not others:
-            return
-        if CONFIG not in others:
+        if not (self.path / CONFIG).exists():
+            started = {
+                self.path / LOCK,
+                *self._own(INITIAL),
+                *self._left_over(),
+            }  # what comes before the config
+            if all(path in started or path == self.path / "state" for path in self._everything()):
+                return
             raise RunError(
                 f"expected a new or empty folder, but {self.path} holds other files; choose another --out"
             )
@@ -112,7 +155,14 @@ class OwnFolder(ABC):
         Raises:
             RunError: another process is at it, or the folder cannot be written.
         """
-        lock = filelock.FileLock(self.path / LOCK, timeout=0)
+        with self._alone(LOCK):
+            for path in self._left_over():
+                path.unlink(missing_ok=True)
+            yield
+
+    @contextmanager
+    def _alone(self, name: str, wait: float = 0) -> Iterator[None]:
+        lock = filelock.FileLock(self.at(name), timeout=wait)
         try:
             lock.acquire()
         except filelock.Timeout:
@@ -120,11 +170,19 @@ class OwnFolder(ABC):
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror}; choose another --out") from None
         try:
-            for left_over in self.path.rglob(".*.partial"):  # by a command that was killed while writing
-                left_over.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
+
+    def _left_over(self) -> list[Path]:
+        """What a command that was killed while it wrote has left where it writes."""
+        places = (".*.partial", "state/.*.partial", "figures/.*.partial", "figures/*/.*.partial")
+        return [p for pattern in places for p in self._own(pattern) if LEFT_OVER.fullmatch(p.name)]
+
+    def _everything(self) -> Iterator[Path]:
+        yield from self.path.iterdir()
+        if (state := self.path / "state").is_dir():
+            yield from state.iterdir()
 
     def write_config(self, config: Any) -> None:
         """Write config.json from a config dataclass."""
@@ -171,6 +229,7 @@ def _read_values(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not folder.is_dir():
         raise RunError(f"expected a run folder, but {folder} is not a folder; see safelight train --help")
+    refuse_links(path, folder)
     if not path.is_file():
         raise RunError(f"expected a run folder, but {folder} has no config.json; see safelight train --help")
     values = read_object(path, "train again")

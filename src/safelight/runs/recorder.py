@@ -99,6 +99,11 @@ class Recorder:
                 f"stopped and saved; continue with: safelight train --resume {self.folder.path}"
             )
 
+    def has_stopped(self, done: int) -> bool:
+        """Whether patience had ended the run after so many epochs."""
+        self.history = self.folder.read_history()[:done]
+        return self._is_stale()
+
     def _end_epoch(self, result: EpochResult, state: State) -> bool:
         self.parts.network.eval()
         record = self._record(result)
@@ -187,7 +192,7 @@ def _tensorboard(folder: RunFolder, epoch: int) -> Iterator[Callable[[dict[str, 
     from torch.utils.tensorboard import SummaryWriter
 
     # Purging hides what a killed run wrote of an epoch before its state was saved.
-    with SummaryWriter(str(folder.path / "tensorboard"), purge_step=epoch) as writer:
+    with SummaryWriter(str(folder.at("tensorboard")), purge_step=epoch) as writer:
 
         def log(record: dict[str, Any]) -> None:
             numbers = {f"{part}/{k}": v for part in ("train", "validation") for k, v in record[part].items()}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import safetensors.torch
 import torch
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 from safelight.networks.base import Network
 
-__all__ = ["PackedState", "State", "to_bytes"]
+__all__ = ["GlobalRandomness", "PackedState", "State", "to_bytes"]
 
 
 def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -67,6 +70,66 @@ class PackedState:
         loss.load_state_dict(self.part("loss."))
 
 
+@final
+class GlobalRandomness:
+    """What one training draws from torch's global generators, as fresh weights and layers such as dropout do.
+
+    A process has one such generator a device. Here a training has states of its own, which are in place while
+    it draws: neither the caller nor a training in another thread draws from them, or it from theirs.
+
+    Args:
+        seed: fixes the draws.
+        device: of the training.
+
+    Example:
+        >>> draws = []
+        >>> for _ in range(2):
+        ...     with GlobalRandomness(0, "cpu").drawn():
+        ...         draws.append(torch.rand(1))
+        >>> draws[0] == draws[1]
+        tensor([True])
+    """
+
+    _turn = threading.RLock()  # of the one whose states are in place
+
+    def __init__(self, seed: int, device: str | torch.device) -> None:
+        self._devices = {"cpu", torch.device(device).type} & {"cpu", "cuda", "mps"}
+        self.states: dict[str, Tensor] = {}
+        with self._turn:
+            before = self._read()
+            for name in self._devices:
+                (torch.default_generator if name == "cpu" else _generator(name)).manual_seed(seed)
+            self.states = self._read()
+            self._write(before)
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """What is drawn in the block comes from these states, and moves them on.
+
+        Raises:
+            KeyError, RuntimeError, TypeError: they are none.
+        """
+        with self._turn:
+            before = self._read()
+            try:
+                self._write(self.states)
+                yield
+                self.states = self._read()
+            finally:
+                self._write(before)
+
+    def _read(self) -> dict[str, Tensor]:
+        return {name: _generator(name).get_rng_state() for name in self._devices}
+
+    def _write(self, states: dict[str, Tensor]) -> None:
+        for name in self._devices:
+            _generator(name).set_rng_state(states[name])
+
+
+def _generator(device: str) -> Any:
+    return torch.random if device == "cpu" else getattr(torch, device)
+
+
 @dataclass
 class State:
     """Everything that a run needs to go on as if it had never stopped.
@@ -76,6 +139,7 @@ class State:
         loss: with its own weights, if any.
         optimizer: with its moments.
         generator: the noise still to come.
+        layers: what its layers draw from.
         epoch: finished epochs.
         step: batches done in the epoch that is under way.
         totals: over those batches, each term's sum over images.
@@ -87,6 +151,7 @@ class State:
     loss: nn.Module
     optimizer: torch.optim.Adam
     generator: torch.Generator
+    layers: GlobalRandomness
     epoch: int = 0
     step: int = 0
     totals: dict[str, float] = field(default_factory=dict)
@@ -101,8 +166,7 @@ class State:
             for name, moment in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{i}.{name}"] = moment
         tensors["generator"] = self.generator.get_state()
-        for device, generator in _global_generators(self.generator.device).items():
-            tensors[f"global_generator.{device}"] = generator
+        tensors |= {f"global_generator.{device}": state for device, state in self.layers.states.items()}
         numbers = {k: getattr(self, k) for k in ("epoch", "step", "totals", "images", "seconds")}
         return PackedState(tensors, numbers)
 
@@ -127,7 +191,9 @@ class State:
                 like = torch.empty_like(parameter) if same else moment.to(parameter.device)
                 self.optimizer.state[parameter][name] = like.detach().copy_(moment)
         self.generator.set_state(tensors["generator"])
-        _set_global_generators(packed.part("global_generator."))
+        self.layers.states = packed.part("global_generator.")
+        with self.layers.drawn():
+            pass  # they can be put in place
         counts = [numbers[name] for name in ("epoch", "step", "images")]
         if any(type(count) is not int or count < 0 for count in counts):
             raise ValueError(f"counts are {counts}")
@@ -137,17 +203,3 @@ class State:
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-
-def _global_generators(device: torch.device) -> dict[str, Tensor]:
-    """The states that a user's layers such as dropout draw from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type in ("cuda", "mps"):
-        states[device.type] = getattr(torch, device.type).get_rng_state()
-    return states
-
-
-def _set_global_generators(states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    for device in states.keys() - {"cpu"}:
-        getattr(torch, device).set_rng_state(states[device])

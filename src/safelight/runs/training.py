@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ from safelight.data.batches import Batch, Batches
 from safelight.errors import RunError, TrainingError
 from safelight.machine import compute_thread, derive_seed
 from safelight.networks.base import Network
-from safelight.runs.state import PackedState, State
+from safelight.runs.state import GlobalRandomness, PackedState, State
 
 __all__ = [
     "EpochResult",
@@ -96,7 +98,8 @@ def fit(
     parameters = [p for p in (*network.parameters(), *loss.parameters()) if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
     generator = torch.Generator(device).manual_seed(derive_seed(config.seed, "noise"))
-    state = State(network, loss, optimizer, generator)
+    layers = GlobalRandomness(derive_seed(config.seed, "layers"), device)
+    state = State(network, loss, optimizer, generator, layers)
     steps = len(batches) * config.epochs
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
@@ -115,9 +118,7 @@ def fit(
         optimizer.step()
         return values
 
-    deterministic = torch.backends.cudnn.flags(enabled=True, deterministic=True)
-    with torch.random.fork_rng(), deterministic, compute_thread() as compute:
-        torch.manual_seed(derive_seed(config.seed, "layers"))
+    with torch.inference_mode(False), compute_thread() as compute:
         if packed:
             try:
                 state.unpack(packed)
@@ -129,7 +130,8 @@ def fit(
             started = time.perf_counter() - state.seconds
             for batch in batches.epoch(state.epoch, state.step):
                 done = state.epoch * len(batches) + state.step
-                values = compute(take_step, batch, learning_rate(config, done, steps), done / steps)
+                with layers.drawn(), _deterministic():
+                    values = compute(take_step, batch, learning_rate(config, done, steps), done / steps)
                 state.step += 1
                 state.images += len(batch)
                 state.seconds = time.perf_counter() - started
@@ -150,6 +152,18 @@ def fit(
                 break
             network.train()
     return state
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """CuDNN's operators that sum in one order; `cudnn.flags` would set what it was not asked for as well."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import final
+from typing import Any, cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -79,12 +79,32 @@ class Gaussian(Likelihood):
 
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, (N,)."""
-        log_sigma = self.log_sigma.clamp(min=-6.0)  # 8-bit pixels cannot be known any better
+        log_sigma = _clamp(self.log_sigma, -6.0, math.inf)  # 8-bit pixels cannot be known any better
         errors = (x - torch.sigmoid(logits)) / log_sigma.exp()
         return (-0.5 * errors.square() - log_sigma - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+
+
+class _Clamp(torch.autograd.Function):
+    """`Tensor.clamp` from which a gradient leads back: beyond an end it passes if a step down it returns."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.range = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (low, high) = ctx.saved_tensors, ctx.range
+        leads_away = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
+        return gradient.masked_fill(leads_away, 0), None, None
+
+
+def _clamp(x: Tensor, low: float, high: float) -> Tensor:
+    return cast(Tensor, _Clamp.apply(x, low, high))  # type: ignore[no-untyped-call]
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -170,7 +190,7 @@ class NegativeELBO(nn.Module):
         if logvar is None:
             reconstruction = -self._log_prob(network.decode(mu), batch.images).mean()
             return {"loss": reconstruction, "reconstruction": reconstruction}
-        mu, logvar = mu.float(), logvar.float().clamp(*LOGVAR_RANGE)
+        mu, logvar = mu.float(), _clamp(logvar.float(), *LOGVAR_RANGE)
         z = sample_code(mu, logvar, generator)
         reconstruction = -self._log_prob(network.decode(z), batch.images).mean()
         kl = gaussian_kl(mu, logvar).sum(1).mean()

@@ -1,0 +1,116 @@
+"""Images as strangers have them: other scales, other containers; every advice, followed, works."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import safelight
+from safelight.data.finding import as_image_set
+from safelight.data.images import ImageSet
+from safelight.data.readers import as_pixels
+from safelight.errors import DataError
+
+SHAPE = (40, 8, 8)
+RNG = np.random.default_rng(0)
+TINY = {"channels": (4,), "hidden": 8, "latent": 2, "epochs": 1, "threads": 1, "batch_size": 16}
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        RNG.random(SHAPE) * 255,
+        RNG.random(SHAPE) * 16,
+        RNG.random(SHAPE) * 2 - 1,
+        RNG.normal(size=SHAPE),
+        RNG.integers(0, 256, SHAPE),
+        RNG.integers(0, 4096, SHAPE),
+        RNG.integers(-128, 128, SHAPE).astype(np.int8),
+        RNG.random(SHAPE).astype(np.float16),
+        np.ma.masked_array(RNG.integers(0, 256, SHAPE).astype(np.uint8), mask=False),
+    ],
+    ids=["0..255", "0..16", "-1..1", "normal", "int64", "12-bit", "int8", "float16", "masked"],
+)
+def test_an_advice_that_is_followed_works(array):
+    with pytest.raises(DataError, match="as with") as caught:
+        as_pixels(array, "the array")
+    advice = re.search(r"as with (.+)$", str(caught.value))[1]
+    pixels, value_range = as_pixels(eval(advice, {"array": array}), "the array")
+    floats = ImageSet(pixels, value_range).floats().numpy()[:, 0]
+    assert floats.max() > 0.8
+    assert floats.std() > 0.1
+    assert np.corrcoef(floats.ravel(), np.asarray(array, float).ravel())[0, 1] > 0.999
+
+
+def test_the_advice_of_an_image_set_works():
+    pixels = RNG.normal(size=(4, 1, 8, 8)).astype(np.float32)
+    with pytest.raises(DataError, match="value_range=") as caught:
+        ImageSet(pixels)
+    low, high = map(float, re.search(r"value_range=\((.+), (.+)\)", str(caught.value)).groups())
+    rounding = 1e-4
+    ImageSet(pixels, (low - rounding, high + rounding))
+
+
+@pytest.mark.parametrize("white", [4095, 1])
+def test_a_run_scales_what_comes_in_by_its_own_range(white):
+    pixels = RNG.integers(0, white + 1, SHAPE).astype(np.uint16)
+    images = ImageSet(pixels[:, None], (0, white))
+    run = safelight.train(images, **TINY)
+    assert np.array_equal(run.encode(pixels), run.encode(images))
+    assert np.allclose(run.encode(pixels / white), run.encode(images), atol=1e-5)
+    with pytest.raises(DataError, match=f"expected pixels from 0 to {white}, as the run's"):
+        run.encode(np.full(SHAPE, 65535, np.uint16))
+
+
+def test_a_photograph_is_read_upright(tmp_path):
+    pixels = np.zeros((12, 20), np.uint8)
+    pixels[:6] = 255  # bright above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: to be turned clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    read = safelight.load(tmp_path).pixels[0, 0]
+    assert read.shape == (20, 12)
+    assert read[:, 7:].min() > 200 > 50 > read[:, :5].max()  # now bright on the right
+
+
+def test_numbers_of_numpy_are_numbers():
+    run = safelight.train(
+        "digits",
+        limit=np.int64(100),
+        validation=np.int32(20),
+        lr=np.float32(1e-3),
+        **(TINY | {"latent": np.uint8(3)}),
+    )
+    assert (run.config.data.limit, run.config.data.validation, run.config.network.latent) == (100, 20, 3)
+    assert run.config.training.lr == pytest.approx(1e-3)
+    assert len(safelight.resume(run.path, epochs=np.int64(2)).history) == 2
+
+
+def test_nothing_is_copied_that_need_not_be(tmp_path):
+    np.save(tmp_path / "a.npy", RNG.integers(0, 256, SHAPE).astype(np.uint8))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    images = safelight.load(mapped)
+    assert np.shares_memory(images.pixels, mapped)
+    assert images.floats(slice(3)).shape == (3, 1, 8, 8)
+    apart = ImageSet(images.pixels, has_test_split=True)
+    splits = apart.split(limit=10)
+    assert all(np.shares_memory(part.pixels, mapped) for part in (splits.train, splits.validation))
+    assert [len(splits.train), len(splits.validation)] == [10, 6]
+
+
+def test_an_image_set_is_as_good_as_an_array(digits):
+    assert digits[3].shape == (1, 8, 8)
+    assert np.array_equal(next(iter(digits)), digits[0])
+    assert np.array_equal(np.asarray(digits), digits.pixels)
+    assert len(digits[:5]) == 5
+    assert np.array_equal(digits[[2, 1]].pixels, digits.pixels[[2, 1]])
+
+
+def test_tensors_and_lists_of_pictures_are_taken():
+    pixels = RNG.integers(0, 256, SHAPE).astype(np.uint8)
+    for given in (torch.from_numpy(pixels), [Image.fromarray(image) for image in pixels], list(pixels)):
+        assert np.array_equal(as_image_set(given).pixels[:, 0], pixels)
+    with pytest.raises(DataError, match="images of one size"):
+        safelight.load([pixels[0], pixels[0, :4]])
