@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
-from safelight.config.reading import from_dict
+from safelight.config.reading import check, from_dict
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.pictures import make_folder, png
 from safelight.errors import ConfigError, RunError, SafelightError
 from safelight.files import new_file, write_file
-from safelight.latent.codes import Codes, encode, some_images
+from safelight.latent.codes import Codes, encode, some_images, with_names
+from safelight.latent.contents import MAX_IMAGES, page_contents, page_networks
+from safelight.latent.explorer import engine_files, page
 from safelight.latent.export import export_onnx
 from safelight.latent.figures import CODES, latent_panels
 from safelight.latent.maps import LatentMap, project
@@ -40,6 +42,7 @@ from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 __all__ = ["Run"]
 
 CHUNK = 500
+PAGE_IMAGES = 10_000
 
 
 class Run:
@@ -272,6 +275,53 @@ class Run:
         """
         image = self.config.image
         return export_onnx(self._autoencoder(), image.shape, image.range, folder, overwrite)
+
+    def page(
+        self,
+        out: str | os.PathLike[str],
+        images: Images | None = None,
+        n: int = PAGE_IMAGES,
+        with_images: bool = True,
+        overwrite: bool = False,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> Path:
+        """Write one HTML file to walk through the latent space in a browser, with no server.
+
+        It holds encoder, decoder and engine, and of the training images names, labels, codes and thumbnails.
+
+        Args:
+            out: the file to make, ending in .html.
+            images: for a run on images handed over in Python, the same images.
+            n: at most so many of the training images, chosen at random; 70,000 at most.
+            with_images: False leaves the images themselves out; their names, labels and codes stay.
+            overwrite: replace a file that is there.
+            on_progress: called with the iterations of t-SNE that are done and those there are.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ConfigError: too many images, or the packages for ONNX are not installed.
+            RunError: the network has no codes, the engine is missing, or the file cannot be written.
+        """
+        path = new_file(out, [".html"], overwrite)
+        check(1 <= n <= MAX_IMAGES, "n", f"1 to {MAX_IMAGES:,} images", n)
+        network, data = self._autoencoder(), self.config.data
+        engine_files()  # before minutes of work
+        source = data.source if images is None else images
+        train = self.images("train", None if source is None else with_names(as_image_set(source)))
+        chosen = some_images(train, n)
+        about = {
+            "title": self.path.resolve().name if data.source is None else f"{data.source} · {self.path.name}",
+            "source": data.source or "its own",
+            "fingerprint": data.fingerprint,
+            "total": len(train),
+            "shape": chosen.shape,
+        }
+        models = page_networks(network, chosen)
+        contents = page_contents(self.codes(chosen), chosen if with_images else None, about, on_progress)
+        write_file(path, page(contents, models))
+        return path
 
     def evaluate(self, split: str = "test", images: Images | None = None, **options: Any) -> dict[str, Any]:
         """Measure the run on one split of its data, and keep the result in evaluation.json.

@@ -18,6 +18,7 @@ from safelight.command import (
     embed,
     evaluate,
     evolve,
+    explore,
     export,
     project,
     report,
@@ -40,7 +41,7 @@ VERBS: dict[str, Verb] = {
     module.VERB.name: module.VERB
     for module in (
         *(train, evolve, evaluate, report, compare),
-        *(embed, project, sample, walk, traverse, export),
+        *(embed, project, sample, walk, traverse, explore, export),
         data,
     )
 }

@@ -24,6 +24,7 @@ from safelight.runs.state import PackedState, to_bytes
 __all__ = ["BEST", "INITIAL", "LAST", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
+PAGE = "page.html"
 STATE = "state/training.safetensors"
 INITIAL = "state/initial.safetensors"  # apart from LAST, which is written before an epoch counts
 
@@ -47,6 +48,7 @@ class RunFolder(OwnFolder):
         "history.jsonl",
         "evaluation.json",
         "report.html",
+        PAGE,
         "figures",
         "state",
         "tensorboard",
@@ -89,6 +91,11 @@ class RunFolder(OwnFolder):
     def trained(self) -> str:
         """The weights to use: the best on validation, or the last where there was none."""
         return BEST if (self.path / BEST).exists() else LAST
+
+    @property
+    def page(self) -> Path:
+        """The page to walk through the latent space with."""
+        return self.path / PAGE
 
     def write_state(self, state: PackedState) -> None:
         """Write the one file that a run continues from."""
