@@ -53,8 +53,7 @@ export async function unpack(id) {
   const element = document.getElementById(id);
   const text = element?.textContent?.trim() ?? "";
   element?.remove(); // its megabytes are needed once
-  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob([fromBase64(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
   const buffer = await new Response(stream).arrayBuffer();
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -64,6 +63,19 @@ export async function unpack(id) {
     arrays[name] = new KINDS[/** @type {keyof typeof KINDS} */ (kind)](buffer, offset, count);
   }
   return { header, arrays };
+}
+
+/**
+ * @param {string} text
+ * @returns {Uint8Array<ArrayBuffer>}
+ */
+function fromBase64(text) {
+  const { fromBase64: quick } = /** @type {any} */ (Uint8Array);
+  if (quick) return quick.call(Uint8Array, text); // browsers since 2025
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  return bytes;
 }
 
 /** @returns {Promise<Contents>} */

@@ -74,7 +74,10 @@ export function drawPanel(app) {
     let to = [0, 0, width, height];
     if (box) {
       const scale = (habits.extent * Math.min(width, height)) / Math.max(box.width, box.height);
-      to = [width / 2 - (box.x - box.left) * scale, height / 2 - (box.y - box.top) * scale, box.width * scale, box.height * scale];
+      const [w, h2] = [box.width * scale, box.height * scale];
+      const x = width / 2 - (box.x - box.left) * scale;
+      const y = height / 2 - (box.y - box.top) * scale;
+      to = [Math.max(0, Math.min(width - w, x)), Math.max(0, Math.min(height - h2, y)), w, h2];
     }
     return pixelsOf(scaled(pad.canvas, from, to, width, height, background), shape);
   }

@@ -59,6 +59,7 @@ export function listen(map, meant) {
       map.lasso.push([x, y]);
     } else if (press.moved && press.tool === "walk" && !map.isSpace) {
       meant.between(codeAt(x, y), false);
+      map.path = [];
       map.marks = [
         { name: "A", place: [...map.camera.unproject(press.x * ratio, press.y * ratio), 0] },
         { name: "B", place: [...map.camera.unproject(x * ratio, y * ratio), 0] },

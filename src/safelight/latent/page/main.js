@@ -1,5 +1,6 @@
 /** The page put together. */
 
+import { between } from "./codes.js";
 import { colourChoice } from "./colour_choice.js";
 import { codeOf, readContents } from "./contents.js";
 import { announce, byId, h } from "./dom.js";
@@ -17,6 +18,8 @@ import { cell, newest } from "./state.js";
 import { tablePanel } from "./table_panel.js";
 import { makeTabs } from "./tabs.js";
 import { walkPanel } from "./walk_panel.js";
+
+const PATH = 24; // places that show a walk's way
 
 async function main() {
   const contents = await readContents();
@@ -36,6 +39,7 @@ async function main() {
     ends: cell(/** @type {(Float32Array | null)[]} */ ([null, null])),
     guest: cell(/** @type {{code: Float32Array, canvas: HTMLCanvasElement} | null} */ (null)),
     open: (name) => tabs.open(name),
+    opened: () => tabs.opened(),
   };
   const map = new LatentMap(
     /** @type {HTMLCanvasElement} */ (byId("points")),
@@ -45,11 +49,11 @@ async function main() {
 
   // Between points: one place of the point panel's, shown there too.
   const place = h("div", { hidden: true });
-  const between = frame("the image between the points");
-  const betweenEnds = h("div");
-  place.append(h("h3", {}, "Between points"), h("div", { className: "pair" }, h("figure", {}, between)), betweenEnds);
-  const decodeBetween = newest(async (/** @type {Float32Array} */ code) => {
-    paint(between, await app.engine.decode(code), header.shape);
+  const glimpse = frame("the image between the points");
+  const glimpseEnds = h("div");
+  place.append(h("h3", {}, "Between points"), h("div", { className: "pair" }, h("figure", {}, glimpse)), glimpseEnds);
+  const decodeGlimpse = newest(async (/** @type {Float32Array} */ code) => {
+    paint(glimpse, await app.engine.decode(code), header.shape);
   });
   const point = pointPanel(app);
   const points = h("div", {}, place, point);
@@ -85,6 +89,8 @@ async function main() {
   });
   const showMarks = () => {
     const ends = app.ends.get().map((code, i) => code && { name: "AB"[i], place: map.placeOf(code) });
+    const [a, b] = app.ends.get();
+    map.path = a && b ? Array.from({ length: PATH }, (_, i) => map.placeOf(between(a, b, i / (PATH - 1)))) : [];
     const guest = app.guest.get();
     map.marks = [
       ...ends.filter((end) => end !== null),
@@ -120,8 +126,8 @@ async function main() {
       point.hidden = true;
       tabs.open("point");
       app.code.set(code);
-      betweenEnds.replaceChildren(endButtons(app, code));
-      decodeBetween(code).catch(() => {});
+      glimpseEnds.replaceChildren(endButtons(app, code));
+      decodeGlimpse(code).catch(() => {});
     },
     walk(a, b) {
       app.ends.set([a, b]);

@@ -36,9 +36,9 @@ export class LatentMap {
     this.lasso = [];
     /** @type {{name: string, place: ArrayLike<number>, picture?: HTMLCanvasElement}[]} */
     this.marks = [];
-    /** @type {number} */
+    /** @type {ArrayLike<number>[]} places of a walk */
+    this.path = [];
     this.frame = 0;
-    this.drawn = 0;
     new ResizeObserver(() => this.fit()).observe(overlay);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
   }
@@ -91,7 +91,6 @@ export class LatentMap {
   draw() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
-    this.drawn++;
     this.camera.project(this.places, this.depth, this.seen);
     const ratio = this.ratio ?? 1;
     const radius = Math.max(1, Math.min(5, (1.5 + 40 / Math.sqrt(this.contents.header.n)) * Math.sqrt(this.camera.zoom)));
@@ -131,11 +130,14 @@ export class LatentMap {
       Object.assign(context, { fillStyle: ink }).fillText(text, x, y);
     };
     for (const { name, x, y } of this.groupNames()) say(name, x / ratio, y / ratio);
-    if (this.lasso.length > 1) {
+    for (const [line, isClosed] of /** @type {const} */ ([
+      [this.lasso, true],
+      [this.path.map((place) => this.pixelOf(place)), false],
+    ])) {
       context.beginPath();
-      for (const [x, y] of this.lasso) context.lineTo(x, y);
-      context.closePath();
-      Object.assign(context, { lineWidth: 2, strokeStyle: accent }).stroke();
+      for (const [x, y] of line) context.lineTo(x, y);
+      if (isClosed) context.closePath();
+      Object.assign(context, { lineWidth: 2, strokeStyle: accent, lineJoin: "round" }).stroke();
     }
     if (this.hovered >= 0) ring(...xy(at(this.hovered)), 6, ink);
     if (this.picked >= 0) ring(...xy(at(this.picked)), 8, accent);

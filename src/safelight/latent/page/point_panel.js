@@ -82,21 +82,22 @@ export function pointButton(app, at) {
  * @param {Float32Array} code
  */
 export function endButtons(app, code) {
+  const choose = (/** @type {number} */ i) => {
+    const ends = [...app.ends.get()];
+    ends[i] = code;
+    app.ends.set(ends);
+    announce(`${"AB"[i]} is set`);
+    if (ends[0] && ends[1]) app.open("walk");
+  };
+  const change = button("Change", () => {
+    app.code.set(code);
+    app.open("sliders");
+  });
   return h(
     "div",
     { className: "row" },
-    ...["A", "B"].map((name, i) =>
-      button(i ? "Walk to here (B)" : "Walk from here (A)", () => {
-        const ends = [...app.ends.get()];
-        ends[i] = code;
-        app.ends.set(ends);
-        announce(`Point ${name} is set`);
-        if (ends[0] && ends[1]) app.open("walk");
-      }),
-    ),
-    button("Change it", () => {
-      app.code.set(code);
-      app.open("sliders");
-    }),
+    button("Walk from here", () => choose(0)),
+    button("Walk to here", () => choose(1)),
+    ...(app.opened() === "sliders" ? [] : [change]),
   );
 }

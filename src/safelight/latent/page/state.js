@@ -64,5 +64,6 @@ export function newest(action) {
  * @property {Cell<(Float32Array | null)[]>} ends of a walk: A and B
  * @property {Cell<{code: Float32Array, canvas: HTMLCanvasElement} | null>} guest an image that was drawn or dropped
  * @property {(name: string) => void} open a panel
+ * @property {() => string} opened which is open
  */
 export {};

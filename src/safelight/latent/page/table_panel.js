@@ -14,8 +14,8 @@ export function tablePanel(app) {
   const titles = ["Image", "Name", ...(header.has_labels ? ["Label"] : []), "My label", "Cluster", "Loss"];
   const caption = h("caption");
   const body = h("tbody");
-  const back = button("Back", () => turn(-1));
-  const forth = button("Forth", () => turn(1));
+  const back = button("Previous", () => turn(-1));
+  const forth = button("Next", () => turn(1));
 
   /** @param {number} by */
   function turn(by) {

@@ -12,7 +12,7 @@ const SECONDS = 4;
 export function walkPanel(app) {
   const { engine } = app;
   const { shape, latent } = app.contents.header;
-  const hint = h("p", { className: "muted" }, "Choose two points: A, where the walk begins, and B, where it ends.");
+  const hint = h("p", { className: "muted" }, wanted([null, null]));
   const scene = frame("the image at this step of the walk");
   const strip = h("div", { className: "strip" });
   const step = h("output", {}, "");
@@ -72,10 +72,7 @@ export function walkPanel(app) {
   app.ends.watch(([a, b]) => {
     stop();
     controls.hidden = !(a && b);
-    hint.textContent =
-      a && b ? "A spherical walk: every step lies as far from the middle as its ends." :
-      a ? "A is set. Choose B." : b ? "B is set. Choose A." :
-      "Choose two points: A, where the walk begins, and B, where it ends.";
+    hint.textContent = wanted([a, b]);
     if (!a || !b) return;
     scrub.input.valueAsNumber = 0;
     void show(0);
@@ -98,4 +95,15 @@ export function walkPanel(app) {
     }, () => {});
   });
   return h("div", {}, hint, controls);
+}
+
+/**
+ * What is still to be chosen.
+ * @param {(Float32Array | null)[]} ends
+ */
+function wanted([a, b]) {
+  if (a && b) return "The way turns from the direction of A's code to that of B's at an even pace.";
+  if (a) return "A is set. Choose B, where the walk ends.";
+  if (b) return "B is set. Choose A, where the walk begins.";
+  return "Choose two points: A, where the walk begins, and B, where it ends. Or drag from one to the other with the tool Walk.";
 }
