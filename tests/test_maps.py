@@ -60,7 +60,7 @@ def test_maps_keep_heaps_apart_and_repeat(heaps, method):
     assert first.quality.trustworthiness > 0.85
     again = project(heaps, MapConfig(method))
     np.testing.assert_array_equal(first.points, again.points)
-    assert done == ([] if method == "pca" else [(25 * i, 750) for i in range(1, 31)])
+    assert done == ([] if method == "pca" else [(25 * i, 1000) for i in range(1, 41)])
 
 
 def test_tsne_by_fft_is_as_good_as_by_trees(heaps, monkeypatch):

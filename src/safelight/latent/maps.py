@@ -26,7 +26,8 @@ __all__ = ["LatentMap", "clusters", "project", "read_map", "write_map"]
 
 AXES = ("x", "y", "z")
 CLUSTERS = 10
-EXAGGERATED, ITERATIONS = 250, 500  # of t-SNE: with early exaggeration, and after
+EXAGGERATED, ITERATIONS = 250, 750  # of t-SNE: with early exaggeration, and after
+EXAGGERATION = 12
 REPORTED = 25  # iterations between two calls of on_progress
 LEAST = 4  # points for anything but PCA
 MANY = 10_000  # points from which t-SNE's repulsion is quicker by FFT than by a Barnes-Hut tree
@@ -186,9 +187,10 @@ def _tsne(x: Matrix, config: MapConfig, on_progress: OnProgress | None) -> tuple
         callbacks=[step],
         callbacks_every_iters=REPORTED,
     )
-    embedding = embedding.optimize(EXAGGERATED, exaggeration=12, momentum=0.8, learning_rate="auto")
+    rate = max(200.0, len(x) / EXAGGERATION)  # also afterwards: a larger one leaves the small neighbourhoods coarser
+    embedding = embedding.optimize(EXAGGERATED, exaggeration=EXAGGERATION, momentum=0.5, learning_rate=rate)
     done = EXAGGERATED
-    embedding = embedding.optimize(ITERATIONS, momentum=0.8, learning_rate="auto")
+    embedding = embedding.optimize(ITERATIONS, momentum=0.8, learning_rate=rate)
     return np.asarray(embedding, np.float64), None
 
 
