@@ -46,12 +46,12 @@ WINGS = {
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
-        *("judging", "export"),
+        *("judging", "export", "contents", "explorer", "serving"),
     ),
     "the face": ("run", "api"),
     "command": (
-        *("verb", "options", "start", "console", "images", "train", "evolve", "evaluate", "report"),
-        *("compare", "embed", "project", "sample", "walk", "traverse", "export", "data", "main"),
+        *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "evaluate", "report"),
+        *("compare", "embed", "project", "sample", "walk", "traverse", "export", "explore", "data", "main"),
     ),
     "the end": ("__main__",),
 }

@@ -19,7 +19,7 @@ __all__ = ["bundle", "engine_files", "page", "page_sources"]
 
 ENGINE = {"script": "ort.wasm.bundle.min.mjs", "wasm": "ort-wasm-simd-threaded.wasm"}
 ENTRY = "main.js"
-IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w]+)\.js";\n', re.MULTILINE)
+IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 FOLDER = resources.files("safelight.latent") / "page"
 
@@ -87,7 +87,7 @@ def bundle(modules: Mapping[str, str], entry: str = ENTRY) -> str:
         for _, other in IMPORT.findall(text):
             add(other)
         exported = EXPORT.findall(text)
-        text = IMPORT.sub(lambda found: f"const {{{found[1]}}} = ${found[2]};\n", text)
+        text = IMPORT.sub(lambda found: f"const {{{found[1]}}} = ${found[2]};", text)
         text = EXPORT.sub("", text.replace("export {};\n", ""))
         done[waiting.pop()] = (
             f"const ${name} = (() => {{\n{text.strip()}\nreturn {{ {', '.join(exported)} }};\n}})();"
