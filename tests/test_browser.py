@@ -2,6 +2,7 @@
 
 import csv
 import http.server
+import io
 import struct
 import threading
 import zlib
@@ -35,6 +36,10 @@ AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
 NO_WEBGL = """const real = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
   return kind === "webgl2" ? null : real.call(this, kind, ...rest);
+};"""
+CLAIM_A_GPU = """const real = WebGL2RenderingContext.prototype.getParameter;
+WebGL2RenderingContext.prototype.getParameter = function (name) {
+  return name === 0x9246 ? "some GPU" : real.call(this, name);
 };"""
 PIXEL_OF = """i => { const { seen, ratio, overlay } = safelight.map;
   const box = overlay.getBoundingClientRect();
@@ -364,17 +369,36 @@ def test_maps_change_zoom_turn_and_the_table_tells_the_same(tab):
     assert len(tab.locator("#panel-table tbody tr").all()) == 20
 
 
-def test_without_webgl_or_webassembly_the_map_still_works(visit):
-    tab = visit(script=NO_WEBGL + "delete window.WebAssembly;", wait=":not([aria-busy])")
-    playwright.expect(tab.locator("#fault")).to_contain_text("no WebAssembly")
-    assert "drawn by Canvas" in tab.locator("#notes").inner_text()
+@pytest.mark.parametrize(
+    ("script", "renderer"),
+    [(None, "Canvas"), (NO_WEBGL, "Canvas"), (CLAIM_A_GPU, "WebGL2")],
+    ids=["software", "no WebGL", "GPU"],
+)
+def test_points_have_the_colours_of_their_legend(visit, script, renderer):
+    tab = visit(script=script)
+    assert f"drawn by {renderer}" in tab.locator("#notes").inner_text()
     (at, _) = tab.evaluate(LONELY)
-    drawn = """() => { const canvas = document.getElementById('points');
-      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-      return data.some(value => value > 0); }"""
-    assert tab.evaluate(drawn)
+    x, y = tab.evaluate(PIXEL_OF, at)
+    colour = tab.evaluate(
+        """at => { const swatches = document.querySelectorAll('.swatch');
+        const swatch = swatches[safelight.map.colouring.groups[at]];
+        return getComputedStyle(swatch).backgroundColor.match(/\\d+/g).map(Number); }""",
+        at,
+    )
+    picture = tab.screenshot(clip={"x": round(x), "y": round(y), "width": 1, "height": 1})
+    with Image.open(io.BytesIO(picture)) as opened:
+        seen = np.array(opened.convert("RGB"))[0, 0]
+    assert np.abs(seen - np.array(colour)).max() <= 40, "an eighth of it is the page's white"
+
+
+def test_without_webassembly_the_map_still_works(visit):
+    tab = visit(script="delete window.WebAssembly;", wait=":not([aria-busy])")
+    playwright.expect(tab.locator("#fault")).to_contain_text("no WebAssembly")
+    (at, _) = tab.evaluate(LONELY)
     click_point(tab, at)
     playwright.expect(tab.locator("#panel-point .grid button")).to_have_count(12)
+    tab.click("#tab-sliders")
+    tab.locator("#panel-sliders input[type=range]").first.press("End")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -59,11 +59,9 @@ export function drawPanel(app) {
     results.hidden = false;
     app.guest.set({ code, canvas });
   });
-  const update = () => encode().catch((error) => (note.textContent = error.message));
-
   const pad = sketchPad(background, () => colour.value, () => {
     image = fromSketch();
-    void update();
+    void encode();
   });
 
   /** The drawing at the networks' size, where asked for as large and as central as the set's images. */
@@ -94,7 +92,7 @@ export function drawPanel(app) {
       if (invert.checked) image = image.map((value) => 1 - value);
       bitmap.close();
       note.textContent = `${file.name.slice(0, 60)} was cut to the middle and scaled to ${width} × ${height}. ${remark}`;
-      await update();
+      await encode();
     } catch (error) {
       note.textContent = /** @type {Error} */ (error).message;
     }
@@ -119,7 +117,7 @@ export function drawPanel(app) {
 
   const noisy = slider("Noise", { min: 0, max: 1, step: 0.02, value: 0 }, (value) => {
     amount = value;
-    void update();
+    void encode();
   });
   return h(
     "div",
@@ -143,7 +141,7 @@ export function drawPanel(app) {
     noisy.label,
     h("div", { className: "row" }, button("Other noise", () => {
       noise = noise.map(normal);
-      void update();
+      void encode();
     })),
     results,
   );

@@ -38,7 +38,8 @@ export function labelPanel(app, projection) {
   function give(label) {
     const points = app.selection.get();
     labels.set(points, label);
-    note.textContent = label ? `${points.length} images are now ${label}.` : `${points.length} images have no label of yours.`;
+    const count = points.length.toLocaleString("en");
+    note.textContent = label ? `${count} images are now ${label}.` : `${count} images have no label of yours.`;
     announce(note.textContent);
     text.value = "";
   }

@@ -127,7 +127,7 @@ async function main() {
       tabs.open("point");
       app.code.set(code);
       glimpseEnds.replaceChildren(endButtons(app, code));
-      decodeGlimpse(code).catch(() => {});
+      void decodeGlimpse(code);
     },
     walk(a, b) {
       app.ends.set([a, b]);

@@ -1,4 +1,4 @@
-/** Points on a canvas: by WebGL2 where there is one, else pixel by pixel. */
+/** Points on a canvas: by WebGL2 where a GPU draws it, else pixel by pixel. */
 
 /**
  * @typedef {object} Renderer
@@ -7,6 +7,7 @@
  *   y in pixels of the canvas, and a depth from -1, near, to 1
  */
 
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 const VERTEX = `#version 300 es
 in vec3 place; in vec4 colour; uniform vec2 size; uniform float diameter; out vec4 tone;
 void main() {
@@ -27,8 +28,17 @@ void main() {
  * @returns {Renderer}
  */
 export function makeRenderer(canvas) {
-  const gl = canvas.getContext("webgl2", { antialias: true, premultipliedAlpha: true });
+  const gl = hasGPU() ? canvas.getContext("webgl2") : null;
   return gl ? withWebGL(canvas, gl) : withPixels(canvas);
+}
+
+/** Whether a GPU draws. Without one, browsers offer a WebGL2 in software, a tenth as quick as setting pixels. */
+function hasGPU() {
+  const gl = document.createElement("canvas").getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+  const about = gl?.getExtension("WEBGL_debug_renderer_info");
+  const name = gl && about ? String(gl.getParameter(about.UNMASKED_RENDERER_WEBGL)) : "";
+  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  return gl !== null && !SOFTWARE.test(name);
 }
 
 /**

@@ -59,7 +59,7 @@ export function sliderPanel(app) {
   function refresh() {
     for (const row of rows) row.set();
     offerEnds();
-    show().then(drawStrips).catch(() => {});
+    void show().then(drawStrips);
   }
   let isOpen = false;
   app.code.watch((given) => {
@@ -70,7 +70,7 @@ export function sliderPanel(app) {
   const more = button(`Show all ${latent} dimensions`, () => {
     for (const row of rows) row.element.hidden = false;
     more.hidden = true;
-    void drawStrips().catch(() => {});
+    void drawStrips();
   }, { hidden: latent <= SHOWN });
   const element = h(
     "div",

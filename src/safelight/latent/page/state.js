@@ -28,7 +28,8 @@ export function cell(value) {
 }
 
 /**
- * Only the newest of many calls matters: while one runs, the last of those that came waits.
+ * Only the newest of many calls matters: while one runs, the last of those that came waits. One that fails leaves
+ * everything as it was; why there is no engine, the page says once.
  * @template {unknown[]} A
  * @param {(...args: A) => Promise<void>} action
  * @returns {(...args: A) => Promise<void>}
@@ -42,7 +43,7 @@ export function newest(action) {
     while (waiting) {
       const args = waiting;
       waiting = null;
-      await action(...args);
+      await action(...args).catch(() => {});
     }
     running = null;
   }
