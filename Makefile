@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: setup demo test test-slow check format bench lock clean
+.PHONY: setup page demo test test-slow test-browser check format bench lock clean
 
 setup: .venv/.made
 
@@ -12,6 +12,16 @@ setup: .venv/.made
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# The engine of the page, and what checks its JavaScript; needs npm.
+ENGINE := src/safelight/latent/page/engine
+page: $(ENGINE)/.made
+
+$(ENGINE)/.made: package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	mkdir -p $(ENGINE)
+	cp node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(ENGINE)/
 	touch $@
 
 demo: setup
@@ -26,10 +36,14 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
 
+test-browser: setup page # needs Debian's chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	if command -v npm >/dev/null; then $(MAKE) page && npm run --silent check; fi
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -42,4 +56,4 @@ lock: # versions as they are in .venv, for the repository's own measurements
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv dist node_modules $(ENGINE) .pytest_cache .mypy_cache .ruff_cache

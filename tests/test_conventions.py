@@ -43,7 +43,7 @@ WINGS = {
     ),
     "runs": (
         *("folders", "state", "labels", "typical", "folder", "training", "settings", "assembly"),
-        *("recorder", "cleaning"),
+        *("recorder", "cleaning", "opened"),
     ),
     "reporting": (
         *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
@@ -55,14 +55,14 @@ WINGS = {
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
-        *("judging", "export"),
+        *("judging", "export", "contents", "explorer", "serving"),
     ),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
     "the face": ("run", "api"),
     "command": (
-        *("verb", "options", "start", "console", "images", "train", "evolve", "finetune", "classify"),
-        *("suggest", "evaluate", "report", "compare", "denoise", "embed", "project", "sample", "walk"),
-        *("traverse", "export", "data", "main"),
+        *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),
+        *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "project"),
+        *("sample", "walk", "traverse", "export", "explore", "data", "main"),
     ),
     "the end": ("__main__",),
 }

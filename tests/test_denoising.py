@@ -245,6 +245,18 @@ def test_identity_is_what_a_judge_reads(run, digits):
     assert values["identity"] > values["identity_noisy"]
 
 
+def test_a_runs_classifier_can_judge(run, digits, tmp_path):
+    judge = safelight.train(
+        digits, "classifier", tmp_path / "judge", task="classify", epochs=4, batch_size=20, threads=1
+    )
+    measures = run.evaluate("test", corrupt="gaussian:0.3", judge=str(judge.path))
+    right = judge.evaluate("test", images=digits)["accuracy"]
+    assert measures["identity_true"] == pytest.approx(right)
+    assert right > 60
+    assert measures["identity_noisy"] < right
+    assert run.evaluate("test")["identity"] is None
+
+
 def test_an_array_is_cleaned_at_any_size(run, digits):
     noisy = Corruption("gaussian:0.4")(digits.floats(slice(30)), torch.Generator().manual_seed(0)).numpy()
     cleaned = run.denoise(noisy)

@@ -8,17 +8,21 @@ import pytest
 import torch
 from torch import nn
 
-from safelight.config.network import DeepConvConfig
-from safelight.config.task import AutoencodeConfig
+from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.network import NETWORK_CONFIGS, DeepConvConfig
+from safelight.config.run import RunConfig
+from safelight.config.task import AutoencodeConfig, ClassifyConfig, DenoiseConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batches
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, TrainingError
 from safelight.machine import cpu_threads, derive_seed, pick_device
 from safelight.networks.base import Autoencoder, Code
+from safelight.networks.classifier import ENCODERS
 from safelight.networks.conv_vae import ConvVAE
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.networks.table import NETWORKS
+from safelight.runs.assembly import assemble
 from safelight.runs.state import PackedState
 from safelight.runs.training import fit, learning_rate
 from safelight.tasks.objective import Bernoulli, NegativeELBO, objective
@@ -222,19 +226,39 @@ def test_a_device_that_is_not_there_is_refused():
         pick_device("abacus")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_loss_curve_is_kept(digits, name):
-    """A refactor must show the losses committed here; a change that means to alter them rewrites the file.
-
-    Other processors sum in another order, which moves the last digits of float32: six are compared.
-    """
-    config = TrainingConfig(epochs=3, batch_size=64, lr=2e-3, seed=7)
-    torch.manual_seed(7)
-    _, results = train(digits, config, NETWORKS[name](digits.shape))
-    losses = [result.terms["loss"] for result in results]
+def assert_kept(name: str, losses: list[float]) -> None:
+    """Other processors sum in another order, which moves the last digits of float32: six are compared."""
     expected = json.loads((LOSSES / f"{name}.json").read_text())["train_loss"]
     assert losses == pytest.approx(expected, rel=1e-6)
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_loss_curve_is_kept(digits, name):
+    """A refactor must show the losses committed here; a change that means to alter them rewrites the file."""
+    config = TrainingConfig(epochs=3, batch_size=64, lr=2e-3, seed=7)
+    torch.manual_seed(7)
+    _, results = train(digits, config, NETWORKS[name](digits.shape, NETWORK_CONFIGS[name](name=name)))
+    assert_kept(name, [result.terms["loss"] for result in results])
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("denoising-unet", DenoiseConfig(corrupt="gaussian:0..1")), ("classifier", ClassifyConfig())],
+)
+def test_the_loss_curves_of_other_tasks_are_kept(digits, name, task):
+    training = TrainingConfig(epochs=3, batch_size=64, lr=2e-3, seed=7)
+    image = ImageConfig(8, 8, 1, (0, 16))
+    config = RunConfig(NETWORK_CONFIGS[name](name=name), image, DataConfig(), training, task)
+    parts, losses = assemble(config), []
+    fit(
+        parts.network,
+        parts.batches(config, digits.subset(slice(640))),
+        parts.loss,
+        training,
+        on_epoch=lambda result, state: losses.append(result.terms["loss"]),
+    )
+    assert_kept(name, losses)
 
 
 def test_conv_vae_learns_as_its_plain_twin_does(digits):

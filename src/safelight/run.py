@@ -5,50 +5,46 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
-from safelight.config.reading import from_dict
+from safelight.config.reading import check, from_dict
 from safelight.config.task import ClassifyConfig
-from safelight.data.finding import Images, as_image_set, find_split
+from safelight.data.finding import Images, as_image_set
 from safelight.data.images import ImageSet
-from safelight.data.label_files import Labels
-from safelight.data.pictures import make_folder, png
-from safelight.errors import ConfigError, RunError, SafelightError
+from safelight.errors import RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
-from safelight.latent.codes import Codes, encode, some_images
+from safelight.latent.codes import Codes, encode, some_images, with_names
+from safelight.latent.contents import MAX_IMAGES, page_contents, page_networks
+from safelight.latent.explorer import engine_files, page
 from safelight.latent.export import export_onnx
 from safelight.latent.figures import CODES, latent_panels
 from safelight.latent.maps import LatentMap, project
 from safelight.latent.parquet import embed
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk
-from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.sampling import latent_points, sample
 from safelight.reporting.report import write_report
 from safelight.runs.assembly import (
-    Parts,
-    assemble,
     device_of,
 )
 from safelight.runs.cleaning import Cleaner
-from safelight.runs.folder import RunFolder
-from safelight.tasks.base import Task
+from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
-from safelight.tasks.denoise import DenoisingLoss
-from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 
 __all__ = ["Run"]
 
 CHUNK = 500
+PAGE_IMAGES = 10_000
 
 
-class Run:
+@final
+class Run(OpenedRun):
     """A run folder, opened lazily.
 
     Args:
@@ -67,40 +63,6 @@ class Run:
         >>> run.sample(3).shape
         (3, 1, 8, 8)
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        network: type[Network] | Network | None = None,
-        task: type[Task] | Task | None = None,
-    ) -> None:
-        self.folder = RunFolder(path)
-        self.config = self.folder.read_config()
-        self._given = network, task
-        self._loaded: Parts | None = None
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.config.network.name}, {self.config.task.name})"
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self.folder.path
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """One record an epoch, as in history.jsonl."""
-        return self.folder.read_history()
-
-    @property
-    def network(self) -> Network:
-        """The network with its best weights on validation, or its last where there was none."""
-        return self._parts.network
-
-    @property
-    def task(self) -> Task:
-        """What the run was trained for."""
-        return self._parts.task
 
     def encode(self, images: Images) -> NDArray[np.float32]:
         """Images to their mean codes, (N, D).
@@ -164,7 +126,7 @@ class Run:
         return encode(
             self._autoencoder(),
             self._likelihood,
-            self._fitting(as_image_set(images, self.config.image.range)),
+            self._taken(images),
         )
 
     def embed(
@@ -191,7 +153,7 @@ class Run:
             RunError: the network has no codes, or the file cannot be written.
         """
         path = new_file(out, [".parquet"], overwrite)
-        network, image_set = self._autoencoder(), self._fitting(as_image_set(images, self.config.image.range))
+        network, image_set = self._autoencoder(), self._taken(images)
         about = {"run": self.path.name, "source": image_set.source, "shape": image_set.shape}
         embed(network, self._likelihood, image_set, path, about, on_progress)
         return path
@@ -305,33 +267,52 @@ class Run:
         image = self.config.image
         return export_onnx(self._autoencoder(), image.shape, image.range, folder, overwrite)
 
-    def evaluate(self, split: str = "test", images: Images | None = None, **options: Any) -> dict[str, Any]:
-        """Measure the run on one split of its data, and keep the result in evaluation.json.
+    def page(
+        self,
+        out: str | os.PathLike[str],
+        images: Images | None = None,
+        n: int = PAGE_IMAGES,
+        with_images: bool = True,
+        overwrite: bool = False,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> Path:
+        """Write one HTML file to walk through the latent space in a browser, with no server.
+
+        It holds encoder, decoder and engine, and of the training images names, labels, codes and thumbnails.
 
         Args:
-            split: test, validation or train.
+            out: the file to make, ending in .html.
             images: for a run on images handed over in Python, the same images.
-            options: fields of the task's evaluation settings, such as `samples=50` where the task is to
-                autoencode.
+            n: at most so many of the training images, chosen at random; 70,000 at most.
+            with_images: False leaves the images themselves out; their names, labels and codes stay.
+            overwrite: replace a file that is there.
+            on_progress: called with the iterations of t-SNE that are done and those there are.
 
         Returns:
-            The task's measures by name, "n" images and "split".
+            The path of the file.
 
         Raises:
-            ConfigError: the task has no such option.
-            DataError: the run's data is gone or changed, or has no such split.
+            ConfigError: too many images, or the packages for ONNX are not installed.
+            RunError: the network has no codes, the engine is missing, or the file cannot be written.
         """
-        chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
-        parts, image_set = self._parts, self.images(split, images)
-        with torch.no_grad():
-            found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
-        measures = {**found.values, "n": len(image_set), "split": split}
-        if found.pictures:
-            folder = make_folder(self.folder.figures / "evaluation")
-            for name, picture in found.pictures.items():
-                write_file(folder / f"{name}.png", png(picture))
-        self.folder.add_evaluation(split, measures)
-        return measures
+        path = new_file(out, [".html"], overwrite)
+        check(1 <= n <= MAX_IMAGES, "n", f"1 to {MAX_IMAGES:,} images", n)
+        network, data = self._autoencoder(), self.config.data
+        engine_files()  # before minutes of work
+        source = data.source if images is None else images
+        train = self.images("train", None if source is None else with_names(as_image_set(source)))
+        chosen = some_images(train, n)
+        about = {
+            "title": self.path.resolve().name if data.source is None else f"{data.source} · {self.path.name}",
+            "source": data.source or "its own",
+            "fingerprint": data.fingerprint,
+            "total": len(train),
+            "shape": chosen.shape,
+        }
+        models = page_networks(network, chosen)
+        contents = page_contents(self.codes(chosen), chosen if with_images else None, about, on_progress)
+        write_file(path, page(contents, models))
+        return path
 
     def classify(self, images: Images) -> Predictions:
         """Tell which class images are of, and which of them are unlike those that were trained on.
@@ -339,7 +320,7 @@ class Run:
         Raises:
             RunError: the run is none of a classifier.
         """
-        task, image_set = self.config.task, self._fitting(as_image_set(images))
+        task, image_set = self.config.task, self._taken(images)
         if not isinstance(task, ClassifyConfig):
             raise RunError(
                 f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"
@@ -363,72 +344,3 @@ class Run:
         except SafelightError:  # no codes, or images that are gone: the rest is still worth having
             panels = []
         return write_report(self.folder, panels)
-
-    def images(self, split: str, images: Images | None = None) -> ImageSet:
-        """One split of the images that the run was made with.
-
-        Args:
-            split: test, validation or train.
-            images: for a run on images handed over in Python, the same images.
-
-        Raises:
-            DataError: they are gone or changed, or there is no such split.
-        """
-        found, task = self.folder.read_labels(), self.config.task
-        labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
-        return self._fitting(find_split(self.config.data, split, images, labels))
-
-    @property
-    def _parts(self) -> Parts:
-        if self._loaded is None:
-            parts = assemble(self.config, *self._given)
-            self.folder.read_weights(self.folder.trained, parts.network, parts.loss)
-            parts.network.eval(), parts.loss.eval()
-            self._loaded = parts
-        return self._loaded
-
-    def _autoencoder(self) -> Autoencoder:
-        network = self.network
-        if not isinstance(network, Autoencoder):
-            raise RunError(
-                f"{self.path}: a {type(network).__name__} has no codes; use a run of an autoencoder"
-            )
-        return network
-
-    def _image_network(self) -> ImageNetwork:
-        network = self.network
-        if not isinstance(network, ImageNetwork):
-            raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
-        return network
-
-    @property
-    def _likelihood(self) -> Likelihood:
-        """What measures the reconstruction losses of codes: Bernoulli, where the task has none of its own."""
-        loss = self._parts.loss
-        return loss.likelihood if isinstance(loss, NegativeELBO | DenoisingLoss) else Bernoulli()
-
-    def _one(self, image: Images | int) -> ImageSet:
-        if not isinstance(image, int):
-            return as_image_set(image, self.config.image.range).subset(slice(1))
-        train = self.images("train")
-        if not 0 <= image < len(train):
-            raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
-        return train.subset(slice(image, image + 1))
-
-    def _fitting(self, images: ImageSet) -> ImageSet:
-        if images.shape != self.config.image.shape:
-            raise RunError(
-                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
-                f"got {images.shape}; scale or crop them first"
-            )
-        return images
-
-    @torch.no_grad()
-    def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        image_set = self._fitting(as_image_set(images, self.config.image.range))
-        device = device_of(self.network)
-        parts = [
-            function(image_set.floats(slice(first, first + CHUNK), device)).cpu().numpy()
-            for first in range(0, len(image_set), CHUNK)
-        ]
-        return np.concatenate(parts)

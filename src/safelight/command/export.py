@@ -5,31 +5,50 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out
+from safelight.command.pages import add_page, write_page
 from safelight.command.verb import Verb
+from safelight.errors import ConfigError
 
 __all__ = ["VERB"]
 
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument("--onnx", type=str, metavar="FOLDER", help="folder for encoder.onnx and decoder.onnx")
     parser.add_argument(
-        "--onnx", type=str, metavar="FOLDER", required=True, help="folder for encoder.onnx and decoder.onnx"
+        "--single-file", type=str, metavar="FILE", help="an .html file to walk through the latent space in"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_page(parser.add_argument_group("The page"))
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
+    if not (options.onnx or options.single_file):
+        raise ConfigError("export: expected what to write, --single-file digits.html or --onnx networks/")
     from safelight.run import Run
 
-    folder = Run(options.run).export(options.onnx, options.overwrite)
-    out.print(f"Encoder and decoder, the same as torch's within 1e-4: {name_of(folder)}")
+    run = Run(options.run)
+    if options.onnx:
+        folder = run.export(options.onnx, options.overwrite)
+        out.print(f"Encoder and decoder, the same as torch's within 1e-4: {name_of(folder)}")
+    if options.single_file:
+        path = write_page(run, options.single_file, options, options.overwrite)
+        held = "names, labels and codes" if options.no_images else "images, names, labels and codes"
+        out.print(f"Page: {name_of(path)} ({path.stat().st_size / 1e6:.1f} MB), opens in any browser")
+        out.print(
+            f"It holds {held} of training images, and a network that can draw what it learned from them."
+        )
 
 
 VERB = Verb(
     "export",
-    "write encoder and decoder as ONNX files",
-    "Write encoder and decoder as ONNX files, which take and give pixels, and a README about them.",
-    ("safelight export runs/first --onnx networks/",),
+    "write the page as one file, or encoder and decoder as ONNX files",
+    "Write a run as one page to mail or host, in which a browser encodes and decodes; or as ONNX files, "
+    "which take and give pixels, with a README about them.",
+    (
+        "safelight export runs/first --single-file digits.html",
+        "safelight export runs/first --onnx networks/",
+    ),
     _add_options,
     _run,
 )

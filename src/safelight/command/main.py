@@ -20,6 +20,7 @@ from safelight.command import (
     embed,
     evaluate,
     evolve,
+    explore,
     export,
     finetune,
     project,
@@ -44,7 +45,7 @@ VERBS: dict[str, Verb] = {
     module.VERB.name: module.VERB
     for module in (
         *(train, evolve, finetune, classify, suggest, evaluate, report, compare),
-        *(denoise, embed, project, sample, walk, traverse, export),
+        *(denoise, embed, project, sample, walk, traverse, explore, export),
         data,
     )
 }

@@ -116,9 +116,11 @@ class DenoiseEvaluation:
 
     Attributes:
         corrupt: what to measure on, such as gaussian:0.5; without it, what the network was trained on
+        judge: a classifier's run, by which to tell how many images are still read as what they are
     """
 
     corrupt: str | None = None
+    judge: str | None = None
 
     def __post_init__(self) -> None:
         if self.corrupt is not None:

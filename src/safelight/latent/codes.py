@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
+from safelight.data.label_files import names_of
 from safelight.errors import DataError
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
 from safelight.tasks.objective import LOGVAR_RANGE, Likelihood, gaussian_kl
 
-__all__ = ["Codes", "encode", "some_images"]
+__all__ = ["Codes", "encode", "some_images", "with_names"]
 
 CHUNK = 500  # images in the network at a time
 
@@ -125,6 +126,11 @@ def some_images(images: ImageSet, count: int, seed: int = 0) -> ImageSet:
         count: the most to choose.
         seed: fixes the choice.
     """
-    names = images.names or tuple(map(str, range(len(images))))
+    images = with_names(images)
     order = np.random.default_rng(derive_seed(seed, "some images")).permutation(len(images))
-    return replace(images, names=names).subset(np.sort(order[:count]))
+    return images.subset(np.sort(order[:count]))
+
+
+def with_names(images: ImageSet) -> ImageSet:
+    """The same images with names: their places, "0", "1" and so on, where they have none."""
+    return replace(images, names=names_of(images))

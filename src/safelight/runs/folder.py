@@ -29,6 +29,7 @@ __all__ = ["BEST", "INITIAL", "LAST", "OF_LOSS", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
 LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
+PAGE = "page.html"
 STATE = "state/training.safetensors"
 OF_LOSS = ".loss."  # as no part of a network can be called
 
@@ -55,6 +56,7 @@ class RunFolder(OwnFolder):
         "history.jsonl",
         "evaluation.json",
         "report.html",
+        PAGE,
         "figures/*.png",
         "figures/*.gif",
         "figures/epochs/*-[0-9][0-9][0-9][0-9]*.png",
@@ -104,6 +106,11 @@ class RunFolder(OwnFolder):
     def trained(self) -> str:
         """The weights to use: the best on validation, or the last where there was none."""
         return BEST if self.at(BEST).exists() else LAST
+
+    @property
+    def page(self) -> Path:
+        """The page to walk through the latent space with."""
+        return self.at(PAGE)
 
     def write_state(self, state: PackedState) -> None:
         """Write the one file that a run continues from."""

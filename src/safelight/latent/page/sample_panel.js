@@ -1,0 +1,57 @@
+/** New images, each beside the one in the page that is nearest to it, so that copying shows. */
+
+import { fromMixture, nearest, normal } from "./codes.js";
+import { announce, button, h } from "./dom.js";
+import { pointButton } from "./point_panel.js";
+import { frame, paint, shrink } from "./pictures.js";
+
+const COUNT = 12;
+
+/** @param {import("./state.js").App} app */
+export function samplePanel(app) {
+  const { contents, engine } = app;
+  const { latent, shape, thumbnail, n, is_variational: hasPrior } = contents.header;
+  const grid = h("div", { className: "couples" });
+  const choices = (hasPrior ? ["prior", "mixture"] : ["mixture"]).map((name, i) => {
+    const input = h("input", { type: "radio", name: "method", value: name, checked: i === 0 });
+    return { name, input, label: h("label", {}, input, ` ${name}`) };
+  });
+  /** @type {Float32Array | null} */
+  let thumbnails = null;
+
+  async function draw() {
+    const method = choices.find(({ input }) => input.checked)?.name;
+    const drawn = Array.from({ length: COUNT }, () =>
+      method === "prior" ? Float32Array.from({ length: latent }, normal) : fromMixture(contents.mixture, latent),
+    );
+    const codes = new Float32Array(COUNT * latent);
+    drawn.forEach((code, i) => codes.set(code, i * latent));
+    const pixels = await engine.decode(codes);
+    const size = pixels.length / COUNT;
+    if (contents.thumbnails) thumbnails ??= Float32Array.from(contents.thumbnails, (value) => value / 255);
+    grid.replaceChildren(
+      ...drawn.map((code, i) => {
+        const image = pixels.slice(i * size, (i + 1) * size);
+        const like = thumbnail && thumbnails ? shrink(image, shape, thumbnail) : null;
+        const [near] = like && thumbnails ? nearest(thumbnails, like.length, like, 1) : nearest(contents.codes, latent, code, 1);
+        const change = button("", () => {
+          app.code.set(code);
+          app.open("sliders");
+        }, { className: "image", "aria-label": `new image ${i + 1}: change it with sliders` });
+        change.append(paint(frame(), image, shape));
+        return h("div", {}, change, pointButton(app, near.at));
+      }),
+    );
+    announce(`${COUNT} new images from the ${method}`);
+  }
+
+  const what = contents.thumbnails ? "image" : "code";
+  return h(
+    "div",
+    {},
+    h("p", { className: "muted" }, `New images, each above the nearest ${what} of the ${n.toLocaleString("en")} in this page.`),
+    h("fieldset", { className: "row" }, h("legend", {}, "Drawn from"), ...choices.map(({ label }) => label)),
+    h("div", { className: "row" }, button("Draw new images", () => void draw().catch(() => {}), { className: "main" })),
+    grid,
+  );
+}

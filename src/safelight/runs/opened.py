@@ -1,0 +1,186 @@
+"""A run's folder and what is loaded from it: what every run can do."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from safelight.config.reading import from_dict
+from safelight.config.task import ClassifyConfig, DenoiseEvaluation
+from safelight.data.finding import Images, as_image_set, find_split
+from safelight.data.images import ImageSet
+from safelight.data.label_files import Labels
+from safelight.data.pictures import make_folder, png
+from safelight.errors import ConfigError, RunError
+from safelight.files import write_file
+from safelight.networks.base import Autoencoder, ImageNetwork, Network
+from safelight.runs.assembly import Parts, assemble, device_of
+from safelight.runs.folder import RunFolder
+from safelight.tasks.base import Task
+from safelight.tasks.denoise import Denoise, DenoisingLoss
+from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
+
+__all__ = ["OpenedRun"]
+
+CHUNK = 500
+
+
+class OpenedRun(ABC):
+    """A run folder, its network and its images; `safelight.Run` adds what to do with them.
+
+    Args:
+        path: the folder.
+        network: for a run of a network of your own, its class (called without arguments) or an instance.
+        task: likewise for a task of your own.
+
+    Raises:
+        RunError: it is not a run folder, or its weights do not fit.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        network: type[Network] | Network | None = None,
+        task: type[Task] | Task | None = None,
+    ) -> None:
+        self.folder = RunFolder(path)
+        self.config = self.folder.read_config()
+        self._given = network, task
+        self._loaded: Parts | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.config.network.name}, {self.config.task.name})"
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record an epoch, as in history.jsonl."""
+        return self.folder.read_history()
+
+    @property
+    def network(self) -> Network:
+        """The network with its best weights on validation, or its last where there was none."""
+        return self._parts.network
+
+    @property
+    def task(self) -> Task:
+        """What the run was trained for."""
+        return self._parts.task
+
+    def evaluate(self, split: str = "test", images: Images | None = None, **options: Any) -> dict[str, Any]:
+        """Measure the run on one split of its data, and keep the result in evaluation.json.
+
+        Args:
+            split: test, validation or train.
+            images: for a run on images handed over in Python, the same images.
+            options: fields of the task's evaluation settings, such as `samples=50` where the task is to
+                autoencode.
+
+        Returns:
+            The task's measures by name, "n" images and "split".
+
+        Raises:
+            ConfigError: the task has no such option.
+            DataError: the run's data is gone or changed, or has no such split.
+        """
+        chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
+        parts, image_set = self._parts, self.images(split, images)
+        if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
+            parts.task.judge = type(self)(chosen.judge).network if chosen.judge else None
+        with torch.no_grad():
+            found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
+        measures = {**found.values, "n": len(image_set), "split": split}
+        if found.pictures:
+            folder = make_folder(self.folder.figures / "evaluation")
+            for name, picture in found.pictures.items():
+                write_file(folder / f"{name}.png", png(picture))
+        self.folder.add_evaluation(split, measures)
+        return measures
+
+    @abstractmethod
+    def report(self, images: Images | None = None) -> Path:
+        """Write `figures/` and `report.html`; the path of the page."""
+
+    def images(self, split: str, images: Images | None = None) -> ImageSet:
+        """One split of the images that the run was made with.
+
+        Args:
+            split: test, validation or train.
+            images: for a run on images handed over in Python, the same images.
+
+        Raises:
+            DataError: they are gone or changed, or there is no such split.
+        """
+        found, task = self.folder.read_labels(), self.config.task
+        labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
+        return self._fitting(find_split(self.config.data, split, images, labels))
+
+    @property
+    def _parts(self) -> Parts:
+        if self._loaded is None:
+            parts = assemble(self.config, *self._given)
+            self.folder.read_weights(self.folder.trained, parts.network, parts.loss)
+            parts.network.eval(), parts.loss.eval()
+            self._loaded = parts
+        return self._loaded
+
+    def _autoencoder(self) -> Autoencoder:
+        network = self.network
+        if not isinstance(network, Autoencoder):
+            raise RunError(
+                f"{self.path}: a {type(network).__name__} has no codes; use a run of an autoencoder"
+            )
+        return network
+
+    def _image_network(self) -> ImageNetwork:
+        network = self.network
+        if not isinstance(network, ImageNetwork):
+            raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
+        return network
+
+    @property
+    def _likelihood(self) -> Likelihood:
+        """What measures the reconstruction losses of codes: Bernoulli, where the task has none of its own."""
+        loss = self._parts.loss
+        return loss.likelihood if isinstance(loss, NegativeELBO | DenoisingLoss) else Bernoulli()
+
+    def _one(self, image: Images | int) -> ImageSet:
+        if not isinstance(image, int):
+            return as_image_set(image, self.config.image.range).subset(slice(1))
+        train = self.images("train")
+        if not 0 <= image < len(train):
+            raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
+        return train.subset(slice(image, image + 1))
+
+    def _taken(self, images: Images) -> ImageSet:
+        """Images of a user's, scaled by the run's own range."""
+        return self._fitting(as_image_set(images, self.config.image.range))
+
+    def _fitting(self, images: ImageSet) -> ImageSet:
+        if images.shape != self.config.image.shape:
+            raise RunError(
+                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
+                f"got {images.shape}; scale or crop them first"
+            )
+        return images
+
+    @torch.no_grad()
+    def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
+        image_set = self._taken(images)
+        device = device_of(self.network)
+        parts = [
+            function(image_set.floats(slice(first, first + CHUNK), device)).cpu().numpy()
+            for first in range(0, len(image_set), CHUNK)
+        ]
+        return np.concatenate(parts)
