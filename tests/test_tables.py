@@ -50,7 +50,7 @@ class Flat(Autoencoder):
 
 
 @contextmanager
-def here(material, workers, address):
+def here(material, workers, address, state):
     """An engine in this process."""
     with ThreadPoolExecutor(1) as executor:
         yield executors.Engine(executor, material, 1)

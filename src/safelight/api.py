@@ -7,7 +7,7 @@ import dataclasses
 import os
 import platform
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from safelight.config.training import TrainingConfig
 from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, RunError
-from safelight.evolution.evolve import Search
 from safelight.labels.finetuning import (
     GivenLabels,
     choose_settings,
@@ -46,6 +45,9 @@ from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 from safelight.runs.settings import read_settings
 from safelight.tasks.base import Task
 
+if TYPE_CHECKING:
+    from safelight.evolution.evolve import Search
+
 __all__ = ["finetune", "open", "resume", "train"]
 
 
@@ -55,7 +57,11 @@ def open(path: str | os.PathLike[str]) -> Run | Search:
     Raises:
         RunError: it is neither.
     """
-    return Search(path) if kind_of(path) == "search" else Run(path)
+    if kind_of(path) != "search":
+        return Run(path)
+    from safelight.evolution.evolve import Search  # a second to import, which no run needs
+
+    return Search(path)
 
 
 def train(

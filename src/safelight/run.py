@@ -20,16 +20,12 @@ from safelight.errors import RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
 from safelight.latent.codes import Codes, encode, some_images, with_names
-from safelight.latent.contents import MAX_IMAGES, page_contents, page_networks
-from safelight.latent.explorer import engine_files, page
 from safelight.latent.export import export_onnx
-from safelight.latent.figures import CODES, latent_panels
 from safelight.latent.maps import LatentMap, project
 from safelight.latent.parquet import embed
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk
 from safelight.networks.sampling import latent_points, sample
-from safelight.reporting.report import write_report
 from safelight.runs.assembly import (
     device_of,
 )
@@ -295,6 +291,9 @@ class Run(OpenedRun):
             ConfigError: too many images, or the packages for ONNX are not installed.
             RunError: the network has no codes, the engine is missing, or the file cannot be written.
         """
+        from safelight.latent.contents import MAX_IMAGES, page_contents, page_networks
+        from safelight.latent.explorer import engine_files, page
+
         path = new_file(out, [".html"], overwrite)
         check(1 <= n <= MAX_IMAGES, "n", f"1 to {MAX_IMAGES:,} images", n)
         network, data = self._autoencoder(), self.config.data
@@ -338,6 +337,9 @@ class Run(OpenedRun):
         Returns:
             The path of the page.
         """
+        from safelight.latent.figures import CODES, latent_panels  # matplotlib, which only charts need
+        from safelight.reporting.report import write_report
+
         try:
             train = some_images(self.images("train", images), CODES)
             panels = latent_panels(self.codes(train))

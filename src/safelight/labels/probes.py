@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import normalized_mutual_info_score
-from sklearn.neighbors import KNeighborsClassifier
 
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.errors import DataError
 from safelight.labels.training import codes_of
 from safelight.networks.base import Network
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 __all__ = ["Coded", "cluster_accuracy", "linear_probe", "probe", "probe_network"]
 
@@ -53,6 +51,10 @@ def probe(train: Coded, test: Coded, seed: int = 0) -> dict[str, float]:
         >>> judged["linear"] > judged["clusters"] > 60
         True
     """
+    from sklearn.cluster import KMeans  # scikit-learn takes half a second to import
+    from sklearn.metrics import normalized_mutual_info_score
+    from sklearn.neighbors import KNeighborsClassifier
+
     known = train.labels != UNKNOWN
     codes, labels = train.codes[known], train.labels[known]
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(codes))).fit(codes, labels)
@@ -94,6 +96,8 @@ def linear_probe(codes: NDArray[np.float32], labels: NDArray[np.int64]) -> Logis
     Returns:
         A fitted scikit-learn classifier of codes as they are.
     """
+    from sklearn.linear_model import LogisticRegression
+
     scale = max(float(codes.std()), 1e-12)
     regression = LogisticRegression(max_iter=1000).fit(codes / scale, labels)
     regression.coef_ /= scale
@@ -117,6 +121,8 @@ def cluster_accuracy(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> 
         >>> cluster_accuracy(np.array([1, 1, 0, 0]), np.array([0, 0, 1, 0]))
         0.75
     """
+    from scipy.optimize import linear_sum_assignment
+
     size = int(max(clusters.max(), labels.max())) + 1
     table = np.zeros((size, size), np.int64)
     np.add.at(table, (clusters, labels), 1)

@@ -8,7 +8,6 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.linalg import cg
-from sklearn.neighbors import NearestNeighbors
 
 from safelight.data.label_files import UNKNOWN
 
@@ -59,6 +58,8 @@ def neighbour_graph(codes: NDArray[np.float32], neighbours: int = NEIGHBOURS) ->
     Returns:
         (N, N), symmetric.
     """
+    from sklearn.neighbors import NearestNeighbors  # scikit-learn takes half a second to import
+
     n = len(codes)
     k = min(neighbours, n - 1)
     distances, places = (

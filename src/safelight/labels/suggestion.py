@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN, names_of, read_labels
@@ -56,6 +55,8 @@ def suggest(
         >>> suggest(codes, 2).tolist()
         [1, 3]
     """
+    from sklearn.cluster import MiniBatchKMeans  # scikit-learn takes half a second to import
+
     known = np.zeros(len(codes), bool) if known is None else known
     if not 1 <= count <= len(codes) - known.sum():
         raise ConfigError(

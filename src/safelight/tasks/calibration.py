@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from scipy.stats import binomtest
 
 __all__ = ["BINS", "calibration_error", "interval", "reliability", "temperature"]
 
@@ -89,6 +87,8 @@ def temperature(logits: Floats, labels: Integers) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
         return -float(scaled[np.arange(len(labels)), labels].mean())
 
+    from scipy.optimize import minimize_scalar  # slow to import
+
     return float(np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x))
 
 
@@ -105,5 +105,7 @@ def interval(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
         >>> round(low, 3), round(high, 3)
         (0.596, 0.982)
     """
+    from scipy.stats import binomtest  # slow to import
+
     found = binomtest(right, n).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
