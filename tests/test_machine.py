@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import ray.cloudpickle as ray_pickle
 import torch
 from torch import nn
 
@@ -125,6 +126,8 @@ def ask(material: Material, question: Question) -> int:
 def test_the_workers_of_a_search_compute_without_denormals(digits, engine, tmp_path):
     splits = digits.split()
     material = Material(splits.train, splits.validation)
+    if engine == "ray":  # whose workers cannot import the tests
+        ray_pickle.register_pickle_by_value(sys.modules[__name__])
     with open_engine(engine, material, 1, tmp_path) as opened:
         assert opened.executor.submit(ask, material, Question()).result(120) == 0
 

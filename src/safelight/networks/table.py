@@ -33,7 +33,7 @@ def build(config: NetworkConfig, image: ImageConfig) -> Network:
     Raises:
         ConfigError: the images do not fit it, or it is too large.
     """
-    size, _ = cost(config, image)
+    size = _size(_sketch(config, image))
     if size > MAX_PARAMETERS:
         raise ConfigError(
             f"network: expected at most {MAX_PARAMETERS:,} parameters, got {size:,}; "
@@ -57,8 +57,17 @@ def cost(config: NetworkConfig, image: ImageConfig) -> tuple[int, int]:
         >>> cost(ConvVAEConfig(), ImageConfig(28, 28, 1))
         (1320201, 3374592)
     """
+    network = _sketch(config, image).eval()
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, *image.shape))
+    return _size(network), counter.get_total_flops()
+
+
+def _sketch(config: NetworkConfig, image: ImageConfig) -> Network:
+    """The network in shapes alone, without memory."""
     with torch.device("meta"):
-        network = NETWORKS[config.name](image.shape, config).eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, *image.shape))
-    return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
+        return NETWORKS[config.name](image.shape, config)
+
+
+def _size(network: Network) -> int:
+    return sum(p.numel() for p in network.parameters())
