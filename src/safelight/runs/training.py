@@ -103,7 +103,8 @@ def fit(
     steps = len(batches) * config.epochs
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
-    def take_step(batch: Batch, rate: float, progress: float) -> dict[str, float]:
+    def take_step(served: Iterator[Batch], rate: float, progress: float) -> tuple[int, dict[str, float]]:
+        batch = next(served)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         with autocast:
@@ -116,7 +117,7 @@ def fit(
             )
         terms["loss"].backward()
         optimizer.step()
-        return values
+        return len(batch), values
 
     with torch.inference_mode(False), compute_thread() as compute:
         if packed:
@@ -128,15 +129,18 @@ def fit(
         network.train()
         while state.epoch < config.epochs:
             started = time.perf_counter() - state.seconds
-            for batch in batches.epoch(state.epoch, state.step):
+            served = batches.epoch(state.epoch, state.step)
+            while state.step < len(batches):
                 done = state.epoch * len(batches) + state.step
                 with layers.drawn(), _deterministic():
-                    values = compute(take_step, batch, learning_rate(config, done, steps), done / steps)
+                    count, values = compute(
+                        take_step, served, learning_rate(config, done, steps), done / steps
+                    )
                 state.step += 1
-                state.images += len(batch)
+                state.images += count
                 state.seconds = time.perf_counter() - started
                 for name, value in values.items():
-                    state.totals[name] = state.totals.get(name, 0.0) + value * len(batch)
+                    state.totals[name] = state.totals.get(name, 0.0) + value * count
                 if on_step and on_step(state):
                     return state
             result = EpochResult(
