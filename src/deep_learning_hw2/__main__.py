@@ -178,7 +178,9 @@ def denoise(options: Namespace) -> None:
         own = {**own, "task": "denoise", "corrupt": "gaussian:0..1"}
         name = f"{network}, trained on noise"
         runs[name] = trained(DENOISING / network, own, options.limit, network)
-    figure = figure_4(runs, safelight.load("mnist", split="test"))
+    reader = {"epochs": 2, "task": "classify"}
+    judge = trained(DENOISING / "judge", reader, options.limit, "classifier").network
+    figure = figure_4(runs, safelight.load("mnist", split="test"), judge)
     write_file(DENOISING / "figure-4.png", render(figure))
     print(f"Figure 4, noise above and outputs below: {DENOISING / 'figure-4.png'}")
 
