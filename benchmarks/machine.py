@@ -22,7 +22,7 @@ def describe() -> dict[str, Any]:
     """The circumstances of a measurement."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *map(told, sys.argv)]),
         "processor": processor(),
         "cores": os.cpu_count(),
         "versions": {
@@ -32,6 +32,11 @@ def describe() -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
+
+
+def told(argument: str) -> str:
+    """An argument as others can use it: of an absolute path, which says nothing to them, the name."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def processor() -> str:

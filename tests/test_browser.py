@@ -403,8 +403,7 @@ def test_without_webassembly_the_map_still_works(visit):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(visit, scheme):
-    if not AXE.exists():
-        pytest.skip("npm ci fetches axe-core")
+    assert AXE.exists(), "make page fetches axe-core"
     tab = visit(color_scheme=scheme, viewport={"width": 1400 if scheme == "light" else 390, "height": 900})
     tab.evaluate(AXE.read_text())
     tab.evaluate("safelight.app.picked.set(1); safelight.app.selection.set([1, 2, 3])")

@@ -11,6 +11,7 @@ from PIL import Image
 import safelight
 from safelight.command.main import main
 from safelight.data.corruption import Corruption
+from safelight.data.images import ImageSet
 from safelight.data.picture_files import Picture, encode_picture, read_picture
 from safelight.errors import DataError, RunError
 from safelight.runs.cleaning import clean_files, plan
@@ -19,13 +20,14 @@ from safelight.runs.cleaning import clean_files, plan
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
+    pictures = ImageSet((15 * safelight.load("digits").pixels).astype(np.uint8))  # of 8 bits, as files are
     common = {"epochs": 1, "threads": 1, "limit": 200}
     settings = {"task": "denoise", "corrupt": "gaussian:0..0.6", "channels": (8, 16), "heads": 2}
-    safelight.train("digits", "denoising-unet", folder / "clean", **settings, **common)
+    safelight.train(pictures, "denoising-unet", folder / "clean", **settings, **common)
     safelight.train(
-        "digits", "deep-conv-ae", folder / "fixed", task="denoise", corrupt="masking:0.2", **common
+        pictures, "deep-conv-ae", folder / "fixed", task="denoise", corrupt="masking:0.2", **common
     )
-    safelight.train("digits", "deep-conv-ae", folder / "naive", **common)
+    safelight.train(pictures, "deep-conv-ae", folder / "naive", **common)
     return folder
 
 

@@ -20,6 +20,7 @@ from safelight.errors import ConfigError
 from safelight.networks.base import ImageNetwork, Network
 from safelight.networks.tiling import clean
 from safelight.networks.unet import DenoisingUNet
+from safelight.runs.cleaning import clean_files
 from safelight.tasks.blind_spot import BlindSpot, hide
 from safelight.tasks.fidelity import psnr, read, ssim
 
@@ -255,6 +256,22 @@ def test_a_runs_classifier_can_judge(run, digits, tmp_path):
     assert right > 60
     assert measures["identity_noisy"] < right
     assert run.evaluate("test")["identity"] is None
+
+
+def test_arrays_are_scaled_by_the_runs_own_range(run, digits, tmp_path):
+    """The run's images go from 0 to 16; so do the bytes of an array that it is given."""
+    few = digits.subset(slice(6))
+    cleaned = run.denoise(few)
+    np.testing.assert_array_equal(run.denoise(few.pixels), cleaned)
+    np.save(tmp_path / "noisy.npy", few.pixels[:, 0])
+    plan = [(tmp_path / "noisy.npy", tmp_path / "clean.npy")]
+    assert [done.error for done in clean_files(run.cleaner(), plan, compare=False)] == [None]
+    written = np.load(tmp_path / "clean.npy")
+    assert written.dtype == few.pixels.dtype
+    np.testing.assert_array_equal(written, np.rint(16 * cleaned[:, 0]))
+    np.save(tmp_path / "noisy.npy", np.full((2, 8, 8), 200, np.uint8))
+    (done,) = clean_files(run.cleaner(), plan, compare=False)
+    assert "expected pixels from 0 to 16" in str(done.error)
 
 
 def test_an_array_is_cleaned_at_any_size(run, digits):

@@ -60,6 +60,8 @@ def test_a_run_scales_what_comes_in_by_its_own_range(white):
     run = safelight.train(images, **TINY)
     assert np.array_equal(run.encode(pixels), run.encode(images))
     assert np.allclose(run.encode(pixels / white), run.encode(images), atol=1e-5)
+    silhouettes = pixels > white / 2
+    assert np.array_equal(run.encode(silhouettes), run.encode(silhouettes.astype(np.float32)))
     with pytest.raises(DataError, match=f"expected pixels from 0 to {white}, as the run's"):
         run.encode(np.full(SHAPE, 65535, np.uint16))
 

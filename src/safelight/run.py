@@ -26,16 +26,13 @@ from safelight.latent.parquet import embed
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk
 from safelight.networks.sampling import latent_points, sample
-from safelight.runs.assembly import (
-    device_of,
-)
+from safelight.runs.assembly import device_of
 from safelight.runs.cleaning import Cleaner
-from safelight.runs.opened import OpenedRun
+from safelight.runs.opened import CHUNK, OpenedRun
 from safelight.tasks.classify import Predictions
 
 __all__ = ["Run"]
 
-CHUNK = 500
 PAGE_IMAGES = 10_000
 
 
@@ -95,7 +92,8 @@ class Run(OpenedRun):
             DataError: the network takes no such images.
             RunError: the network does not make images.
         """
-        image_set, cleaner = as_image_set(images), self.cleaner()
+        cleaner = self.cleaner()
+        image_set = cleaner.taken(images)
         parts = [
             cleaner(image_set.floats(slice(first, first + CHUNK)).numpy())
             for first in range(0, len(image_set), CHUNK)
@@ -111,7 +109,8 @@ class Run(OpenedRun):
         Raises:
             RunError: the network does not make images.
         """
-        return Cleaner(self._image_network(), self.config.image.shape, self.config.training.precision, resize)
+        image, precision = self.config.image, self.config.training.precision
+        return Cleaner(self._image_network(), image.shape, image.range, precision, resize)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.

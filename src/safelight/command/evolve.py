@@ -24,20 +24,7 @@ __all__ = ["VERB"]
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     start = Start.read("evolve", arguments)
     run = parser.add_argument_group("The search")
-    run.add_argument(
-        "data", type=str, nargs="?", default=start.data.source, help="named set, file or folder of images"
-    )
-    run.add_argument("--out", type=str, help="folder to make")
-    run.add_argument("--overwrite", action="store_true", help="replace a search that is in --out")
-    run.add_argument(
-        "--resume", type=str, metavar="SEARCH", help="continue this search, also with more --generations"
-    )
-    run.add_argument(
-        "--config",
-        type=str,
-        metavar="FILE",
-        help="settings of every trial where no gene decides: a run's config.json, or part of one",
-    )
+    start.add_folder(run, "search", "generations", "settings of every trial where no gene decides")
     start.add_options(run, run)
     add_fields(run, start.search)
     where = parser.add_argument_group("Where trials run")

@@ -71,6 +71,27 @@ class Start:
         start.task = _chosen("task", found.task or start._task_of(given), start.task, TASK_CONFIGS)
         return start
 
+    def add_folder(self, group: Any, kind: str, more: str, config: str) -> None:
+        """The options that say what to work on, and where.
+
+        Args:
+            group: of a parser.
+            kind: of folder that is made, such as run.
+            more: what may grow when it is continued.
+            config: what a file given by --config sets.
+        """
+        source = self.data.source
+        group.add_argument(
+            "data", type=str, nargs="?", default=source, help="named set, file or folder of images"
+        )
+        group.add_argument("--out", type=str, help=f"{kind} folder to make")
+        group.add_argument("--overwrite", action="store_true", help=f"replace a {kind} that is in --out")
+        group.add_argument(
+            "--resume", type=str, metavar=kind.upper(), help=f"continue this {kind}, also with more --{more}"
+        )
+        words = f"{config}: a run's config.json, or part of one"
+        group.add_argument("--config", type=str, metavar="FILE", help=words)
+
     def add_options(self, network: Any, task: Any) -> None:
         """The options that choose network and task, to two groups of a parser."""
         for group, name, what, start, table in (

@@ -21,19 +21,8 @@ __all__ = ["VERB"]
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     start = Start.read("train", arguments)
     run = parser.add_argument_group("The run")
-    run.add_argument(
-        "data", type=str, nargs="?", default=start.data.source, help="named set, file or folder of images"
-    )
-    run.add_argument("--out", type=str, help="run folder to make")
-    run.add_argument("--overwrite", action="store_true", help="replace a run that is in --out")
-    run.add_argument("--resume", type=str, metavar="RUN", help="continue this run, also with more --epochs")
+    start.add_folder(run, "run", "epochs", "start from these settings")
     run.add_argument("--init-from", type=str, metavar="RUN", help="start from this run's weights")
-    run.add_argument(
-        "--config",
-        type=str,
-        metavar="FILE",
-        help="start from these settings: a run's config.json, or part of one",
-    )
     data = parser.add_argument_group("The images")
     data.add_argument("--limit", type=int, default=start.data.limit, help="train on only this many images")
     data.add_argument(

@@ -39,10 +39,10 @@ def as_image_set(images: Images, value_range: tuple[float, float] | None = None)
     if value_range is None or value_range == loaded.value_range or is_named:
         return loaded
     low, high = value_range
+    if loaded.value_range == (0, 1) and low == 0:
+        return loaded  # floats and booleans from black to white mean the same in any run
     if loaded.pixels.dtype != np.float32 and low <= loaded.pixels.min() and loaded.pixels.max() <= high:
         return dataclasses.replace(loaded, value_range=value_range)
-    if loaded.pixels.dtype == np.float32 and loaded.value_range == (0, 1) and low == 0:
-        return loaded  # floats from black to white mean the same in any run
     raise DataError(
         f"expected pixels from {low:g} to {high:g}, as the run's, got {loaded.pixels.dtype} up to "
         f"{loaded.pixels.max():g}; say what they mean with safelight.ImageSet(pixels, value_range=...)"

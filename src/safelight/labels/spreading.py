@@ -15,7 +15,6 @@ __all__ = ["certainty", "neighbour_graph", "spread", "spread_over"]
 
 NEIGHBOURS = 10
 ALPHA = 0.99
-DIMENSIONS = 32
 TOLERANCE = 1e-4
 
 
@@ -48,8 +47,7 @@ def neighbour_graph(codes: NDArray[np.float32], neighbours: int = NEIGHBOURS) ->
     """Each image joined with its nearest ones, near ones more strongly; no image with itself.
 
     The affinity of x and y is exp(-|x - y|² / (s(x) s(y))), s being the distance to the furthest neighbour
-    (Zelnik-Manor & Perona 2004, Self-Tuning Spectral Clustering), so that it needs no scale of its own. Of
-    long codes only the 32 directions in which they vary most are compared, which is quicker by half.
+    (Zelnik-Manor & Perona 2004, Self-Tuning Spectral Clustering), so that it needs no scale of its own.
 
     Args:
         codes: (N, D).
@@ -62,22 +60,12 @@ def neighbour_graph(codes: NDArray[np.float32], neighbours: int = NEIGHBOURS) ->
 
     n = len(codes)
     k = min(neighbours, n - 1)
-    distances, places = (
-        NearestNeighbors(n_neighbors=k).fit(codes).kneighbors()
-    )  # leaves out each image itself
+    distances, places = NearestNeighbors(n_neighbors=k).fit(codes).kneighbors()  # each image itself left out
     scales = np.maximum(distances[:, -1:], 1e-12)
     weights = np.exp(-(distances**2) / (scales * scales[places, 0]))
     rows = np.repeat(np.arange(n), k)
     directed = scipy.sparse.csr_matrix((weights.ravel(), (rows, places.ravel())), shape=(n, n))
     return directed.maximum(directed.T)
-
-
-def _principal(codes: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    if codes.shape[1] <= dimensions:
-        return codes
-    centered = codes - codes.mean(0)
-    _, directions = np.linalg.eigh(np.cov(centered.T))  # in the order of growing variance
-    return np.asarray(centered @ directions[:, -dimensions:], np.float32)
 
 
 def spread_over(

@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -24,9 +25,8 @@ TOLERANCE = 1e-4
 OPSET = 18
 
 
-@final
-class Encoder(nn.Module):
-    """Pixels to codes: a network's encoder with the scaling of pixels in front.
+class _OfPixels(nn.Module, ABC):
+    """A half of a network that takes or gives pixels.
 
     Args:
         network: in evaluation mode.
@@ -37,6 +37,15 @@ class Encoder(nn.Module):
         super().__init__()
         self.network = network
         self.low, self.high = value_range
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Pixels to codes, or codes to pixels."""
+
+
+@final
+class Encoder(_OfPixels):
+    """Pixels to codes: a network's encoder with the scaling of pixels in front."""
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Pixels (N, C, H, W) to mu (N, D) and, of a variational network, logvar (N, D)."""
@@ -45,18 +54,8 @@ class Encoder(nn.Module):
 
 
 @final
-class Decoder(nn.Module):
-    """Codes to pixels: a network's decoder with the sigmoid and the scaling of pixels behind.
-
-    Args:
-        network: in evaluation mode.
-        value_range: the pixels that stand for black and white.
-    """
-
-    def __init__(self, network: Autoencoder, value_range: tuple[float, float]) -> None:
-        super().__init__()
-        self.network = network
-        self.low, self.high = value_range
+class Decoder(_OfPixels):
+    """Codes to pixels: a network's decoder with the sigmoid and the scaling of pixels behind."""
 
     def forward(self, z: Tensor) -> Tensor:
         """Codes (N, D) to pixels (N, C, H, W)."""

@@ -15,9 +15,11 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safelight.data.finding import Images, as_image_set
+from safelight.data.images import ImageSet
 from safelight.data.picture_files import SUFFIXES, Picture, encode_picture, read_picture
 from safelight.data.pictures import make_folder, png, tile
-from safelight.data.readers import as_pixels, read_npy
+from safelight.data.readers import read_npy
 from safelight.errors import DataError, RunError
 from safelight.files import write_file
 from safelight.networks.base import ImageNetwork, Shape
@@ -27,6 +29,7 @@ from safelight.networks.unet import DenoisingUNet
 __all__ = ["Cleaned", "Cleaner", "clean_files", "plan"]
 
 LEAST_SIDE = 8
+FULL_SCALES = ((0, 1), (0, 255), (0, 65535))  # of pictures, which mean the same at any depth
 TOGETHER = 1 << 18  # pixels of small pictures that go through the network at once
 CHUNK = 500  # images of an array
 SHOWN = 10  # images of an array in its comparison
@@ -39,13 +42,22 @@ class Cleaner:
     Args:
         network: in evaluation mode.
         shape: (C, H, W) of the images that it was made for.
+        value_range: what stands for black and white in arrays of whole numbers.
         precision: bfloat16, or float32.
         resize: scale images to the size of a network that takes no other, and the results back.
     """
 
-    def __init__(self, network: ImageNetwork, shape: Shape, precision: str, resize: bool = False) -> None:
+    def __init__(
+        self,
+        network: ImageNetwork,
+        shape: Shape,
+        value_range: tuple[float, float],
+        precision: str,
+        resize: bool = False,
+    ) -> None:
         self.network = network
         self.shape = shape
+        self.value_range = value_range
         self.precision = precision
         self.resize = resize and not isinstance(network, DenoisingUNet)
         self.device = next(network.parameters()).device
@@ -65,6 +77,14 @@ class Cleaner:
         else:
             cleaned = clean(self.network, x, self.precision)
         return np.asarray(cleaned.cpu().numpy())
+
+    def taken(self, images: Images) -> ImageSet:
+        """Images of a user's: by a network for pictures, as deep as they are; else by its run's own range.
+
+        Raises:
+            DataError: they cannot be loaded, or do not keep to that range.
+        """
+        return as_image_set(images, None if self.value_range in FULL_SCALES else self.value_range)
 
     def check(self, shape: Sequence[int]) -> None:
         """Refuse images (C, H, W) that the network does not take.
@@ -225,7 +245,8 @@ def _clean_pictures(
 def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) -> None:
     """An .npy file into one of the same shape and type."""
     array = read_npy(source)
-    pixels, (low, high) = as_pixels(array, str(source))
+    images = cleaner.taken(array)
+    pixels, (low, high) = images.pixels, images.value_range
     cleaner.check(pixels.shape[1:])
     cleaned = np.empty_like(pixels)
     for first in range(0, len(pixels), CHUNK):
@@ -234,8 +255,8 @@ def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) ->
         if compare and first == 0:
             rows = [a[:SHOWN] for a in (part, result, _difference(part, result))]
             _write(_comparison(target), png(tile(np.concatenate(rows), len(rows[0]))))
-        levels = result if pixels.dtype.kind == "f" else np.rint(result * high)
-        cleaned[first : first + CHUNK] = levels
+        levels = low + result * (high - low)
+        cleaned[first : first + CHUNK] = levels if pixels.dtype.kind == "f" else np.rint(levels)
     if cleaned.shape != array.shape and array.ndim == 4:
         cleaned = cleaned.transpose(0, 2, 3, 1)
     buffer = io.BytesIO()

@@ -27,22 +27,13 @@ from safelight.tasks.base import Task
 from safelight.tasks.denoise import Denoise, DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 
-__all__ = ["OpenedRun"]
+__all__ = ["CHUNK", "OpenedRun"]
 
-CHUNK = 500
+CHUNK = 500  # images in the network at a time
 
 
 class OpenedRun(ABC):
-    """A run folder, its network and its images; `safelight.Run` adds what to do with them.
-
-    Args:
-        path: the folder.
-        network: for a run of a network of your own, its class (called without arguments) or an instance.
-        task: likewise for a task of your own.
-
-    Raises:
-        RunError: it is not a run folder, or its weights do not fit.
-    """
+    """A run folder, its network and its images; see `safelight.Run`, which adds what to do with them."""
 
     def __init__(
         self,
