@@ -234,6 +234,20 @@ class Judge(Network):
         return torch.stack([torch.full((len(x),), 0.3), x.mean((1, 2, 3))], 1)
 
 
+def test_an_evaluations_pictures_go_when_training_goes_on(tmp_path):
+    run = safelight.train(
+        "digits", "conv-vae", tmp_path / "a", task="denoise", epochs=1, limit=200, threads=1
+    )
+    run.evaluate("validation")
+    drawn = sorted(path.name for path in (run.folder.figures / "evaluation").iterdir())
+    assert "noisy-cleaned-true.png" in drawn
+    (run.folder.figures / "evaluation" / "mine.txt").write_text("a note")
+    again = safelight.resume(run.path, epochs=2)
+    assert [path.name for path in (run.folder.figures / "evaluation").iterdir()] == ["mine.txt"]
+    again.evaluate("validation")
+    assert sorted(p.name for p in (run.folder.figures / "evaluation").glob("*.png")) == drawn
+
+
 def test_identity_is_what_a_judge_reads(run, digits):
     assert read(Judge(), torch.tensor([0.1, 0.9]).view(2, 1, 1, 1)).tolist() == [0, 1]
     images = digits.subset(slice(40))

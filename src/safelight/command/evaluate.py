@@ -75,8 +75,8 @@ def _probe(options: Namespace, run: Run) -> None:
     from safelight.labels.probes import probe_network
 
     judged = probe_network(run.network, run.images("train"), run.images("test"))
-    known = run.folder.read_evaluation()
-    run.folder.write_evaluation(known | {"test": known.get("test", {}) | {"probe": judged}})
+    known = run.folder.read_evaluation().get("test", {})
+    run.folder.add_evaluation("test", known | {"probe": judged})
     if options.json:
         print(json.dumps(judged, indent=2))
         return

@@ -9,15 +9,17 @@ after it is written again, to the same bits, by the one that continues.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, final
 
 import safetensors
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from safelight.config.reading import MAX_JSON_BYTES
 from safelight.config.run import RunConfig
+from safelight.data.pictures import make_folder, png
 from safelight.errors import RunError
 from safelight.files import write_file
 from safelight.runs.folders import CONFIG, INITIAL, OwnFolder, read_object
@@ -31,6 +33,7 @@ LAST, BEST = "model.safetensors", "best.safetensors"
 LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
 PAGE = "page.html"
 STATE = "state/training.safetensors"
+EVALUATED = "figures/evaluation"
 OF_LOSS = ".loss."  # as no part of a network can be called
 
 
@@ -60,7 +63,7 @@ class RunFolder(OwnFolder):
         "figures/*.png",
         "figures/*.gif",
         "figures/epochs/*-[0-9][0-9][0-9][0-9]*.png",
-        "figures/evaluation/*.png",
+        f"{EVALUATED}/*.png",
         INITIAL,
         STATE,
         LABELS,
@@ -191,9 +194,22 @@ class RunFolder(OwnFolder):
         except (OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise RunError(f"{path} cannot be read as one JSON object a line: {error}; restore it") from None
 
-    def add_evaluation(self, split: str, measures: dict[str, Any]) -> None:
-        """Put one split's measures beside those of the others, which another process may be writing."""
+    def add_evaluation(
+        self, split: str, measures: dict[str, Any], pictures: Mapping[str, Image] | None = None
+    ) -> None:
+        """Put one split's measures beside those of the others, which another process may be writing.
+
+        Args:
+            split: train, validation or test.
+            measures: by name.
+            pictures: by name, in place of those that an evaluation before drew; None leaves these.
+        """
         with self._alone("state/evaluation.lock", wait=60):
+            if pictures is not None:
+                self._forget_pictures()
+                for name, picture in pictures.items():
+                    path = self.at(f"{EVALUATED}/{name}.png")
+                    write_file(make_folder(path.parent) / path.name, png(picture))
             self.write_evaluation(self.read_evaluation() | {split: measures})
 
     def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
@@ -216,8 +232,13 @@ class RunFolder(OwnFolder):
         return values
 
     def forget_evaluation(self) -> None:
-        """Delete evaluation.json: it speaks of weights that are about to change."""
+        """Delete what evaluations wrote: it speaks of weights that are about to change."""
         (self.path / "evaluation.json").unlink(missing_ok=True)
+        self._forget_pictures()
+
+    def _forget_pictures(self) -> None:
+        for path in self._own(f"{EVALUATED}/*.png"):
+            path.unlink(missing_ok=True)
 
     def _read_tensors(self, path: Path) -> dict[str, Tensor]:
         try:

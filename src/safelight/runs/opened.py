@@ -17,9 +17,7 @@ from safelight.config.task import ClassifyConfig, DenoiseEvaluation
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
-from safelight.data.pictures import make_folder, png
 from safelight.errors import ConfigError, RunError
-from safelight.files import write_file
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.runs.assembly import Parts, assemble, device_of
 from safelight.runs.folder import RunFolder
@@ -92,11 +90,7 @@ class OpenedRun(ABC):
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
         measures = {**found.values, "n": len(image_set), "split": split}
-        if found.pictures:
-            folder = make_folder(self.folder.figures / "evaluation")
-            for name, picture in found.pictures.items():
-                write_file(folder / f"{name}.png", png(picture))
-        self.folder.add_evaluation(split, measures)
+        self.folder.add_evaluation(split, measures, found.pictures)
         return measures
 
     @abstractmethod
