@@ -11,6 +11,7 @@ from torch import nn
 
 import safelight
 from deep_learning_hw2.denoising import figure_4
+from safelight.command.main import main
 from safelight.config.corruption import CORRUPTIONS, CorruptionKind
 from safelight.config.network import UNetConfig
 from safelight.config.task import DenoiseConfig, DenoiseEvaluation
@@ -219,7 +220,7 @@ def test_training_on_noise_takes_noise_away(run):
 def test_evaluation_and_epochs_leave_pictures(run):
     run.evaluate("test")
     names = {path.stem for path in (run.path / "figures" / "evaluation").iterdir()}
-    assert {"noisy-cleaned-true", "lowest-psnr"} <= names
+    assert {"noisy-cleaned-true", "lowest-PSNR"} <= names
     assert (run.path / "figures" / "epochs" / "denoised-0004.png").exists()
     page = run.report().read_text()
     assert "severity_curves" in page
@@ -232,6 +233,14 @@ class Judge(Network):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.stack([torch.full((len(x),), 0.3), x.mean((1, 2, 3))], 1)
+
+
+def test_report_and_command_say_what_was_measured_on(run, capsys):
+    assert main(["evaluate", str(run.path), "--corrupt", "gaussian:0.25"]) == 0
+    assert "gaussian:0.25" in capsys.readouterr().out
+    page = run.report().read_text(encoding="utf-8")
+    assert "gaussian:0.25" in page
+    assert "Lowest PSNR" in page
 
 
 def test_an_evaluations_pictures_go_when_training_goes_on(tmp_path):

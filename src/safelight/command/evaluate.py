@@ -68,6 +68,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         value: Any = measures.get(measure.name)
         if value is not None:
             table.add_row(measure.words, f"{value:.{measure.digits}f}", measure.unit, measure.meaning)
+    for name, value in measures.items():
+        if isinstance(value, str) and name != "split":  # such as what the images were corrupted with
+            table.add_row(name.replace("_", " "), escape(value), "", "what was measured on")
     out.print(table)
 
 

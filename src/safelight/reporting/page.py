@@ -20,6 +20,7 @@ __all__ = [
     "number",
     "plain",
     "shown",
+    "title_case",
     "uri",
     "write_charts",
     "write_page",
@@ -40,6 +41,7 @@ def write_page(path: Path, template: str, /, **page: Any) -> Path:
     )
     environment.filters["number"] = number
     environment.filters["plain"] = plain
+    environment.filters["title_case"] = title_case
     write_file(path, environment.get_template(template).render(light=LIGHT, dark=DARK, **page))
     return path
 
@@ -65,6 +67,11 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return ", ".join(map(plain, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def title_case(words: str) -> str:
+    """Words with a capital in front; unlike `str.capitalize`, PSNR stays PSNR."""
+    return words[:1].upper() + words[1:]
 
 
 def duration(seconds: float) -> str:

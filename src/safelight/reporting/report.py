@@ -247,4 +247,8 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
     ]
     images = [number(run.evaluation[split].get("n"), 0) for split in splits]
     rows.append({"name": "images", "meaning": "that were measured", "values": images})
+    words = {k for m in run.evaluation.values() for k, v in m.items() if isinstance(v, str) and k != "split"}
+    for name in sorted(words):  # such as what the images were corrupted with
+        values = [plain(run.evaluation[split].get(name, "–")) for split in splits]
+        rows.append({"name": name.replace("_", " "), "meaning": "what was measured on", "values": values})
     return {"splits": splits, "rows": rows}

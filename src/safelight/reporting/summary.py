@@ -174,9 +174,9 @@ def _finite(value: object) -> float | None:
 
 
 def _measures(values: dict[str, Any], scalars: Container[str]) -> dict[str, Any]:
-    """Numbers that are finite, and lists and tables for the charts that know how to read them."""
+    """Finite numbers; lists and tables for the charts that know how to read them; words on the conditions."""
     return {
-        name: value if isinstance(value, list | dict) and name not in scalars else _finite(value)
+        name: value if isinstance(value, list | dict | str) and name not in scalars else _finite(value)
         for name, value in values.items()
     }
 

@@ -205,7 +205,7 @@ class Denoise(Task):
         }
         chosen: dict[str, Any] = {
             "noisy-cleaned-true": slice(COLUMNS),
-            "lowest-psnr": scores["psnr"].argsort()[:COLUMNS],
+            "lowest-PSNR": scores["psnr"].argsort()[:COLUMNS],
         }
         right = self._right(images, {"identity": cleaned, "identity_noisy": noisy, "identity_true": true})
         if right:
