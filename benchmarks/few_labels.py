@@ -47,7 +47,7 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 TABLE = [(10, "finetune", 5), (100, "finetune", 3), (ALL, "all", 1)]
 SHORT = [name for name in TUNED if name not in ("finetune", "all")]
-WORDS = {"finetune": "finetune, 4 epochs", **{name: f"{name}, 2" for name in SHORT}}
+WORDS = {"finetune": "finetune, 4 epochs", **{name: f"{name}, 2 epochs" for name in SHORT}}
 Arrays = NDArray[Any]
 
 
