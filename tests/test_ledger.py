@@ -3,11 +3,13 @@
 import sqlite3
 from dataclasses import replace
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
 from safelight.errors import RunError
+from safelight.evolution.genetic import Individual
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, table_hash, trials_of
 from safelight.evolution.samplers import distribution_of
@@ -52,6 +54,38 @@ def test_outcomes_come_back_to_the_bit(path):
     assert (rows[0].seconds, rows[0].curve, rows[0].parameters) == (1.5, (0.1, 0.2), 7)
     assert [row.is_done for row in rows] == [True, False, True]
     assert (rows[2].fitness, rows[2].failure) == (None, "diverged")
+
+
+def test_a_generation_comes_back_to_the_bit(path):
+    ledger = Ledger(path, SPACE, "print")
+    rng = np.random.default_rng(3)
+    asked = [
+        Individual(tuple(map(float, rng.random(len(SPACE)))), "offspring", (i, i + 1)) for i in range(40)
+    ]
+    assert ledger.generation(0) is None
+    ledger.begin(0, asked, rng.bit_generator.state)
+    individuals, state = Ledger(path, SPACE, "print").generation(0)
+    assert individuals == asked
+    again = np.random.default_rng()
+    again.bit_generator.state = state
+    assert again.random() == rng.random()
+
+
+@pytest.mark.parametrize(
+    ("genotype", "words"),
+    [
+        ([0.5], "expected 4 numbers from 0 to 1"),
+        ([0.5, 0.5, 0.5, 7.0], "expected 4 numbers from 0 to 1"),
+        (["a", "b"], "generation 0: "),
+    ],
+)
+def test_a_damaged_generation_is_refused(genotype, words, path):
+    Ledger(path, SPACE, "print")
+    study = optuna.load_study(study_name="safelight", storage=f"sqlite:///{path}")
+    individual = {"genotype": genotype, "origin": "offspring", "parents": []}
+    study.set_user_attr("generation-0", {"individuals": [individual], "state": {}})
+    with pytest.raises(RunError, match=words):
+        Ledger(path, SPACE, "print").generation(0)
 
 
 def test_one_that_was_killed_before_it_ran_is_taken_up(path):

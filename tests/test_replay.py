@@ -135,7 +135,8 @@ def test_a_kill_at_any_write_changes_nothing(tmp_path, monkeypatch):
     checkpoint = lambda folder, name, packed: name.partition("-")[0] + name[-2:]  # noqa: E731
     with monkeypatch.context() as monkeypatch:
         for owner, name, kind in (
-            (Ledger, "ask", None), (Ledger, "report", rung), (Ledger, "note", None), (Ledger, "tell", None),
+            (Ledger, "begin", None), (Ledger, "ask", None), (Ledger, "report", rung),
+            (Ledger, "note", None), (Ledger, "tell", None),
             (SearchFolder, "write_checkpoint", checkpoint), (SearchFolder, "write_best", None),
             (SearchFolder, "write_finalists", None), (Path, "unlink", None),
         ):  # fmt: skip

@@ -1,7 +1,8 @@
 """Algorithms that ask which genotypes to try and are told what came of them.
 
-They know a space of genes, and neither networks nor files; asking and telling in the same order with the same
-seed gives the same questions, which is how a search is continued.
+They know a space of genes, and neither networks nor files. Asking and telling in the same order with the same
+seed gives the same questions on one machine; a search that goes on, perhaps on another, recalls those that
+were asked.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from safelight.errors import ConfigError
+from safelight.errors import ConfigError, RunError
 from safelight.evolution.genome import Genotype, Space, Values
+from safelight.evolution.ranking import Fitness, normal_scores, order
+from safelight.evolution.surrogate import Surrogate
 
 __all__ = [
     "Algorithm",
@@ -26,10 +29,8 @@ __all__ = [
     "RandomSearch",
     "Truncation",
     "initial_design",
-    "order",
 ]
 
-Fitness = tuple[float, ...]
 Units = NDArray[np.float64]
 
 ATTEMPTS = 100  # at a genotype that was not tried yet
@@ -66,6 +67,27 @@ class Algorithm(ABC):
 
         Fewer fitnesses than individuals say that the rest was not tried.
         """
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Of the source of its random numbers, as JSON can hold it; empty where only asking again goes on."""
+        return {}
+
+    def recall(self, individuals: Sequence[Individual], state: dict[str, Any]) -> None:
+        """Go on as if it had just asked for these.
+
+        Args:
+            individuals: what `ask` gave at this place.
+            state: its state right after that.
+
+        Raises:
+            RunError: it asks for others.
+        """
+        if self.ask() != list(individuals):
+            raise RunError(
+                "expected the trials that its algorithm asks for here, got others: the record is another "
+                "search's, or of another version of Optuna or NumPy; restore it, or search anew"
+            )
 
 
 def key_of(space: Space, genotype: Genotype) -> tuple[tuple[str, object], ...]:
@@ -109,48 +131,6 @@ def initial_design(space: Space, count: int, seed: int, known: Sequence[Values] 
     return design
 
 
-def order(fitnesses: Sequence[Fitness]) -> list[int]:
-    """Indices from best to worst: by Pareto front, then the loneliest of a front first, then by age.
-
-    With one objective a front is a value. Deb et al. (2002), sections III.A and III.B.
-
-    Example:
-        >>> order([(3.0,), (1.0,), (2.0,)])
-        [1, 2, 0]
-        >>> order([(2.0, 2.0), (1.0, 3.0), (3.0, 1.0), (3.0, 3.0)])
-        [1, 2, 0, 3]
-    """
-    values = np.array(fitnesses, float)
-    no_worse = np.ones((len(values), len(values)), bool)  # [i, j]: i than j
-    better = np.zeros_like(no_worse)
-    for column in values.T:
-        no_worse &= column[:, None] <= column
-        better |= column[:, None] < column
-    dominates = no_worse & better
-    dominators = dominates.sum(0)
-    ranking: list[int] = []
-    while len(ranking) < len(values):
-        members = np.flatnonzero(dominators == 0)
-        lonely = _crowding(values[members])
-        ranking += [int(members[i]) for i in np.argsort(-lonely, kind="stable")]
-        dominators -= dominates[members].sum(0)
-        dominators[members] = -1  # ranked
-    return ranking
-
-
-def _crowding(front: Units) -> Units:
-    """How far apart each point's neighbours are along its front, summed over the objectives."""
-    distance = np.zeros(len(front))
-    for column in front.T:
-        along = np.argsort(column, kind="stable")
-        if not column[along[0]] < column[along[-1]] < math.inf:
-            continue
-        span = column[along[-1]] - column[along[0]]
-        distance[along[[0, -1]]] = math.inf
-        distance[along[1:-1]] += (column[along[2:]] - column[along[:-2]]) / span
-    return distance
-
-
 class _Generational(Algorithm, ABC):
     """Generations of one size, of which the best ever seen survive with the fitness that they had.
 
@@ -164,6 +144,7 @@ class _Generational(Algorithm, ABC):
 
     survivors: ClassVar[float]  # how many of all so far are parents, as a share of the population
     immigrants: ClassVar[float]  # share of a generation drawn afresh
+    candidates: ClassVar[int] = 1  # bred for each individual, of which one is chosen
 
     def __init__(
         self, space: Space, population: int, seed: int, start: Sequence[Individual], objectives: int = 1
@@ -186,10 +167,33 @@ class _Generational(Algorithm, ABC):
             count = max(2, round(self.population * self.survivors))
             elders = [i for i in order(self._told)[:count] if self._told[i][0] < math.inf]
             drawn = round(self.population * self.immigrants) if len(elders) > 1 else self.population
-            asked = [self._unseen(elders if i >= drawn else []) for i in range(self.population)]
-            new = [individual for individual in asked if individual]
+            new = []
+            for i in range(self.population):
+                bred: list[Individual] = []
+                while len(bred) < self.candidates and (one := self._unseen(elders if i >= drawn else [])):
+                    bred.append(one)
+                if bred:
+                    new.append(self._choose(bred))
+                    self._seen.add(key_of(self.space, new[-1].genotype))
         self._asked += new
         return new
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Of NumPy's generator."""
+        return dict(self.rng.bit_generator.state)
+
+    def recall(self, individuals: Sequence[Individual], state: dict[str, Any]) -> None:
+        """Take them as they are: breeding them again might differ in a last bit on another machine."""
+        try:
+            self.rng.bit_generator.state = state
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise RunError(
+                f"expected the state of a {type(self.rng.bit_generator).__name__} generator, got {state}; "
+                "restore the study, or search anew"
+            ) from None
+        self._asked += individuals
+        self._seen |= {key_of(self.space, individual.genotype) for individual in individuals}
 
     def tell(self, fitnesses: Sequence[Fitness]) -> None:
         """Remember them; nothing is ever evaluated again."""
@@ -206,11 +210,13 @@ class _Generational(Algorithm, ABC):
             else:
                 units = self.rng.random(len(self.space))
             genotype = self.space.repair(tuple(map(float, units)))
-            key = key_of(self.space, genotype)
-            if key not in self._seen:
-                self._seen.add(key)
+            if key_of(self.space, genotype) not in self._seen:
                 return Individual(genotype, "offspring" if parents else "immigrant", parents)
         return None
+
+    def _choose(self, candidates: list[Individual]) -> Individual:
+        """The one to try."""
+        return candidates[0]
 
     @abstractmethod
     def _couple(self, elders: list[int]) -> tuple[int, int]:
@@ -225,7 +231,9 @@ class _Generational(Algorithm, ABC):
 class GeneticAlgorithm(_Generational):
     """A (μ+λ) genetic algorithm: tournaments, simulated binary crossover, polynomial mutation.
 
-    Categories cross uniformly and mutate to any other.
+    Categories cross uniformly and mutate to any other. For each child that is tried many are bred, and a
+    Gaussian process of what came of the others chooses. It learns from ranks, as quantiles of the normal
+    distribution, so that it matters neither how far losses are apart nor how badly a trial failed.
 
     Example:
         >>> from safelight.evolution.genome import Gene
@@ -243,10 +251,24 @@ class GeneticAlgorithm(_Generational):
 
     survivors = 0.5
     immigrants = 0.1
+    candidates = 24  # a process trusted further, with a hundred, does no better
+    remembered: ClassVar[int] = (
+        300  # individuals that the process learns from: its time grows with their cube
+    )
     tournament: ClassVar[int] = 2
     crossover_rate: ClassVar[float] = 0.9
     crossover_index: ClassVar[float] = 5.0
     mutation_index: ClassVar[float] = 10.0
+
+    def ask(self) -> list[Individual]:
+        """The start, then generations of chosen offspring and immigrants."""
+        if self._told:
+            tried = [individual.genotype for individual in self._asked[-self.remembered :]]
+            self._surrogate = Surrogate(self.space, tried, normal_scores(self._told[-self.remembered :]))
+        return super().ask()
+
+    def _choose(self, candidates: list[Individual]) -> Individual:
+        return candidates[self._surrogate.choose([individual.genotype for individual in candidates])]
 
     def _couple(self, elders: list[int]) -> tuple[int, int]:
         first = self._winner(elders)

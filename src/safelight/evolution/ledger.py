@@ -6,6 +6,7 @@ what it had begun. Trials are numbered as an algorithm asks for them.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -22,7 +23,9 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from safelight.errors import RunError
+from safelight.config.reading import from_dict
+from safelight.errors import ConfigError, RunError
+from safelight.evolution.genetic import Individual
 from safelight.evolution.genome import Space, Values
 from safelight.evolution.samplers import distribution_of
 
@@ -68,6 +71,14 @@ class Trial:
         return self.fitness if self.fitness is not None else (math.inf,)
 
 
+@dataclass(frozen=True)
+class _Generation:
+    """What an algorithm asked for at once, and its state after it, as the study holds them."""
+
+    individuals: tuple[Individual, ...]
+    state: dict[str, Any]
+
+
 class Ledger:
     """The study of one search.
 
@@ -111,6 +122,33 @@ class Ledger:
     def trial(self, number: int) -> Trial:
         """One row."""
         return _row(self._storage.get_trial(self._ids[number]))
+
+    def generation(self, number: int) -> tuple[list[Individual], dict[str, Any]] | None:
+        """The individuals asked for together and the algorithm's state after it, or None before that.
+
+        Raises:
+            RunError: what is there is no generation.
+        """
+        found = self._study.user_attrs.get(f"generation-{number}")
+        if found is None:
+            return None
+        try:
+            read = from_dict(_Generation, found, f"generation {number}")
+        except ConfigError as error:
+            raise RunError(f"{self._path}: {error}; restore the file, or search anew") from None
+        for genotype in (individual.genotype for individual in read.individuals):
+            if len(genotype) != len(self.space) or not all(0 <= unit <= 1 for unit in genotype):
+                raise RunError(
+                    f"{self._path}: generation {number}: expected {len(self.space)} numbers from 0 to 1, got "
+                    f"{genotype}; restore the file, or search anew"
+                )
+        return list(read.individuals), read.state
+
+    def begin(self, number: int, individuals: Sequence[Individual], state: dict[str, Any]) -> None:
+        """Enter a generation, in one write, before any of its trials."""
+        entry = {"individuals": [dataclasses.asdict(i) for i in individuals], "state": state}
+        with _spoken(self._path):
+            self._study.set_user_attr(f"generation-{number}", entry)
 
     def ask(self, values: Values, origin: str, parents: Sequence[int]) -> int:
         """Enter a trial that is about to run; its number."""

@@ -25,9 +25,9 @@ from safelight.evolution.charts import (
     population_chart,
 )
 from safelight.evolution.folder import SearchFolder
-from safelight.evolution.genetic import order
 from safelight.evolution.genome import Space
 from safelight.evolution.ledger import Trial, trials_of
+from safelight.evolution.ranking import order
 from safelight.evolution.record import SearchRecord, make_space
 from safelight.evolution.samplers import distribution_of
 from safelight.networks.table import cost

@@ -11,8 +11,9 @@ import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.samplers.nsgaii import PolynomialMutation, SBXCrossover
 
-from safelight.evolution.genetic import ATTEMPTS, Algorithm, Fitness, Individual, key_of
+from safelight.evolution.genetic import ATTEMPTS, Algorithm, Individual, key_of
 from safelight.evolution.genome import Gene, Space, Value, Values
+from safelight.evolution.ranking import Fitness
 
 __all__ = ["OptunaSampler", "distribution_of", "nsga2", "tpe"]
 

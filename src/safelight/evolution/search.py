@@ -1,7 +1,8 @@
 """A search from its first trial to its winner, in a folder that any later process can go on from.
 
-An algorithm's questions follow from its seed and the answers so far, so a search is continued by asking it
-again and answering from the record; only what is not in the record is trained.
+What the algorithm asked for, and its state then, are in the record before anything of it is trained, so a
+search is continued by having the algorithm recall its questions and answering them from the record; only what
+is not in the record is trained.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from safelight.errors import RunError
 from safelight.evolution.executors import Engine
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import apply_genes
-from safelight.evolution.genetic import Individual, order
+from safelight.evolution.genetic import Algorithm, Individual
 from safelight.evolution.genome import Values
 from safelight.evolution.jobs import run_jobs
 from safelight.evolution.ledger import Ledger
+from safelight.evolution.ranking import order
 from safelight.evolution.record import SearchRecord, make_algorithm, make_space, trial_config
 from safelight.evolution.status import Pace, Status, status_of
 from safelight.evolution.trial import Job, Outcome
@@ -111,9 +113,9 @@ class _Run:
         self.engine.prepare()
         algorithm = make_algorithm(self.record, self.space)
         budget = self.search.population * self.search.generations
-        asked = 0
+        generation = asked = 0
         while asked < budget:
-            individuals = algorithm.ask()[: budget - asked]
+            individuals = self._ask(algorithm, generation)[: budget - asked]
             if not individuals:
                 break  # a small space is used up
             numbers = [self._enter(asked + i, individual) for i, individual in enumerate(individuals)]
@@ -121,7 +123,17 @@ class _Run:
             self._evaluate(numbers)
             algorithm.tell([self._fitness(number) for number in numbers])
             self._write_best()
+            generation += 1
         return self._final()
+
+    def _ask(self, algorithm: Algorithm, generation: int) -> list[Individual]:
+        known = self.ledger.generation(generation)
+        if known:
+            algorithm.recall(*known)
+            return known[0]
+        individuals = algorithm.ask()
+        self.ledger.begin(generation, individuals, algorithm.state)
+        return individuals
 
     def _enter(self, number: int, individual: Individual) -> int:
         values = self.space.decode(individual.genotype)
