@@ -102,6 +102,21 @@ def test_finalists_of_a_longer_search_are_its_own(tmp_path):
         assert finalist.losses == pytest.approx(losses)
 
 
+def test_finalists_of_long_trainings_differ(tmp_path):
+    """With the best of all among them; the one that is best after so many epochs is what best.json holds."""
+    found = run(tmp_path, record(population=8, generations=2, final_epochs=30))
+    assert len({finalist.number for finalist in found}) == 6
+    assert {config.training.epochs for finalist in found for config in finalist.trainings.values()} == {30}
+    assert [len(finalist.losses) for finalist in found] == [1] * 6
+    trials = sorted(trials_of(tmp_path / "study.db"), key=lambda trial: trial.rank_by)
+    numbers = {finalist.number for finalist in found}
+    assert trials[0].number in numbers < {trial.number for trial in trials[:8]}
+    assert found[0].losses == min(finalist.losses for finalist in found)
+    best = SearchFolder(tmp_path).read_best()["training"]
+    assert best["epochs"] == 30
+    assert best["lr"] == found[0].values["training.lr"]
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_no_question_depends_on_the_number_of_workers(algorithm, tmp_path):
     wanted = record(population=3, generations=3, algorithm=algorithm)

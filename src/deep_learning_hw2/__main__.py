@@ -87,6 +87,7 @@ def evolve(options: Namespace) -> None:
                 population=options.population,
                 generations=options.generations,
                 epochs=1,
+                final_epochs=options.epochs,
                 limit=options.limit,
                 command="python -m deep_learning_hw2 --evolve",
                 on_status=on_status,
@@ -98,7 +99,7 @@ def evolve(options: Namespace) -> None:
         name = name.removeprefix("training.")
         span = f"{gene.low:g} to {gene.high:g}"
         print(f"{name:24}{span:>18}{EVOLVED[name]:>14g}{values[name]:>12g}")
-    print(f"Validation loss after one epoch, 3 fresh seeds: {spread(found.validation)}")
+    print(f"Validation loss after {found.config.search.final_epochs} epochs: {spread(found.validation)}")
     print(f"Settings: {SEARCH / 'best.json'}")
     print(f"\nTest loss after {options.epochs} epochs, nats per image:")
     print(f"{'the report, which trained at a rate of 1e-3:':58}{REPORTED:.4f}")

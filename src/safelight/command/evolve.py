@@ -81,8 +81,11 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         table.add_row(name, escape(str(value)))
     out.print(table)
     unit = found.measure.unit
-    out.print(f"Validation {found.measure.words} of 3 fresh seeds: {evolve.spread(found.validation)} {unit}")
-    out.print(f"Test {found.measure.words} of the same:            {evolve.spread(found.test)} {unit}")
+    long = found.config.search.final_epochs
+    what = f"after {long} epochs" if long else f"of {len(found.validation)} fresh seeds"
+    judged, tested = (f"{found.measure.words} {what}:" for what in (what, "of the same"))
+    out.print(f"Validation {judged} {evolve.spread(found.validation)} {unit}")
+    out.print(f"{'Test ' + tested:{len('Validation ' + judged)}} {evolve.spread(found.test)} {unit}")
     out.print(f"Settings: {name_of(found.path / 'best.json')}")
     out.print(f"Report:   {name_of(found.report())}")
 
@@ -96,6 +99,7 @@ VERB = Verb(
         "safelight evolve mnist --model conv-vae --population 30 --generations 12 --out runs/evo",
         "safelight evolve mnist --space structure --workers 2 --out runs/evo2",
         "safelight evolve --resume runs/evo --generations 20",
+        "safelight evolve mnist --model conv-vae --final-epochs 30 --out runs/evo3",
         "safelight train mnist --config runs/evo/best.json --epochs 30 --out runs/best",
     ),
     _add_options,

@@ -33,6 +33,7 @@ class SearchConfig:
         population: trials a generation
         generations: number of generations
         epochs: of a whole trial
+        final_epochs: train six of the best that differ anew for so many, and choose by that
         rungs: epochs after which only the best share of a generation trains on, such as 1,3,9
         objective: what is minimized; with more than one, the Pareto front is kept
         limit: number of training images; None for all
@@ -49,6 +50,7 @@ class SearchConfig:
     population: int = 30
     generations: int = 12
     epochs: int = 1
+    final_epochs: int | None = None
     rungs: tuple[int, ...] = ()
     objective: tuple[str, ...] = ("loss",)
     limit: int | None = None
@@ -67,7 +69,7 @@ class SearchConfig:
         check(2 <= self.population <= MAX_COUNT, "population", "at least 2", self.population)
         for name in ("generations", "epochs"):
             check(1 <= getattr(self, name) <= MAX_COUNT, name, f"1 to {MAX_COUNT:,}", getattr(self, name))
-        for name in ("limit", "limit_validation", "max_parameters", "max_flops"):
+        for name in ("final_epochs", "limit", "limit_validation", "max_parameters", "max_flops"):
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
         check(

@@ -250,7 +250,7 @@ class GeneticAlgorithm(_Generational):
     """
 
     survivors = 0.5
-    immigrants = 0.1
+    immigrants = 0.0  # the process sees to the unknown parts
     candidates = 24  # a process trusted further, with a hundred, does no better
     remembered: ClassVar[int] = (
         300  # individuals that the process learns from: its time grows with their cube

@@ -118,10 +118,12 @@ def make_algorithm(record: SearchRecord, space: Space) -> Algorithm:
     return make(space, search.population, search.seed, start, len(search.objective))
 
 
-def trial_config(record: SearchRecord, values: Values, purpose: str) -> RunConfig:
-    """A trial's settings; `purpose` fixes its seed."""
+def trial_config(record: SearchRecord, values: Values, purpose: str, epochs: int | None = None) -> RunConfig:
+    """A trial's settings; `purpose` fixes its seed, and epochs are those of a whole trial by default."""
     config = apply_genes(values, record.base)
     training = dataclasses.replace(
-        config.training, epochs=record.search.steps[-1], seed=seed_of(record.search.seed, purpose)
+        config.training,
+        epochs=epochs or record.search.steps[-1],
+        seed=seed_of(record.search.seed, purpose),
     )
     return dataclasses.replace(config, training=training)

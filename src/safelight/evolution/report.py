@@ -110,8 +110,10 @@ def write_search_report(folder: SearchFolder) -> Path:
         genes=[(gene_label(n), _range(space, n), plain(v)) for n, v in winner.values.items()],
         labels={name: gene_label(name) for name in space.genes},
         train=f"safelight train {shlex.quote(source or 'DATA')} --config {shown(folder.path)}/best.json "
-        "--epochs 30 --out runs/best",
+        + ("" if record.search.final_epochs else "--epochs 30 ")
+        + "--out runs/best",
         finalists=_finalists(result),
+        final_epochs=record.search.final_epochs,
         population=_population(generations),
         weights=sorted(weights.items(), key=lambda pair: -pair[1]),
         conditional=[gene_label(name) for name in space.genes if weights and name not in weights],
@@ -246,7 +248,10 @@ def _finalists(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _tiles(
     record: SearchRecord, result: dict[str, Any], ranked: Sequence[Trial], trials: Sequence[Trial]
 ) -> list[tuple[str, str, str]]:
-    seeds = "mean of 3 fresh seeds, nats per image"
+    count, epochs = len(result.get("validation", [])), record.search.final_epochs
+    seeds = (
+        f"after {epochs} epochs, nats per image" if epochs else f"mean of {count} fresh seeds, nats per image"
+    )
     tiles = []
     if result.get("test"):
         tiles.append(("winner's test loss", number(statistics.fmean(result["test"])), seeds))

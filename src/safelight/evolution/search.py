@@ -13,6 +13,8 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from safelight.config.run import RunConfig
 from safelight.errors import RunError
 from safelight.evolution.executors import Engine
@@ -21,10 +23,11 @@ from safelight.evolution.genes import apply_genes
 from safelight.evolution.genetic import Algorithm, Individual
 from safelight.evolution.genome import Values
 from safelight.evolution.jobs import run_jobs
-from safelight.evolution.ledger import Ledger
+from safelight.evolution.ledger import Ledger, Trial
 from safelight.evolution.ranking import order
 from safelight.evolution.record import SearchRecord, make_algorithm, make_space, trial_config
 from safelight.evolution.status import Pace, Status, status_of
+from safelight.evolution.surrogate import features
 from safelight.evolution.trial import Job, Outcome
 from safelight.networks.table import cost
 
@@ -32,11 +35,12 @@ __all__ = ["Finalist", "run_search"]
 
 FINALISTS = 3
 FRESH_SEEDS = 3
+LONG_FINALISTS = 6  # of one seed each: after many epochs settings differ more than seeds do
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """One of the best trials, trained again from fresh seeds.
+    """One of the best trials, trained again from fresh seeds, perhaps for longer.
 
     Attributes:
         number: of the trial.
@@ -235,34 +239,41 @@ class _Run:
 
     def _write_best(self) -> None:
         """The best so far as `safelight train --config` reads it."""
-        done = [t for t in self.trials.values() if t.fitness is not None]
-        if done:
-            self._write_settings(min(done, key=lambda t: (t.rank_by[0], t.number)).values)
+        if ranked := self._ranked():
+            self._write_settings(ranked[0].values)
 
-    def _write_settings(self, values: Values) -> None:
-        config = trial_config(self.record, values, "")
+    def _ranked(self) -> list[Trial]:
+        done = [t for t in self.trials.values() if t.fitness is not None]
+        return sorted(done, key=lambda t: (t.rank_by[0], t.number))
+
+    def _write_settings(self, values: Values, epochs: int | None = None) -> None:
+        config = trial_config(self.record, values, "", epochs)
         training = dataclasses.replace(config.training, seed=0, threads=None, device="auto")
         self.folder.write_best(dataclasses.replace(config, training=training))
 
     def _final(self) -> list[Finalist]:
         """Train the best again from fresh seeds: the best of many noisy losses flatters itself."""
-        done = [t for t in self.trials.values() if t.fitness is not None]
-        if not done:
+        ranked = self._ranked()
+        if not ranked:
             raise RunError(
                 f"all {len(self.trials)} trials failed, the first for: {self.trials[0].failure}; "
                 "change the space or the data"
             )
-        best = sorted(done, key=lambda t: (t.rank_by[0], t.number))[:FINALISTS]
+        best, seeds, epochs = ranked[:FINALISTS], FRESH_SEEDS, self.search.final_epochs
+        if epochs:
+            best, seeds = self._differing(ranked[: self.search.population], LONG_FINALISTS), 1
         configs = {
             trial.number: {
-                f"final-{trial.number}-{fresh}": trial_config(self.record, trial.values, f"final {fresh}")
-                for fresh in range(FRESH_SEEDS)
+                f"final-{trial.number}-{fresh}": trial_config(
+                    self.record, trial.values, f"final {fresh}", epochs
+                )
+                for fresh in range(seeds)
             }
             for trial in best
         }
         losses = self.folder.read_finalists()
         jobs = [
-            Job(name, config, self.search.steps[-1], keep=True)
+            Job(name, config, config.training.epochs, keep=True)
             for trainings in configs.values()
             for name, config in trainings.items()
             if name not in losses
@@ -284,8 +295,18 @@ class _Run:
             for trial in best
         ]
         finalists.sort(key=lambda finalist: finalist.mean)
-        self._write_settings(finalists[0].values)
+        self._write_settings(finalists[0].values, epochs)
         return finalists
+
+    def _differing(self, trials: list[Trial], count: int) -> list[Trial]:
+        """The first, then again and again the one that is furthest from all those chosen (Gonzalez 1985)."""
+        points = features(self.space, [self.space.encode(trial.values) for trial in trials])
+        distances = np.linalg.norm(points - points[0], axis=1)
+        chosen = [0]
+        while len(chosen) < min(count, len(trials)):
+            chosen.append(int(np.where(np.isin(range(len(trials)), chosen), -1, distances).argmax()))
+            distances = np.minimum(distances, np.linalg.norm(points - points[chosen[-1]], axis=1))
+        return [trials[i] for i in chosen]
 
     def _show(self, generation: int, what: str = "searching") -> None:
         self.on_status(status_of(self.search, self.trials.values(), generation, self.pace, what))
