@@ -267,6 +267,7 @@ def draw(cells: dict[str, list[float]], path: Path) -> None:
             axes.fill_between(BUDGETS, low, high, color=line.get_color(), alpha=0.12, lw=0)
         axes.set_title(problem, color=LIGHT.ink, fontsize=10)
         axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter("")
         axes.set_xticks([30, 60, 90, 120])
         style(axes, LIGHT)
         axes.set_xlabel("trials")
