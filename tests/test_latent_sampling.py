@@ -105,7 +105,7 @@ def test_where_there_is_no_spherical_way_there_is_the_line(b):
 
 
 def test_a_walk_has_at_least_its_ends():
-    with pytest.raises(ConfigError, match="steps: expected 2 to 1000, got 1"):
+    with pytest.raises(ConfigError, match="steps: expected a whole number from 2 to 1,000, got 1"):
         walk(np.zeros(2, np.float32), np.ones(2, np.float32), 1)
 
 

@@ -318,7 +318,7 @@ def test_another_searchs_record_is_refused(found, tmp_path):
 
 
 def test_a_folder_in_use_is_refused(found, tmp_path):
-    with pytest.raises(RunError, match="already holds a run"):
+    with pytest.raises(RunError, match="already holds a search"):
         search(found.path)
     with pytest.raises(RunError, match=r"expected a run, but .* holds a search"):
         safelight.Run(found.path)
@@ -327,7 +327,7 @@ def test_a_folder_in_use_is_refused(found, tmp_path):
 def test_the_default_is_among_the_first(found):
     first = found.trials[0]
     assert first.origin == "known"
-    assert first.values["training.batch_size"] == safelight.TrainingConfig().batch_size
+    assert first.values["training.batch_size"] == safelight.TrainingConfig().images_a_step(1437)
     assert len(make_space(SearchFolder(found.path).read_config())) == 4
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
-from safelight.config.reading import check, from_dict
+from safelight.config.reading import MAX_SEED, from_dict, whole
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, as_image_set
 from safelight.data.images import ImageSet
@@ -173,7 +173,7 @@ class Run(OpenedRun):
             RunError: the network has no codes.
         """
         config = from_dict(MapConfig, {"method": method, **settings}, "project")
-        chosen = self.images("train") if images is None else as_image_set(images, self.config.image.range)
+        chosen = self.images("train") if images is None else self._taken(images)
         return project(self.codes(some_images(chosen, config.n, config.seed)), config, on_progress)
 
     def sample(
@@ -199,6 +199,7 @@ class Run(OpenedRun):
             RunError: the network has no codes.
         """
         network, has_prior = self._autoencoder(), self.config.network.is_variational
+        count, seed = whole("count", count), whole("seed", seed, 0, MAX_SEED)
         method = sampling_method(count, method, label, has_prior)
         if method == "prior":
             blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
@@ -243,7 +244,7 @@ class Run(OpenedRun):
             ConfigError: a number of steps that there is not.
             RunError: the network has no codes.
         """
-        chosen = self.images("train") if images is None else as_image_set(images, self.config.image.range)
+        chosen = self.images("train") if images is None else self._taken(images)
         found = traversals(self.codes(some_images(chosen, CODES_TO_FIT)), steps)
         drawn = self.decode(found.codes.reshape(-1, found.codes.shape[-1]))
         return found, drawn.reshape(*found.codes.shape[:2], *drawn.shape[1:])
@@ -294,7 +295,7 @@ class Run(OpenedRun):
         from safelight.latent.explorer import engine_files, page
 
         path = new_file(out, [".html"], overwrite)
-        check(1 <= n <= MAX_IMAGES, "n", f"1 to {MAX_IMAGES:,} images", n)
+        n = whole("n", n, 1, MAX_IMAGES)
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
         source = data.source if images is None else images

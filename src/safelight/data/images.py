@@ -56,6 +56,8 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         pixels = self.pixels
+        if isinstance(pixels, np.ma.MaskedArray):
+            raise DataError("expected every pixel, got a mask; fill it, as with pixels.filled(0)")
         if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
             raise DataError(
                 "expected images of shape (N, C, H, W) with 1 or 3 channels, "

@@ -84,7 +84,8 @@ class Cleaner:
         Raises:
             DataError: they cannot be loaded, or do not keep to that range.
         """
-        return as_image_set(images, None if self.value_range in FULL_SCALES else self.value_range)
+        own_range = None if self.value_range in FULL_SCALES else self.value_range
+        return as_image_set(images, own_range, self.check)
 
     def check(self, shape: Sequence[int]) -> None:
         """Refuse images (C, H, W) that the network does not take.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safelight.config.reading import from_dict
+from safelight.config.reading import from_dict, plain
 from safelight.config.task import ClassifyConfig, DenoiseEvaluation
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
@@ -111,6 +111,18 @@ class OpenedRun(ABC):
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
         return self._fitting(find_split(self.config.data, split, images, labels))
 
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images that are not of the run's own shape, (C, H, W).
+
+        Raises:
+            RunError: they are not.
+        """
+        if shape != self.config.image.shape:
+            raise RunError(
+                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
+                f"got {shape}; scale or crop them first"
+            )
+
     @property
     def _parts(self) -> Parts:
         if self._loaded is None:
@@ -141,8 +153,9 @@ class OpenedRun(ABC):
         return loss.likelihood if isinstance(loss, NegativeELBO | DenoisingLoss) else Bernoulli()
 
     def _one(self, image: Images | int) -> ImageSet:
+        image = plain(image)
         if not isinstance(image, int):
-            return as_image_set(image, self.config.image.range).subset(slice(1))
+            return self._taken(image).subset(slice(1))
         train = self.images("train")
         if not 0 <= image < len(train):
             raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
@@ -150,14 +163,10 @@ class OpenedRun(ABC):
 
     def _taken(self, images: Images) -> ImageSet:
         """Images of a user's, scaled by the run's own range."""
-        return self._fitting(as_image_set(images, self.config.image.range))
+        return self._fitting(as_image_set(images, self.config.image.range, self.check_shape))
 
     def _fitting(self, images: ImageSet) -> ImageSet:
-        if images.shape != self.config.image.shape:
-            raise RunError(
-                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
-                f"got {images.shape}; scale or crop them first"
-            )
+        self.check_shape(images.shape)
         return images
 
     @torch.no_grad()

@@ -84,7 +84,8 @@ class CrossEntropy(nn.Module):
             raise DataError(
                 "expected images with labels, got none; classify a set that has them, or give --labels"
             )
-        _check_labels(int(batch.labels.min()), int(batch.labels.max()), logits.shape[1])
+        least, most = batch.label_range or (int(batch.labels.min()), int(batch.labels.max()))
+        _check_labels(least, most, logits.shape[1])
         return {
             "loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.smoothing),
             "accuracy": 100 * (logits.argmax(1) == batch.labels).float().mean(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def corrupted_batches(images: ImageSet, corruption: Corruption | None, device: s
         batch = Batch.of(images, slice(first, first + CHUNK), device)
         if corruption is not None:
             inputs = corruption(batch.images, generator)
-            batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+            batch = replace(batch, inputs=inputs)
         yield batch
 
 
