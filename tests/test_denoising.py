@@ -346,6 +346,8 @@ def test_settings_of_the_task():
         DenoiseConfig(corrupt="mist:1")
     with pytest.raises(ConfigError, match="expected none with self_supervised"):
         DenoiseConfig(corrupt="blur:1", self_supervised=True)
+    with pytest.raises(ConfigError, match="likelihood: expected none with self_supervised images, got gauss"):
+        DenoiseConfig(likelihood="gaussian", self_supervised=True)
     with pytest.raises(ConfigError, match="from 0 to 2"):
         DenoiseEvaluation("gaussian:7")
 

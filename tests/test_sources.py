@@ -658,6 +658,9 @@ class TestPictureFolders:
         assert "b.png (8×9, RGB)" in refused(tmp_path)
         Image.new("RGBA", (8, 9)).save(tmp_path / "b.png")
         assert "b.png in RGB with alpha" in refused(tmp_path)
+        Image.fromarray(np.zeros((9, 8), np.uint16)).save(tmp_path / "b.png")
+        assert "expected a picture in 8-bit gray or RGB, got" in refused(tmp_path)
+        assert "b.png in 16-bit gray; convert it" in refused(tmp_path)
 
     def test_damage(self, tmp_path):
         noise = np.random.default_rng(4).integers(0, 256, (64, 64), dtype=np.uint8)

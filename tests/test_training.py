@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import safelight
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.network import NETWORK_CONFIGS, DeepConvConfig
 from safelight.config.run import RunConfig
@@ -288,3 +289,58 @@ def test_conv_vae_learns_as_its_plain_twin_does(digits):
             optimizer.step()
     for ours, plain in zip(network.parameters(), twin.parameters(), strict=True):
         np.testing.assert_allclose(ours.detach().numpy(), plain.detach().numpy(), atol=2e-4)
+
+
+TASKS = {
+    "autoencode": ("deep-conv-vae", {"channels": (4,), "hidden": 8}),
+    "classify": ("classifier", {"channels": (4, 4, 4)}),
+    "denoise": ("denoising-unet", {"channels": (4, 8), "attention": 0}),
+    "denoise itself": ("denoising-unet", {"channels": (4, 8), "attention": 0, "self_supervised": True}),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_does_not_wait_for_the_device(task, monkeypatch):
+    """On a GPU each number that is read of a tensor waits for all that was asked of it before."""
+    reads, after_step = 0, []
+
+    def counted(read):
+        def reading(*arguments, **options):
+            nonlocal reads
+            reads += 1
+            return read(*arguments, **options)
+
+        return reading
+
+    for name in ("item", "tolist", "numpy", "__float__", "__int__", "__bool__", "__index__"):
+        monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
+    network, settings = TASKS[task]
+    safelight.train(
+        "digits",
+        network,
+        task=task.split()[0],
+        epochs=1,
+        batch_size=6,
+        threads=1,
+        on_step=lambda progress: after_step.append(reads) and False,
+        **settings,
+    )
+    steps = len(after_step)
+    assert steps == 240
+    assert after_step[-1] - after_step[0] <= 3  # at two hundred steps, and at the last
+
+
+def test_progress_tells_the_mean_of_the_epoch_so_far():
+    seen = []
+    run = safelight.train(
+        "digits",
+        epochs=2,
+        threads=1,
+        channels=(4,),
+        on_step=lambda progress: (
+            seen.append((progress.epoch, progress.step, progress.steps, progress.loss)) and 0
+        ),
+    )
+    assert [where[:3] for where in seen[22:24]] == [(1, 23, 23), (2, 1, 23)]
+    assert [seen[22][3], seen[45][3]] == [record["train"]["loss"] for record in run.history]
+    assert seen[0][3] > seen[10][3] > seen[22][3]
