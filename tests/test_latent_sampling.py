@@ -68,7 +68,7 @@ def test_rows_of_a_class():
 
 
 def test_nearest_images_by_an_independent_search(digits, monkeypatch):
-    monkeypatch.setattr("safelight.latent.sampling.BLOCK", 300)
+    monkeypatch.setattr("safelight.data.images.TOGETHER", 300)
     samples = (digits.floats(slice(20)).numpy() * 0.8 + 0.1).astype(np.float32)
     places, distances = nearest_images(samples, digits)
     all_pixels = digits.floats().numpy()

@@ -15,7 +15,7 @@ from safelight.config.latent import MapConfig
 from safelight.config.reading import MAX_SEED, from_dict, whole
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, as_image_set
-from safelight.data.images import ImageSet
+from safelight.data.images import ImageSet, at_once
 from safelight.errors import RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
@@ -28,7 +28,7 @@ from safelight.latent.walks import Traversals, WalkPath, traversals, walk
 from safelight.networks.sampling import latent_points, sample
 from safelight.runs.assembly import device_of
 from safelight.runs.cleaning import Cleaner
-from safelight.runs.opened import CHUNK, OpenedRun
+from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
 
 __all__ = ["Run"]
@@ -74,7 +74,7 @@ class Run(OpenedRun):
         """
         network = self._autoencoder()
         points = torch.as_tensor(np.asarray(codes, np.float32))
-        chunks = torch.split(points, CHUNK)
+        chunks = torch.split(points, at_once(self.config.image.shape))
         return np.concatenate([sample(network, z.to(device_of(network))).cpu().numpy() for z in chunks])
 
     def reconstruct(self, images: Images) -> NDArray[np.float32]:
@@ -94,10 +94,7 @@ class Run(OpenedRun):
         """
         cleaner = self.cleaner()
         image_set = cleaner.taken(images)
-        parts = [
-            cleaner(image_set.floats(slice(first, first + CHUNK)).numpy())
-            for first in range(0, len(image_set), CHUNK)
-        ]
+        parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
         return np.concatenate(parts)
 
     def cleaner(self, resize: bool = False) -> Cleaner:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +16,21 @@ from torch import Tensor
 from safelight.config.reading import plain
 from safelight.errors import ConfigError, DataError
 
-__all__ = ["ImageSet", "Splits"]
+__all__ = ["ImageSet", "Splits", "at_once"]
 
 SPLIT_SEED = 0  # not the training seed: runs of different seeds must share one test split
 TEST_SHARE = VALIDATION_SHARE = 0.1
+TOGETHER, TOGETHER_BYTES = 500, 8 << 20
+
+
+def at_once(shape: Sequence[int]) -> int:
+    """How many images (C, H, W) to work on at a time: 500, or as many as are 8 MB of floats.
+
+    Example:
+        >>> at_once((1, 28, 28)), at_once((3, 128, 128))
+        (500, 42)
+    """
+    return max(1, min(TOGETHER, TOGETHER_BYTES // (4 * math.prod(shape))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +134,11 @@ class ImageSet:
         low, high = self.value_range
         chosen = torch.from_numpy(np.require(self.pixels[indices], requirements=["C", "W"])).to(device)
         return chosen.to(torch.float32, copy=True).sub_(low).div_(high - low)
+
+    def chunks(self) -> list[slice]:
+        """Slices that cover the set in order, each of as many images as `at_once` says."""
+        count = at_once(self.shape)
+        return [slice(first, first + count) for first in range(0, len(self), count)]
 
     def subset(self, indices: Any) -> ImageSet:
         """The chosen images with their labels and names, in the order given; `source` is then None."""

@@ -17,8 +17,6 @@ from safelight.tasks.objective import LOGVAR_RANGE, Likelihood, gaussian_kl
 
 __all__ = ["Codes", "encode", "some_images", "with_names"]
 
-CHUNK = 500  # images in the network at a time
-
 
 @dataclass(frozen=True, eq=False)
 class Codes:
@@ -102,8 +100,8 @@ def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first
     """
     device = str(next(network.parameters()).device)
     mus, logvars, losses = [], [], []
-    for start in range(0, len(images), CHUNK):
-        x = images.floats(slice(start, start + CHUNK), device)
+    for chunk in images.chunks():
+        x = images.floats(chunk, device)
         mu, logvar = network.encode(x)
         losses.append(-likelihood.log_prob(network.decode(mu).float(), x).float().cpu().numpy())
         mus.append(mu.float().cpu().numpy())

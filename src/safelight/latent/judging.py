@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safelight.data.images import at_once
 from safelight.errors import RunError
 from safelight.latent.measures import frechet_distance, precision_recall
 from safelight.networks.base import Network
 
 __all__ = ["features_of", "judge_samples"]
-
-CHUNK = 500
 
 
 @torch.no_grad()
@@ -37,7 +36,7 @@ def features_of(judge: Network, images: NDArray[Any]) -> NDArray[np.float32]:
     if features is None:
         raise RunError(f"expected a judge that tells images apart, got a {type(judge).__name__}")
     device = next(judge.parameters()).device
-    chunks = torch.split(torch.from_numpy(np.asarray(images, np.float32)), CHUNK)
+    chunks = torch.split(torch.from_numpy(np.asarray(images, np.float32)), at_once(images.shape[1:]))
     return np.concatenate([features(x.to(device)).float().cpu().numpy() for x in chunks])
 
 

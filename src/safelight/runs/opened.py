@@ -25,9 +25,7 @@ from safelight.tasks.base import Task
 from safelight.tasks.denoise import Denoise, DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 
-__all__ = ["CHUNK", "OpenedRun"]
-
-CHUNK = 500  # images in the network at a time
+__all__ = ["OpenedRun"]
 
 
 class OpenedRun(ABC):
@@ -173,8 +171,5 @@ class OpenedRun(ABC):
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
         image_set = self._taken(images)
         device = device_of(self.network)
-        parts = [
-            function(image_set.floats(slice(first, first + CHUNK), device)).cpu().numpy()
-            for first in range(0, len(image_set), CHUNK)
-        ]
+        parts = [function(image_set.floats(chunk, device)).cpu().numpy() for chunk in image_set.chunks()]
         return np.concatenate(parts)

@@ -29,7 +29,6 @@ from safelight.tasks.objective import (
 __all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "mean_loss"]
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. (2016), section 5.2
-CHUNK = 500
 SAMPLES, SAMPLE_COLUMNS = 64, 8
 NATS = "nats per image"
 DIGITS = 3
@@ -163,8 +162,8 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
     plain = NegativeELBO(loss.likelihood)
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
     totals: dict[str, float] = {}
-    for first in range(0, len(images), CHUNK):
-        batch = Batch.of(images, slice(first, first + CHUNK), str(device))
+    for chunk in images.chunks():
+        batch = Batch.of(images, chunk, str(device))
         for name, term in plain(network, batch, generator).items():
             totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
     return {name: total / len(images) for name, total in totals.items()}
@@ -208,8 +207,8 @@ def evaluate(
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
     at_mean, bound = 0.0, 0.0
     means, kls = [], []
-    for first in range(0, len(images), CHUNK):
-        x = images.floats(slice(first, first + CHUNK), str(device))
+    for chunk in images.chunks():
+        x = images.floats(chunk, str(device))
         mu, logvar = network.encode(x)
         at_mean -= likelihood.log_prob(network.decode(mu), x).sum().item()
         if logvar is not None:

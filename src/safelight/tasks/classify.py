@@ -26,7 +26,6 @@ from safelight.tasks.calibration import calibration_error, interval, reliability
 
 __all__ = ["Classify", "CrossEntropy", "Predictions", "logits_of", "temperature_of"]
 
-CHUNK = 500
 MISTAKES = 24
 
 
@@ -220,8 +219,7 @@ class Classify(Task):
 def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
     """What a classifier makes of images, (N, K), in evaluation mode."""
     device = next(network.parameters()).device
-    chunks = [slice(first, first + CHUNK) for first in range(0, len(images), CHUNK)]
-    parts = [network(images.floats(chunk, str(device))).float().cpu().numpy() for chunk in chunks]
+    parts = [network(images.floats(chunk, str(device))).float().cpu().numpy() for chunk in images.chunks()]
     return np.concatenate(parts)
 
 
