@@ -166,10 +166,10 @@ def test_a_judge_prefers_real_images_to_noise(digits):
     others = real[1::2]
     noise = np.random.default_rng(0).random(others.shape)
     judge = Brightness().eval()
-    np.testing.assert_allclose(features_of(judge, real)[7, 0], real[7, 0, :4, :4].mean(), rtol=1e-5)
-    good, bad = (judge_samples(judge, real[::2], images) for images in (others, noise))
+    np.testing.assert_allclose(features_of(judge, [real])[7, 0], real[7, 0, :4, :4].mean(), rtol=1e-5)
+    good, bad = (judge_samples(judge, [real[::2]], [images]) for images in (others, noise))
     assert good["frechet"] < 0.01 * bad["frechet"]
     assert good["precision"] > bad["precision"] + 0.3
     assert good["recall"] > bad["recall"] + 0.3
     with pytest.raises(RunError, match="expected a judge that tells images apart, got a DeepConvVAE"):
-        judge_samples(DeepConvVAE(digits.shape), real, noise)
+        judge_samples(DeepConvVAE(digits.shape), [real], [noise])

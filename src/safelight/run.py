@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -195,17 +195,35 @@ class Run(OpenedRun):
             ConfigError: no such method, or it cannot draw what is asked for.
             RunError: the network has no codes.
         """
+        return np.concatenate(list(self.sample_parts(count, method, label, seed, images)))
+
+    def sample_parts(
+        self,
+        count: int,
+        method: str | None = None,
+        label: int | None = None,
+        seed: int = 0,
+        images: Images | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """What `sample` gives, in parts that take little memory; arguments and errors as there."""
+        codes = self._drawn_codes(count, method, label, seed, images)
+        for part in torch.split(codes, at_once(self.config.image.shape)):
+            yield self.decode(part.cpu().numpy())
+
+    def _drawn_codes(
+        self, count: int, method: str | None, label: int | None, seed: int, images: Images | None
+    ) -> torch.Tensor:
         network, has_prior = self._autoencoder(), self.config.network.is_variational
         count, seed = whole("count", count), whole("seed", seed, 0, MAX_SEED)
         method = sampling_method(count, method, label, has_prior)
         if method == "prior":
             blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
-            return self.decode(latent_points(network, count, blank, seed).cpu().numpy())
+            return latent_points(network, count, blank, seed)
         train = self.images("train", images)
         if label is not None:
             train = train.subset(class_rows(train.labels, label))
         mixture = fit_mixture(self.codes(some_images(train, CODES_TO_FIT, seed)), seed)
-        return self.decode(mixture.sample(count, seed).numpy())
+        return mixture.sample(count, seed)
 
     def walk(
         self, start: Images | int, end: Images | int, steps: int = 12, path: WalkPath = "spherical"
