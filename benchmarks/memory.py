@@ -39,7 +39,7 @@ VERBS = {  # in an order in which each finds what it needs
     "embed": "embed vae images.npz --out codes.parquet",
     "project": "project vae images.npz --out map.png",
     "sample": "sample vae -n 64 --out samples.png",
-    "sample mixture": "sample vae -n 64 --method mixture --judge judge --out mixture.png",
+    "sample mixture": "sample vae -n 64 --method mixture --out mixture.png",
     "walk": "walk vae 0 1 --steps 12 --out walk.png",
     "traverse": "traverse vae images.npz --out traverse.png",
     "export": "export vae --onnx onnx",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,6 +139,20 @@ class ImageSet:
         """Slices that cover the set in order, each of as many images as `at_once` says."""
         count = at_once(self.shape)
         return [slice(first, first + count) for first in range(0, len(self), count)]
+
+    def mapped(self, function: Callable[[Tensor], Tensor], device: str = "cpu") -> NDArray[np.float32]:
+        """What a function makes of the images as floats, (N, C, H, W) to (N, ...), some at a time.
+
+        Results go into one array: small ones left between what is large and freed would scatter the memory.
+        """
+        found: NDArray[np.float32] | None = None
+        for chunk in self.chunks():
+            part = function(self.floats(chunk, device)).float().cpu().numpy()
+            if found is None:
+                found = np.empty((len(self), *part.shape[1:]), np.float32)
+            found[chunk] = part
+        assert found is not None  # no set is empty
+        return found
 
     def subset(self, indices: Any) -> ImageSet:
         """The chosen images with their labels and names, in the order given; `source` is then None."""

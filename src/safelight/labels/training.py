@@ -146,7 +146,7 @@ def features_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
             f"a {type(network).__name__} has no codes; use a run of an autoencoder or a classifier"
         )
 
-    return np.concatenate([encode(images.floats(chunk, device)).cpu().numpy() for chunk in images.chunks()])
+    return images.mapped(encode, device)
 
 
 def codes_of(network: Network, images: ImageSet) -> NDArray[np.float32]:

@@ -169,7 +169,4 @@ class OpenedRun(ABC):
 
     @torch.no_grad()
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        image_set = self._taken(images)
-        device = device_of(self.network)
-        parts = [function(image_set.floats(chunk, device)).cpu().numpy() for chunk in image_set.chunks()]
-        return np.concatenate(parts)
+        return self._taken(images).mapped(function, device_of(self.network))

@@ -219,8 +219,7 @@ class Classify(Task):
 def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
     """What a classifier makes of images, (N, K), in evaluation mode."""
     device = next(network.parameters()).device
-    parts = [network(images.floats(chunk, str(device))).float().cpu().numpy() for chunk in images.chunks()]
-    return np.concatenate(parts)
+    return images.mapped(lambda x: network(x), str(device))
 
 
 def temperature_of(loss: nn.Module) -> float:
