@@ -20,7 +20,7 @@ import numpy as np
 from machine import save
 
 SIDE = 128
-SIZES = (500, 2000)
+SIZES = (300, 1200)
 FAST = ["--epochs", "1", "--threads", "1"]
 SMALL = ["--model", "classifier", "--network.channels", "8,16,16", "--batch-size", "32"]
 UNET = ["--model", "denoising-unet", "--network.channels", "8,16", "--batch-size", "16", "--limit", "64"]
