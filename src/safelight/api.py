@@ -107,7 +107,8 @@ def train(
 
     Raises:
         ConfigError, DataError, RunError: nothing was written.
-        TrainingError: the loss is no longer finite; the run folder holds the last good epoch.
+        TrainingError: the loss is no longer finite, or ended far above where it began; the run folder holds
+            the last good epoch.
         Interrupted: `on_step` asked for it; `resume` continues.
 
     Example:

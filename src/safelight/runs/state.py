@@ -168,8 +168,9 @@ class State:
 
     def add(self, terms: dict[str, Tensor], count: int) -> None:
         """Add a batch's terms, means over so many images, without waiting for the device."""
+        device = self.generator.device
         for name, term in terms.items():
-            total = term.detach().reshape(()).to(_precise(term.device)) * count
+            total = term.detach().reshape(()).to(device, _precise(device)) * count
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         self.images += count
 

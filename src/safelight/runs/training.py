@@ -173,7 +173,8 @@ def diverged(what: str, finished: int, config: TrainingConfig) -> TrainingError:
     """
     kept = f"; {finished} finished epoch{'s are' if finished > 1 else ' is'} kept" if finished else ""
     advice = " or use float32" if config.precision == "bfloat16" else ""
-    return TrainingError(f"{what}{kept}; begin anew with a lower --lr{advice}")
+    replacing = ", and --overwrite" if finished else ""
+    return TrainingError(f"{what}{kept}; begin anew with a lower --lr{advice}{replacing}")
 
 
 @contextmanager
