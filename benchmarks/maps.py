@@ -111,7 +111,7 @@ def samples(run: safelight.Run, chosen: argparse.Namespace) -> dict[str, Any]:
         ("prior", lambda: run.sample(chosen.n, "prior")),
         ("mixture", lambda: run.sample(chosen.n, "mixture")),
     ):
-        result[name] = judge_samples(judge, real, images())
+        result[name] = judge_samples(judge, [real], [images()])
         print(name, result[name], flush=True)
     return result
 

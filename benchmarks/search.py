@@ -246,32 +246,30 @@ def write(path: Path, cells: dict[str, list[float]], rows: dict[str, Any] | None
 
 
 def draw(cells: dict[str, list[float]], path: Path) -> None:
-    """Median regret against trials, with its quartiles, a panel a problem."""
+    """Median regret of functions and loss of images against trials, with quartiles, a panel a problem."""
     problems = list(dict.fromkeys(key.split(" | ")[0] for key in cells))
-    figure = Figure(
-        figsize=(9, 3.1 * math.ceil(len(problems) / 2)), dpi=130, facecolor=LIGHT.panel, layout="constrained"
-    )
-    panels = figure.subplots(math.ceil(len(problems) / 2), 2, squeeze=False).ravel()
+    rows = math.ceil(len(problems) / 2)
+    figure = Figure(figsize=(9, 3.1 * rows), dpi=130, facecolor=LIGHT.panel, layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False).ravel()
+    for axes in panels[len(problems) :]:
+        axes.remove()
     for axes, problem in zip(panels, problems, strict=False):
-        of = {k: v for k, v in cells.items() if k.startswith(f"{problem} | ")}
-        least = 0.0 if problem in FUNCTIONS else min(map(min, of.values()))
         for algorithm in ALGORITHMS:
-            bests = [v for k, v in of.items() if k.split(" | ")[1] == algorithm]
+            bests = [v for k, v in cells.items() if k.startswith(f"{problem} | {algorithm} | ")]
             if not bests:
                 continue
-            low, middle, high = np.quantile(np.array(bests) - least, (0.25, 0.5, 0.75), axis=0)
-            is_ours = algorithm == "ga"
-            (line,) = axes.plot(
-                BUDGETS, middle, lw=2.4 if is_ours else 1.2, label=algorithm, zorder=3 if is_ours else 2
-            )
+            low, middle, high = np.quantile(bests, (0.25, 0.5, 0.75), axis=0)
+            width, place = (2.4, 3) if algorithm == "ga" else (1.2, 2)
+            (line,) = axes.plot(BUDGETS, middle, lw=width, label=algorithm, zorder=place)
             axes.fill_between(BUDGETS, low, high, color=line.get_color(), alpha=0.12, lw=0)
         axes.set_title(problem, color=LIGHT.ink, fontsize=10)
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter("")
+        if problem in FUNCTIONS:
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter("")
         axes.set_xticks([30, 60, 90, 120])
         style(axes, LIGHT)
         axes.set_xlabel("trials")
-        axes.set_ylabel("regret (nats per image)" if problem in SETS else "regret")
+        axes.set_ylabel("regret" if problem in FUNCTIONS else "least validation loss (nats per image)")
     figure.legend(
         *panels[0].get_legend_handles_labels(),
         loc="outside upper center",

@@ -35,6 +35,11 @@ class MyNet(Autoencoder):
         return self.up(z).view(-1, 1, 8, 8)
 
 
+@pytest.fixture(scope="module")
+def small():
+    return safelight.train("digits", epochs=1, **FAST)
+
+
 def same_weights(one: Path, other: Path) -> bool:
     a, b = (safetensors.torch.load_file(p / "model.safetensors") for p in (one, other))
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -356,6 +361,9 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):
         ({"latnt": 3}, "unknown setting 'latnt'; did you mean 'latent'"),
         ({"network": "conv-va"}, "unknown network 'conv-va'; did you mean 'conv-vae'"),
         ({"likelihood": "poisson"}, "likelihood: expected one of bernoulli, gaussian, got 'poisson'"),
+        ({"patience": 2, "validation": 0}, "patience: expected validation images to judge epochs by, got"),
+        ({"network": "deep-conv-ae", "beta": 4.0}, "beta: expected 1 with codes that are points"),
+        ({"seed": -1}, "seed: expected 0 or more, got -1"),
         ({"validation": 5000}, "expected between 0 and 1616 validation images, got 5000"),
         ({"limit": 0}, "limit of at least 1 training image, got 0"),
         ({"channels": (8,) * 4}, "at most 3 stages"),
@@ -434,3 +442,74 @@ def test_a_folder_of_pictures_trains(tmp_path):
     assert isinstance(run.images("test"), ImageSet)
     assert Path(run.config.data.source).is_absolute()
     assert run.sample(2).shape[:2] == (2, 3)
+
+
+def test_the_default_batch_fits_fewer_images_and_another_is_refused(digits, tmp_path):
+    sixty = digits.subset(slice(60))
+    run = safelight.train(sixty, out=tmp_path / "a", epochs=1, threads=1)
+    assert run.config.training.batch_size == 48
+    assert safelight.train("digits", epochs=1, channels=(4,), threads=1).config.training.batch_size == 64
+    with pytest.raises(ConfigError, match="batch size of at most 48, the number of training images, got 64"):
+        safelight.train(sixty, out=tmp_path / "b", epochs=1, threads=1, batch_size=64)
+    assert len(api.resume(tmp_path / "a", epochs=2, images=sixty).history) == 2
+
+
+def test_a_run_without_a_finished_epoch_is_begun_anew(tmp_path):
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch 1 .*; begin anew") as caught:
+        safelight.train("digits", out=tmp_path / "a", epochs=1, **(FAST | {"lr": 1e30}))
+    assert "kept" not in str(caught.value)
+    assert "float32" not in str(caught.value)
+    assert len(safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST).history) == 1
+    with pytest.raises(RunError, match="already holds a run"):
+        safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
+
+
+def test_a_run_that_was_interrupted_in_its_first_epoch_is_not_begun_anew(tmp_path):
+    with pytest.raises(Interrupted):
+        safelight.train("digits", out=tmp_path / "a", epochs=1, on_step=lambda progress: True, **FAST)
+    with pytest.raises(RunError, match="already holds a run; continue it with --resume"):
+        safelight.train("digits", out=tmp_path / "a", epochs=1, **FAST)
+
+
+def test_a_training_that_ends_worse_than_it_began_has_diverged(tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"diverged: the loss is \d.*e\+\d+, and was \d\d\.\d before"
+    ) as caught:
+        safelight.train("digits", out=tmp_path / "a", epochs=2, **(FAST | {"lr": 100.0}))
+    assert "lower --lr, and --overwrite" in str(caught.value)
+    run = safelight.Run(tmp_path / "a")
+    assert run.history[-1]["train"]["loss"] > 1e6
+    again = safelight.train("digits", out=tmp_path / "a", epochs=2, overwrite=True, **FAST)
+    assert again.history[-1]["train"]["loss"] < 45
+    idle = safelight.train("digits", epochs=1, **(FAST | {"lr": 1e-30}))  # as it was, and no worse
+    assert idle.history[0]["train"]["loss"] == pytest.approx(44, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("do", "words"),
+    [
+        (lambda run: run.sample(1.5), r"count: expected a whole number from 1 up, got 1\.5"),
+        (lambda run: run.sample("3"), "count: expected a whole number from 1 up, got '3'"),
+        (lambda run: run.sample(2, seed=-1), "seed: expected a whole number from 0 to 4,294,967,295, got -1"),
+        (lambda run: run.sample(2, "mixture", seed=2**40), "seed: expected a whole number from 0 to"),
+        (lambda run: run.walk(0, 1, 2.5), "steps: expected a whole number from 2 to 1,000, got 2.5"),
+        (lambda run: run.traverse(steps=0), "steps: expected a whole number from 2 to 1,000, got 0"),
+        (lambda run: run.project(seed=-1), "seed: expected 0 to"),
+        (lambda run: run.page("x.html", n=0.5), "n: expected a whole number from 1 to 70,000, got 0.5"),
+        (
+            lambda run: safelight.load("digits", limit=1.5),
+            "limit: expected a whole number from 1 up, got 1.5",
+        ),
+        (
+            lambda run: safelight.finetune(run, "digits", labels_per_class=2, seed=-1),
+            "seed: expected a whole number from 0 up, got -1",
+        ),
+        (lambda run: safelight.evolve("digits", seed=-1), "seed: expected 0 or more, got -1"),
+    ],
+)
+def test_numbers_that_are_none_are_told_in_a_line(do, words, tmp_path, monkeypatch, small):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=words):
+        do(small)
+    assert not list(tmp_path.iterdir())
+    assert small.sample(np.int64(2), seed=np.int64(3)).shape == (2, 1, 8, 8)

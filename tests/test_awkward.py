@@ -13,12 +13,17 @@ from safelight import api
 from safelight.config.network import DeepConvConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batches
+from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, RunError
+from safelight.labels.training import features_of
+from safelight.latent.codes import encode
+from safelight.latent.sampling import nearest_images
 from safelight.networks.base import Autoencoder, Code
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.networks.sampling import latent_points
 from safelight.runs.training import fit
-from safelight.tasks.objective import Gaussian
+from safelight.tasks.autoencode import evaluate, mean_loss
+from safelight.tasks.objective import Bernoulli, Gaussian, NegativeELBO
 from safelight.tasks.objective import _clamp as clamp
 
 FAST = {"threads": 1, "batch_size": 60, "limit": 240, "lr": 3e-3}
@@ -215,3 +220,60 @@ def test_a_run_that_patience_stopped_is_not_extended_in_silence(tmp_path):
         api.resume(tmp_path / "a", epochs=20)
     assert (tmp_path / "a" / "config.json").read_bytes() == config
     assert len(api.resume(tmp_path / "a").history) == 2
+
+
+class Counting(Autoencoder):
+    """Says how many images went through it at a time, each way."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoded, self.decoded = [], []
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def encode(self, x):
+        self.encoded.append(len(x))
+        means = self.weight * x.mean((2, 3))
+        return Code(means, means - 1)
+
+    def decode(self, z):
+        self.decoded.append(len(z))
+        return z[:, :, None, None].expand(-1, -1, 128, 128)
+
+
+def test_no_more_large_images_go_through_a_network_than_are_a_few_megabytes():
+    """Of 128×128×3, at most 42 are 8 MB of floats."""
+    pixels = np.arange(100, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 128, 128), np.uint8)
+    images, network = ImageSet(pixels), Counting().eval()
+    assert [images.pixels[chunk][:, 0, 0, 0].tolist() for chunk in images.chunks()] == [
+        list(range(42)),
+        list(range(42, 84)),
+        list(range(84, 100)),
+    ]
+    means = np.arange(100) / 255
+    codes = encode(network, Bernoulli(), images)
+    np.testing.assert_allclose(codes.mu, means[:, None].repeat(3, 1), atol=1e-6)
+    np.testing.assert_allclose(codes.logvar, codes.mu - 1, atol=1e-6)
+    np.testing.assert_allclose(features_of(network, images), codes.mu)
+    cross_entropy = means * means - np.logaddexp(0, means)  # of one value of a pixel
+    np.testing.assert_allclose(codes.reconstruction, -3 * 128**2 * cross_entropy, rtol=1e-4)
+    measured = evaluate(network, Bernoulli(), images, samples=2)
+    assert measured["loss_at_mean"] - measured["kl"] == pytest.approx(codes.reconstruction.mean(), rel=1e-5)
+    mean_loss(network, NegativeELBO(Bernoulli()), images)
+    places, distances = nearest_images(images.floats([99, 7]).numpy(), images)
+    assert (places.tolist(), distances.tolist()) == ([99, 7], [0, 0])
+    assert max(network.encoded + network.decoded) == 42
+    assert sum(network.encoded) == 6 * 100
+
+
+def test_a_runs_arrays_and_samples_go_through_in_parts_too():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 128, 128, 3)).astype(np.uint8)
+    run = safelight.train(pixels, Counting, epochs=1, threads=1, batch_size=8)
+    network = run.network
+    network.encoded.clear()
+    network.decoded.clear()
+    assert run.encode(pixels).shape == (60, 3)
+    assert run.reconstruct(pixels).shape == (60, 3, 128, 128)
+    parts = list(run.sample_parts(50, seed=3))
+    assert [len(part) for part in parts] == [42, 8]
+    assert np.array_equal(np.concatenate(parts), run.sample(50, seed=3))
+    assert max(network.encoded + network.decoded) == 42

@@ -262,3 +262,33 @@ def test_each_network_shows_its_own_options(command):
     own = command("train", "--model", "conv-vae", "--help").stdout
     assert "--network.latent" in own
     assert "--network.kernels" not in own
+
+
+def test_a_run_is_no_search_and_is_told_so(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(trained.rglob("*"))
+    for arguments, advice in (
+        (
+            "evolve --resume run",
+            "measure it with safelight evaluate run, or continue it with safelight train --",
+        ),
+        ("evolve digits --out run", "choose another --out"),
+        ("evolve digits --out run --overwrite", "choose another --out"),
+    ):
+        assert main(arguments.split()) == 2
+        said = capsys.readouterr().err
+        assert "holds a run" in said
+        assert advice in said
+        assert len(said.splitlines()) == 1
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_a_diverged_training_fails_and_the_same_command_then_works(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "digits", "--out", "a", "--epochs", "1", *SMALL]
+    assert main([*train, "--lr", "1e30"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("; begin anew with a lower --lr")
+    assert main(train) == 0
+    capsys.readouterr()
+    assert main([*train, "--lr", "100", "--overwrite"]) == 2
+    assert "the training diverged: the loss is" in capsys.readouterr().err

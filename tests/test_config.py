@@ -42,7 +42,7 @@ def test_any_training_survives_json(config):
 
 def test_a_whole_run_survives_json():
     config = RunConfig(
-        DeepConvConfig("deep-conv-ae", channels=(4, 8, 16)),
+        DeepConvConfig(channels=(4, 8, 16)),
         ImageConfig(28, 30, 3, (0.0, 1.0)),
         DataConfig("mnist", "ab" * 32, 0, 500),
         TrainingConfig(threads=2),

@@ -1,6 +1,7 @@
 """Cleaning images: the U-Net, tiles, blind spots, fidelity and the task."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -346,6 +347,8 @@ def test_settings_of_the_task():
         DenoiseConfig(corrupt="mist:1")
     with pytest.raises(ConfigError, match="expected none with self_supervised"):
         DenoiseConfig(corrupt="blur:1", self_supervised=True)
+    with pytest.raises(ConfigError, match="likelihood: expected none with self_supervised images, got gauss"):
+        DenoiseConfig(likelihood="gaussian", self_supervised=True)
     with pytest.raises(ConfigError, match="from 0 to 2"):
         DenoiseEvaluation("gaussian:7")
 
@@ -366,3 +369,26 @@ def test_both_ways_to_attend_are_one():
     with torch.no_grad():
         fused = network(x)
     torch.testing.assert_close(network(x), fused, rtol=1e-4, atol=1e-4)
+
+
+def test_an_evaluation_in_parts_is_that_of_the_whole(run, monkeypatch):
+    """Its pictures too: the images are found again among all of them."""
+    images = run.images("test")
+
+    def evaluated():
+        network, task = run.network, run.task
+        task.judge = Judge()
+        with torch.no_grad():
+            labelled = replace(images, labels=(images.floats().mean((1, 2, 3)) > 0.3).long().numpy())
+            return task.evaluate(network, run._parts.loss, labelled, DenoiseEvaluation("blur:1"))
+
+    whole = evaluated()
+    monkeypatch.setattr("safelight.data.images.TOGETHER", 48)
+    parts = evaluated()
+    assert whole.pictures.keys() == parts.pictures.keys() > {"noisy-cleaned-true", "lowest-PSNR"}
+    for name, picture in whole.pictures.items():
+        assert np.abs(np.asarray(picture, int) - np.asarray(parts.pictures[name], int)).max() <= 1, name
+    for name in ("loss", "psnr", "ssim", "identity", "identity_noisy", "identity_true"):
+        assert parts.values[name] == pytest.approx(whole.values[name], rel=1e-4), name
+    assert whole.values["identity_true"] == 100
+    assert parts.values["spread"]["psnr"] == pytest.approx(whole.values["spread"]["psnr"], rel=1e-4)

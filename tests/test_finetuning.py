@@ -291,3 +291,11 @@ def test_labels_are_read_as_they_were_written():
         assert np.array_equal(getattr(again, name), getattr(labels, name))
     with pytest.raises(ValueError, match="no labels"):
         RunLabels.from_bytes(b"nothing")
+
+
+def test_patience_without_labelled_validation_images_is_refused(first, digits, tmp_path):
+    with pytest.raises(ConfigError, match="patience: expected validation images with labels"):
+        safelight.finetune(first, "digits", out=tmp_path / "a", patience=2, **FEW)
+    assert not (tmp_path / "a").exists()
+    run = safelight.finetune(first, "digits", epochs=9, patience=1, lr=1e-9, threads=1, supervised_only=True)
+    assert len(run.history) < 9  # where they have labels it acts

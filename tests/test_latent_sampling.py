@@ -68,7 +68,7 @@ def test_rows_of_a_class():
 
 
 def test_nearest_images_by_an_independent_search(digits, monkeypatch):
-    monkeypatch.setattr("safelight.latent.sampling.BLOCK", 300)
+    monkeypatch.setattr("safelight.data.images.TOGETHER", 300)
     samples = (digits.floats(slice(20)).numpy() * 0.8 + 0.1).astype(np.float32)
     places, distances = nearest_images(samples, digits)
     all_pixels = digits.floats().numpy()
@@ -105,7 +105,7 @@ def test_where_there_is_no_spherical_way_there_is_the_line(b):
 
 
 def test_a_walk_has_at_least_its_ends():
-    with pytest.raises(ConfigError, match="steps: expected 2 to 1000, got 1"):
+    with pytest.raises(ConfigError, match="steps: expected a whole number from 2 to 1,000, got 1"):
         walk(np.zeros(2, np.float32), np.ones(2, np.float32), 1)
 
 
@@ -166,10 +166,10 @@ def test_a_judge_prefers_real_images_to_noise(digits):
     others = real[1::2]
     noise = np.random.default_rng(0).random(others.shape)
     judge = Brightness().eval()
-    np.testing.assert_allclose(features_of(judge, real)[7, 0], real[7, 0, :4, :4].mean(), rtol=1e-5)
-    good, bad = (judge_samples(judge, real[::2], images) for images in (others, noise))
+    np.testing.assert_allclose(features_of(judge, [real])[7, 0], real[7, 0, :4, :4].mean(), rtol=1e-5)
+    good, bad = (judge_samples(judge, [real[::2]], [images]) for images in (others, noise))
     assert good["frechet"] < 0.01 * bad["frechet"]
     assert good["precision"] > bad["precision"] + 0.3
     assert good["recall"] > bad["recall"] + 0.3
     with pytest.raises(RunError, match="expected a judge that tells images apart, got a DeepConvVAE"):
-        judge_samples(DeepConvVAE(digits.shape), real, noise)
+        judge_samples(DeepConvVAE(digits.shape), [real], [noise])

@@ -139,7 +139,9 @@ def test_walk(run, says, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     for wrong in ("nothing.png", "broken.png"):
         assert wrong in says("walk", run.path, wrong, 1, "--out", "c.png", code=2)
-    assert "steps: expected 2 to 1000" in says("walk", run.path, 0, 1, "--steps", 1, "--out", "c.png", code=2)
+    assert "steps: expected a whole number from 2 to 1,000" in says(
+        "walk", run.path, 0, 1, "--steps", 1, "--out", "c.png", code=2
+    )
 
 
 def test_traverse(run, plain, says, tmp_path):

@@ -124,3 +124,5 @@ def test_what_cannot_be_read_is_named(tmp_path):
         with pytest.raises(DataError, match=name) as caught:
             read_picture(tmp_path / name)
         assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"palette\.png in colours of a palette; convert it"):
+        read_picture(palette)

@@ -1,6 +1,7 @@
 """What a search asks, remembers and does again, without training: losses are a function of the settings."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import shutil
@@ -19,7 +20,7 @@ from safelight.config.network import DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import ALGORITHMS, SearchConfig
 from safelight.config.training import TrainingConfig
-from safelight.errors import ConfigError, DataError, RunError
+from safelight.errors import ConfigError, DataError, RunError, SafelightError
 from safelight.evolution import evolve, jobs
 from safelight.evolution import search as searching
 from safelight.evolution.executors import Engine, WorkersLostError
@@ -269,3 +270,51 @@ def test_a_script_without_a_guard_writes_nothing(tmp_path):
     assert done.returncode == 1
     assert "__name__ == '__main__'" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_batches_of_one_are_not_normalized_over():
+    genes = {
+        "training.batch_size": Gene("integer", 1, 8),
+        "network.normalization": Gene("categorical", choices=("none", "batch")),
+    }
+    wanted = SearchRecord(SearchConfig(), genes, BASE)
+    with pytest.raises(ConfigError, match="batch_size: expected at least 2 with a network"):
+        check_space(wanted, make_space(wanted), 100)
+    mended = genes | {"training.batch_size": Gene("integer", 2, 8)}
+    wanted = SearchRecord(SearchConfig(), mended, BASE)
+    check_space(wanted, make_space(wanted), 100)
+    alone = {"network.normalization": genes["network.normalization"]}
+    one = dataclasses.replace(BASE, training=TrainingConfig(batch_size=1))
+    wanted = SearchRecord(SearchConfig(), alone, one)
+    with pytest.raises(ConfigError, match="normalization batch: batch_size: expected at least 2"):
+        check_space(wanted, make_space(wanted), 100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "search", "words"),
+    [
+        (
+            {"normalization": "batch", "batch_size": 1},
+            {"space": "structure"},
+            "trained on 1 images at a time",
+        ),
+        ({}, {"task": "classify", "network": "classifier"}, "expected images with labels, got none"),
+        ({}, {"task": "denoise", "network": "classifier"}, "expected a network that gives"),
+        ({}, {"task": "classify"}, "expected logits of classes"),
+        ({"beta": 2.0}, {"network": "deep-conv-ae"}, "beta: expected 1 with codes that are points"),
+        ({}, {"epochs": 5, "rungs": (1, 3)}, "epochs: expected those of the last rung, 3, or none, got 5"),
+        ({}, {"max_parameters": 1000}, "max_parameters, max_flops: expected none where no gene"),
+    ],
+)
+def test_a_search_whose_settings_do_not_go_together_is_refused(settings, search, words, tmp_path):
+    images = np.zeros((60, 8, 8), np.uint8)
+    with pytest.raises(SafelightError, match=words):
+        safelight.evolve(images, out=tmp_path / "a", settings=settings, **search)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_search_on_few_images_has_batches_that_fit(here, tmp_path):
+    few = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+    found = safelight.evolve(few, out=tmp_path / "a", space="structure", population=2, generations=1)
+    assert found.config.base.training.batch_size == 48
+    assert all(trial.failure is None for trial in found.trials)

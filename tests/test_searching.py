@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import safelight
+from safelight.command.start import Start
 from safelight.errors import ConfigError, Interrupted, RunError
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.ledger import table_hash, trials_of
@@ -318,16 +319,22 @@ def test_another_searchs_record_is_refused(found, tmp_path):
 
 
 def test_a_folder_in_use_is_refused(found, tmp_path):
-    with pytest.raises(RunError, match="already holds a run"):
+    with pytest.raises(RunError, match="already holds a search"):
         search(found.path)
-    with pytest.raises(RunError, match=r"expected a run, but .* holds a search"):
+    advice = r"expected a run, but .* holds a search; see it with safelight report .*best\.json"
+    with pytest.raises(RunError, match=advice):
         safelight.Run(found.path)
+    with pytest.raises(RunError, match=r"expected a new or empty folder, but .* holds a search"):
+        safelight.train("digits", out=found.path, epochs=1)
+    with pytest.raises(ConfigError, match=r"expected run, got 'search'; of a search, give its best\.json"):
+        Start.read("train", ["--config", str(found.path / "config.json")])
+    assert Start.read("train", ["--config", str(found.path / "best.json")]).network.name == "conv-vae"
 
 
 def test_the_default_is_among_the_first(found):
     first = found.trials[0]
     assert first.origin == "known"
-    assert first.values["training.batch_size"] == safelight.TrainingConfig().batch_size
+    assert first.values["training.batch_size"] == safelight.TrainingConfig().images_a_step(1437)
     assert len(make_space(SearchFolder(found.path).read_config())) == 4
 
 

@@ -413,7 +413,7 @@ class TestDigits:
     def test_settings(self):
         with pytest.raises(ConfigError, match="train, validation or test, got 'dev'"):
             load("digits", "dev")
-        with pytest.raises(ConfigError, match="at least 1 image, got 0"):
+        with pytest.raises(ConfigError, match="limit: expected a whole number from 1 up, got 0"):
             load("digits", limit=0)
         with pytest.raises(
             DataError, match="at least 3 images, one each for training, validation and test, got 2"
@@ -657,7 +657,10 @@ class TestPictureFolders:
         Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(tmp_path / "b.png")
         assert "b.png (8×9, RGB)" in refused(tmp_path)
         Image.new("RGBA", (8, 9)).save(tmp_path / "b.png")
-        assert "b.png of the kind RGBA" in refused(tmp_path)
+        assert "b.png in RGB with alpha" in refused(tmp_path)
+        Image.fromarray(np.zeros((9, 8), np.uint16)).save(tmp_path / "b.png")
+        assert "expected a picture in 8-bit gray or RGB, got" in refused(tmp_path)
+        assert "b.png in 16-bit gray; convert it" in refused(tmp_path)
 
     def test_damage(self, tmp_path):
         noise = np.random.default_rng(4).integers(0, 256, (64, 64), dtype=np.uint8)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import safelight
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.network import NETWORK_CONFIGS, DeepConvConfig
 from safelight.config.run import RunConfig
@@ -184,7 +185,7 @@ def test_callbacks_can_stop(digits):
     assert (state.epoch, state.step, state.images) == (0, 4, 800)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights_are_spoilt(digits):
+def test_a_loss_that_is_not_finite_stops_the_training(digits):
     network = DeepConvVAE(digits.shape, SMALL)
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch 1 .*lower --lr"):
         train(digits, TrainingConfig(lr=1e30, warmup=0.0, batch_size=200), network)
@@ -194,11 +195,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_spoilt(digits):
             loss = NegativeELBO(Bernoulli())(network, x, generator)["loss"]
             return {"loss": loss * (math.nan if progress > 0.3 else 1)}
 
-    network = DeepConvVAE(digits.shape, SMALL)
-    config = TrainingConfig(epochs=1, batch_size=200)
-    with pytest.raises(TrainingError, match="nan"):
-        fit(network, Batches(digits, 200, 0), Broken(), config)
-    assert all(p.isfinite().all() for p in network.parameters())
+    network, steps = DeepConvVAE(digits.shape, SMALL), []
+    config = TrainingConfig(epochs=5, batch_size=5)
+    with pytest.raises(TrainingError, match=r"nan in epoch 2 .*; 1 finished epoch is kept; begin anew"):
+        fit(network, Batches(digits, 5, 0), Broken(), config, on_step=lambda state: steps.append(state.step))
+    assert len(steps) - 0.3 * 5 * 360 < 100  # and soon after
 
 
 def test_training_leaves_the_callers_generator_alone(digits):
@@ -288,3 +289,58 @@ def test_conv_vae_learns_as_its_plain_twin_does(digits):
             optimizer.step()
     for ours, plain in zip(network.parameters(), twin.parameters(), strict=True):
         np.testing.assert_allclose(ours.detach().numpy(), plain.detach().numpy(), atol=2e-4)
+
+
+TASKS = {
+    "autoencode": ("deep-conv-vae", {"channels": (4,), "hidden": 8}),
+    "classify": ("classifier", {"channels": (4, 4, 4)}),
+    "denoise": ("denoising-unet", {"channels": (4, 8), "attention": 0}),
+    "denoise itself": ("denoising-unet", {"channels": (4, 8), "attention": 0, "self_supervised": True}),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_does_not_wait_for_the_device(task, monkeypatch):
+    """On a GPU each number that is read of a tensor waits for all that was asked of it before."""
+    reads, after_step = 0, []
+
+    def counted(read):
+        def reading(*arguments, **options):
+            nonlocal reads
+            reads += 1
+            return read(*arguments, **options)
+
+        return reading
+
+    for name in ("item", "tolist", "numpy", "__float__", "__int__", "__bool__", "__index__"):
+        monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
+    network, settings = TASKS[task]
+    safelight.train(
+        "digits",
+        network,
+        task=task.split()[0],
+        epochs=1,
+        batch_size=6,
+        threads=1,
+        on_step=lambda progress: after_step.append(reads) and False,
+        **settings,
+    )
+    steps = len(after_step)
+    assert steps == 240
+    assert after_step[-1] - after_step[0] <= 3  # at two hundred steps, and at the last
+
+
+def test_progress_tells_the_mean_of_the_epoch_so_far():
+    seen = []
+    run = safelight.train(
+        "digits",
+        epochs=2,
+        threads=1,
+        channels=(4,),
+        on_step=lambda progress: (
+            seen.append((progress.epoch, progress.step, progress.steps, progress.loss)) and 0
+        ),
+    )
+    assert [where[:3] for where in seen[22:24]] == [(1, 23, 23), (2, 1, 23)]
+    assert [seen[22][3], seen[45][3]] == [record["train"]["loss"] for record in run.history]
+    assert seen[0][3] > seen[10][3] > seen[22][3]

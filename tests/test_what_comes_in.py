@@ -1,6 +1,8 @@
 """Images as strangers have them: other scales, other containers; every advice, followed, works."""
 
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,10 +10,11 @@ import torch
 from PIL import Image
 
 import safelight
+from safelight.command.main import main
 from safelight.data.finding import as_image_set
 from safelight.data.images import ImageSet
 from safelight.data.readers import as_pixels
-from safelight.errors import DataError
+from safelight.errors import DataError, SafelightError
 
 SHAPE = (40, 8, 8)
 RNG = np.random.default_rng(0)
@@ -116,3 +119,73 @@ def test_tensors_and_lists_of_pictures_are_taken():
         assert np.array_equal(as_image_set(given).pixels[:, 0], pixels)
     with pytest.raises(DataError, match="images of one size"):
         safelight.load([pixels[0], pixels[0, :4]])
+
+
+def test_masks_are_refused_wherever_they_come_in():
+    masked = np.ma.masked_array(RNG.integers(0, 256, SHAPE).astype(np.uint8), mask=RNG.random(SHAPE) < 0.1)
+    for give, advice in (
+        (lambda: safelight.load(masked), "array.filled(0)"),
+        (lambda: safelight.load(list(masked)), "image.filled(0)"),
+        (lambda: ImageSet(masked[:, None]), "pixels.filled(0)"),
+    ):
+        with pytest.raises(DataError, match="mask") as caught:
+            give()
+        assert str(caught.value).endswith(f"as with {advice}")
+    filled = safelight.load([image.filled(0) for image in masked])  # as it advises
+    assert filled.pixels[:, 0][masked.mask].max() == 0
+
+
+def undecodable(path, width=3600, height=2400, colour=2):
+    """A PNG file whose header is all there is of it: whatever decodes it fails."""
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", b"no pixels"))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks
+        )
+    )
+
+
+def test_photographs_are_refused_by_their_headers(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(60):
+        undecodable(folder / f"{i:02d}.png")
+    with pytest.raises(DataError, match=r"expected a PNG or JPEG picture in .*00\.png"):
+        safelight.load(folder)  # to decode them is to fail
+    run = safelight.train("digits", out=tmp_path / "run", **TINY)
+    sides, own = "sides from 8 to 128, got 3×2400×3600", r"expected images of \(1, 8, 8\)"
+    for use, words in (
+        (lambda: safelight.train(folder, out=tmp_path / "a", epochs=1), sides),
+        (lambda: safelight.train(folder, "classifier", task="classify", out=tmp_path / "a"), sides),
+        (lambda: safelight.evolve(folder, out=tmp_path / "a"), sides),
+        (lambda: safelight.finetune(None, folder, out=tmp_path / "a"), sides),
+        (lambda: safelight.finetune(run, folder, out=tmp_path / "a"), own),
+        (lambda: run.encode(folder), own),
+        (lambda: run.project(folder), own),
+        (lambda: run.walk(folder / "00.png", 1), own),
+        (lambda: run.denoise(folder), "expected gray pictures"),
+    ):
+        with pytest.raises(SafelightError, match=words):
+            use()
+    monkeypatch.chdir(tmp_path)
+    for arguments, words in (
+        ("train photos --out a", "sides from 8 to 128"),
+        ("evolve photos --out a", "sides from 8 to 128"),
+        ("finetune run photos --out a", "expected images of (1, 8, 8)"),
+        ("classify run photos --out a.csv", "expected images of (1, 8, 8)"),
+        ("suggest run photos --out a.csv", "expected images of (1, 8, 8)"),
+        ("embed run photos --out a.parquet", "expected images of (1, 8, 8)"),
+    ):
+        assert main(arguments.split()) == 2
+        assert words in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "run"}
+
+
+@pytest.mark.parametrize("other", [{"height": 2399}, {"colour": 0}])
+def test_pictures_that_differ_are_refused_by_their_headers(tmp_path, other):
+    for i in range(10):
+        undecodable(tmp_path / f"{i}.png", **(other if i == 9 else {}))
+    with pytest.raises(DataError, match=r"one size and kind, got 0\.png \(3600×2400, RGB\) and 9\.png"):
+        safelight.load(tmp_path)

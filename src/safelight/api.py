@@ -7,6 +7,7 @@ import dataclasses
 import os
 import platform
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,14 @@ import torch
 
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.reading import plain
+from safelight.config.network import ClassifierConfig
+from safelight.config.reading import plain, whole
 from safelight.config.run import RunConfig
+from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN
 from safelight.errors import ConfigError, RunError
 from safelight.labels.finetuning import (
     GivenLabels,
@@ -31,6 +35,7 @@ from safelight.labels.training import codes_of, conclude, first_labels, train_on
 from safelight.machine import cpu_threads, pick_device
 from safelight.networks.base import Autoencoder, Network
 from safelight.networks.classifier import FineTuned
+from safelight.networks.table import check_shape
 from safelight.run import Run
 from safelight.runs.assembly import (
     assemble,
@@ -102,7 +107,8 @@ def train(
 
     Raises:
         ConfigError, DataError, RunError: nothing was written.
-        TrainingError: the loss is no longer finite; the run folder holds the last good epoch.
+        TrainingError: the loss is no longer finite, or ended far above where it began; the run folder holds
+            the last good epoch.
         Interrupted: `on_step` asked for it; `resume` continues.
 
     Example:
@@ -112,26 +118,27 @@ def train(
         [1, 2]
     """
     validation, limit = plain(validation), plain(limit)
-    image_set = as_image_set(images)
-    splits = image_set.split(validation, limit)
     for what, given, base in (("network", network, Network), ("task", task, Task)):
         is_class = isinstance(given, type) and issubclass(given, base)
         if not isinstance(given, (str, base)) and not is_class:
             raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
-    network_config, task_config, training = read_settings(
-        network if isinstance(network, str) else describe_network(_made(network), splits.train),
-        task if isinstance(task, str) else describe_task(_made(task)),
-        settings,
-    )
+    task_given = task if isinstance(task, str) else describe_task(_made(task))
+    accept = None
+    if isinstance(network, str):
+        accept = partial(check_shape, read_settings(network, task_given, settings)[0])
+    image_set = as_image_set(images, accept=accept)
+    splits = image_set.split(validation, limit)
+    network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
+    network_config, task_config, training = read_settings(network_given, task_given, settings)
     config = _describe(image_set, validation, limit, network_config, task_config, training, command)
     parts = assemble(config, own_network, own_task)
     if init_from is not None:
         start = RunFolder(init_from)
         start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
-    try_out(parts, splits.train, training.batch_size)
+    try_out(parts, config, splits.train)
     with _folder(out) as folder:
         recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
         with folder.create(overwrite):
@@ -201,14 +208,15 @@ def finetune(
         >>> digits.classify(safelight.load("digits", split="test")).probabilities.shape
         (180, 10)
     """
-    image_set = as_image_set(images)
     source = run if isinstance(run, Run | None) else Run(run)
+    accept = source.check_shape if source else partial(check_shape, ClassifierConfig())
+    image_set = as_image_set(images, accept=accept)
     fingerprint = image_set.fingerprint()
     if validation is None and source and source.config.data.fingerprint == fingerprint:
         validation = source.config.data.validation
     known = given_labels(image_set, labels)
     if labels_per_class is not None:
-        seed = settings.get("seed", 0)
+        seed = whole("seed", settings.get("seed", 0), 0)
         known = few_labels(image_set, known, labels_per_class, seed, validation, limit)
     chosen = choose_settings(
         image_set,
@@ -220,9 +228,10 @@ def finetune(
         limit,
         settings,
     )
-    config = _describe(image_set, validation, limit, *chosen, command)
+    labelled = dataclasses.replace(image_set, labels=known.numbers)
+    config = _describe(labelled, validation, limit, *chosen, command)
     parts = assemble(config)
-    train_set = dataclasses.replace(image_set, labels=known.numbers).split(validation, limit).train
+    train_set = labelled.split(validation, limit).train
     with cpu_threads(config.training.threads):
         start = None if source is None or from_scratch else source.network
         if isinstance(parts.network, FineTuned) and isinstance(start, Autoencoder):
@@ -318,13 +327,17 @@ def _describe(
 ) -> RunConfig:
     """All that a new run is."""
     channels, height, width = images.shape
-    held_out = images.split(validation, limit).validation
+    splits = images.split(validation, limit)
+    held_out = splits.validation
+    if training.patience is not None:
+        _refuse_patience(task, held_out)
     return RunConfig(
         network=network,
         image=ImageConfig(height, width, channels, images.value_range),
         data=DataConfig(images.source, images.fingerprint(), len(held_out) if held_out else 0, limit),
         training=dataclasses.replace(
-            training,  # the machine's own numbers where they were left open, so that it can be repeated
+            training,  # what was left open in numbers, so that it can be repeated
+            batch_size=training.images_a_step(len(splits.train)),
             device=pick_device(training.device),
             threads=training.threads or torch.get_num_threads(),
         ),
@@ -337,6 +350,21 @@ def _describe(
         },
         command=command,
     )
+
+
+def _refuse_patience(task: Any, validation: ImageSet | None) -> None:
+    """Refuse patience where no epoch can be judged."""
+    if validation is None:
+        raise ConfigError(
+            "patience: expected validation images to judge epochs by, got none; ask for some with "
+            "--validation, or drop --patience"
+        )
+    labels = validation.labels
+    if isinstance(task, ClassifyConfig) and (labels is None or not (labels != UNKNOWN).any()):
+        raise ConfigError(
+            "patience: expected validation images with labels to judge epochs by, got none with any; label "
+            "some of them, or drop --patience"
+        )
 
 
 @contextlib.contextmanager

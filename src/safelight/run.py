@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
-from safelight.config.reading import check, from_dict
+from safelight.config.reading import MAX_SEED, from_dict, whole
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, as_image_set
-from safelight.data.images import ImageSet
+from safelight.data.images import ImageSet, at_once
 from safelight.errors import RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
@@ -28,7 +28,7 @@ from safelight.latent.walks import Traversals, WalkPath, traversals, walk
 from safelight.networks.sampling import latent_points, sample
 from safelight.runs.assembly import device_of
 from safelight.runs.cleaning import Cleaner
-from safelight.runs.opened import CHUNK, OpenedRun
+from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
 
 __all__ = ["Run"]
@@ -74,7 +74,7 @@ class Run(OpenedRun):
         """
         network = self._autoencoder()
         points = torch.as_tensor(np.asarray(codes, np.float32))
-        chunks = torch.split(points, CHUNK)
+        chunks = torch.split(points, at_once(self.config.image.shape))
         return np.concatenate([sample(network, z.to(device_of(network))).cpu().numpy() for z in chunks])
 
     def reconstruct(self, images: Images) -> NDArray[np.float32]:
@@ -94,10 +94,7 @@ class Run(OpenedRun):
         """
         cleaner = self.cleaner()
         image_set = cleaner.taken(images)
-        parts = [
-            cleaner(image_set.floats(slice(first, first + CHUNK)).numpy())
-            for first in range(0, len(image_set), CHUNK)
-        ]
+        parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
         return np.concatenate(parts)
 
     def cleaner(self, resize: bool = False) -> Cleaner:
@@ -173,7 +170,7 @@ class Run(OpenedRun):
             RunError: the network has no codes.
         """
         config = from_dict(MapConfig, {"method": method, **settings}, "project")
-        chosen = self.images("train") if images is None else as_image_set(images, self.config.image.range)
+        chosen = self.images("train") if images is None else self._taken(images)
         return project(self.codes(some_images(chosen, config.n, config.seed)), config, on_progress)
 
     def sample(
@@ -198,16 +195,35 @@ class Run(OpenedRun):
             ConfigError: no such method, or it cannot draw what is asked for.
             RunError: the network has no codes.
         """
+        return np.concatenate(list(self.sample_parts(count, method, label, seed, images)))
+
+    def sample_parts(
+        self,
+        count: int,
+        method: str | None = None,
+        label: int | None = None,
+        seed: int = 0,
+        images: Images | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """What `sample` gives, in parts that take little memory; arguments and errors as there."""
+        codes = self._drawn_codes(count, method, label, seed, images)
+        for part in torch.split(codes, at_once(self.config.image.shape)):
+            yield self.decode(part.cpu().numpy())
+
+    def _drawn_codes(
+        self, count: int, method: str | None, label: int | None, seed: int, images: Images | None
+    ) -> torch.Tensor:
         network, has_prior = self._autoencoder(), self.config.network.is_variational
+        count, seed = whole("count", count), whole("seed", seed, 0, MAX_SEED)
         method = sampling_method(count, method, label, has_prior)
         if method == "prior":
             blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
-            return self.decode(latent_points(network, count, blank, seed).cpu().numpy())
+            return latent_points(network, count, blank, seed)
         train = self.images("train", images)
         if label is not None:
             train = train.subset(class_rows(train.labels, label))
         mixture = fit_mixture(self.codes(some_images(train, CODES_TO_FIT, seed)), seed)
-        return self.decode(mixture.sample(count, seed).numpy())
+        return mixture.sample(count, seed)
 
     def walk(
         self, start: Images | int, end: Images | int, steps: int = 12, path: WalkPath = "spherical"
@@ -243,7 +259,7 @@ class Run(OpenedRun):
             ConfigError: a number of steps that there is not.
             RunError: the network has no codes.
         """
-        chosen = self.images("train") if images is None else as_image_set(images, self.config.image.range)
+        chosen = self.images("train") if images is None else self._taken(images)
         found = traversals(self.codes(some_images(chosen, CODES_TO_FIT)), steps)
         drawn = self.decode(found.codes.reshape(-1, found.codes.shape[-1]))
         return found, drawn.reshape(*found.codes.shape[:2], *drawn.shape[1:])
@@ -294,7 +310,7 @@ class Run(OpenedRun):
         from safelight.latent.explorer import engine_files, page
 
         path = new_file(out, [".html"], overwrite)
-        check(1 <= n <= MAX_IMAGES, "n", f"1 to {MAX_IMAGES:,} images", n)
+        n = whole("n", n, 1, MAX_IMAGES)
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
         source = data.source if images is None else images

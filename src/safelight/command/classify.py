@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import err, name_of, out
+from safelight.command.console import name_of, out
+from safelight.command.images import fetched
 from safelight.command.verb import Verb
 from safelight.errors import ConfigError
 
@@ -40,8 +41,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.run import Run
 
     path = Path(options.out)
-    images = sources.load(options.data, progress=err.is_terminal)
-    found = Run(options.run).classify(images)
+    run = Run(options.run)
+    images = sources.load(fetched(options.data), accept=run.check_shape)
+    found = run.classify(images)
     write_predictions(path, names_of(images), found, options.min_probability)
     names = found.names(options.min_probability)
     for name in found.classes:

@@ -10,7 +10,8 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 from rich.table import Table
 
-from safelight.command.console import err, name_of, out, search_progress, stop_on_signals
+from safelight.command.console import name_of, out, search_progress, stop_on_signals
+from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
 from safelight.command.verb import Verb
@@ -51,7 +52,6 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         raise ConfigError("evolve: expected data, such as mnist; safelight data list shows the named sets")
     elif not options.out:
         raise ConfigError("evolve: expected --out, the folder to make, such as --out runs/evo")
-    from safelight.data import sources
     from safelight.evolution import evolve
 
     where = {name: options[name] for name in ("workers", "engine", "address")}
@@ -63,7 +63,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             settings = to_dict(start.training) | to_dict(start.network) | start.settings(options)
             settings.pop("name")
             found = evolve.evolve(
-                sources.load(options.data, progress=err.is_terminal),
+                fetched(options.data),
                 options.model,
                 options.out,
                 task=options.task,

@@ -6,7 +6,8 @@ import shlex
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import err, name_of, out, progress, stop_on_signals
+from safelight.command.console import name_of, out, progress, stop_on_signals
+from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
@@ -77,7 +78,6 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     import numpy as np
 
     from safelight import api
-    from safelight.data import sources
     from safelight.data.label_files import UNKNOWN
 
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
@@ -86,7 +86,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         else:
             run = api.finetune(
                 options.run,
-                sources.load(options.data, progress=err.is_terminal),
+                fetched(options.data),
                 options.labels,
                 options.out,
                 labels_per_class=options.labels_per_class,

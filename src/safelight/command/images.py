@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from safelight.data.images import ImageSet
     from safelight.run import Run
 
-__all__ = ["add_images", "chosen_images"]
+__all__ = ["add_images", "chosen_images", "fetched"]
 
 
 def add_images(parser: ArgumentParser) -> None:
@@ -34,4 +34,13 @@ def chosen_images(run: Run, options: Namespace) -> ImageSet:
         return run.images(options.split or "train")
     from safelight.data import sources
 
-    return sources.load(options.data, options.split, progress=err.is_terminal)
+    return sources.load(fetched(options.data), options.split, accept=run.check_shape)
+
+
+def fetched(data: str) -> str:
+    """What was asked for; a named set is downloaded, under a bar, where it is not here yet."""
+    from safelight.data.named_sets import NAMED_SETS, fetch, is_cached
+
+    if data in NAMED_SETS and not is_cached(data):
+        fetch(data, progress=err.is_terminal)
+    return data

@@ -93,9 +93,10 @@ def _print_judgement(run: Run, judge: Run) -> None:
     table = Table(title=f"{JUDGED:,} samples of each method, judged by {escape(str(judge.path))}")
     for heading in ("drawn from the", "Fréchet distance", "precision", "recall"):
         table.add_column(heading, justify="left" if heading == "drawn from the" else "right")
-    real = some_images(run.images("train"), JUDGED).floats().numpy()
+    real = some_images(run.images("train"), JUDGED)
     for method in METHODS if run.config.network.is_variational else METHODS[1:]:
-        found = judge_samples(judge.network, real, run.sample(JUDGED, method))
+        seen = (real.floats(chunk).numpy() for chunk in real.chunks())
+        found = judge_samples(judge.network, seen, run.sample_parts(JUDGED, method))
         table.add_row(method, *(f"{found[name]:.3f}" for name in ("frechet", "precision", "recall")))
     out.print(table)
     out.print("In the features of that classifier: not comparable with an Inception FID.")

@@ -134,6 +134,10 @@ class Start:
 
     @classmethod
     def _from_values(cls, values: dict[str, Any], where: str) -> Start:
+        if values.get("kind", "run") != "run":
+            raise ConfigError(
+                f"{where}: kind: expected run, got {values['kind']!r}; of a search, give its best.json"
+            )
         known = [f.name for f in dataclasses.fields(RunConfig)]
         for key in values:
             if key not in known:
@@ -143,8 +147,6 @@ class Start:
             raise ConfigError(
                 f"{where}: expected format_version {FORMAT_VERSION}, got {version!r}; drop that key"
             )
-        if values.get("kind", "run") != "run":
-            raise ConfigError(f"{where}: kind: expected run, got {values['kind']!r}")
         start = cls()
         for part, table, custom in (
             ("network", NETWORK_CONFIGS, CustomNetwork),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import err, name_of, out
+from safelight.command.console import name_of, out
+from safelight.command.images import fetched
 from safelight.command.verb import Verb
 
 __all__ = ["VERB"]
@@ -27,8 +28,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.labels.suggestion import suggest_images, write_suggestions
     from safelight.run import Run
 
-    images = sources.load(options.data, progress=err.is_terminal)
     run = Run(options.run)
+    images = sources.load(fetched(options.data), accept=run.check_shape)
     found = run.classify(images) if run.config.task.name == "classify" else None
     chosen = suggest_images(run.network, images, options.count, options.labels, found, options.seed)
     path = Path(options.out)

@@ -8,7 +8,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import err, name_of, out, progress, stop_on_signals
+from safelight.command.console import name_of, out, progress, stop_on_signals
+from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
 from safelight.command.verb import Verb
@@ -52,7 +53,6 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     elif not options.out:
         raise ConfigError("train: expected --out, the run folder to make, such as --out runs/first")
     from safelight import api
-    from safelight.data import sources
 
     settings = {f.name: options[f.name] for f in dataclasses.fields(TrainingConfig)}
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
@@ -61,7 +61,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             run = api.resume(options.resume, epochs, on_epoch=on_epoch, on_step=on_step)
         else:
             run = api.train(
-                sources.load(options.data, progress=err.is_terminal),
+                fetched(options.data),
                 options.model,
                 options.out,
                 task=options.task,

@@ -21,6 +21,7 @@ __all__ = [
     "DERIVED",
     "MAX_COUNT",
     "MAX_JSON_BYTES",
+    "MAX_SEED",
     "MAX_SIZE",
     "check",
     "check_sizes",
@@ -32,10 +33,12 @@ __all__ = [
     "read_tagged",
     "tagged",
     "to_dict",
+    "whole",
 ]
 
 MAX_SIZE = 1 << 16  # declared sizes are capped before anything is allocated
 MAX_COUNT = 10**9
+MAX_SEED = 2**32 - 1  # that every generator takes
 MAX_JSON_BYTES = 1 << 24
 
 DERIVED = {"derived": True}  # the metadata of a field that follows from the data, and is no one's choice
@@ -192,6 +195,23 @@ def check(condition: bool, name: str, expected: str, got: object) -> None:
     """
     if not condition:
         raise ConfigError(f"{name}: expected {expected}, got {got}")
+
+
+def whole(name: str, value: Any, least: int = 1, most: int = MAX_COUNT) -> int:
+    """A whole number that was handed over in Python, also one of NumPy's.
+
+    Raises:
+        ConfigError: it is none, or out of range.
+
+    Example:
+        >>> whole("seed", 7, 0)
+        7
+    """
+    number = plain(value)
+    fits = type(number) is int and least <= number <= most
+    bound = "up" if most == MAX_COUNT else f"to {most:,}"
+    check(fits, name, f"a whole number from {least} {bound}", repr(number))
+    return cast(int, number)
 
 
 def check_sizes(config: object, *names: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, NetworkConfig
-from safelight.config.reading import tagged
+from safelight.config.reading import check, tagged
 from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask, TaskConfig
 from safelight.config.training import TrainingConfig
 
@@ -46,3 +46,10 @@ class RunConfig:
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        task = self.task
+        if isinstance(task, AutoencodeConfig) and not self.network.is_variational:
+            for name, none in (("beta", 1), ("beta_warmup", 0)):
+                value = getattr(task, name)
+                check(value == none, name, f"{none} with codes that are points, which have no KL", value)

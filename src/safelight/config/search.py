@@ -83,6 +83,10 @@ class SearchConfig:
         check(
             grows and all(rung >= 1 for rung in self.rungs), "rungs", "growing numbers of epochs", self.rungs
         )
+        whole = self.rungs[-1:] or (self.epochs,)
+        check(
+            self.epochs in (1, *whole), "epochs", f"those of the last rung, {whole[0]}, or none", self.epochs
+        )
         known = self.objective[:1] == ("loss",) and self.objective[1:] in ((), ("parameters",), ("flops",))
         check(known, "objective", "loss, or loss,parameters or loss,flops", ",".join(self.objective))
 

@@ -150,6 +150,8 @@ class DenoiseConfig:
         if self.corrupt is not None:
             parse_corruption(self.corrupt)
             check(not self.self_supervised, "corrupt", "none with self_supervised images", self.corrupt)
+        has_own = self.self_supervised and self.likelihood != "bernoulli"
+        check(not has_own, "likelihood", "none with self_supervised images", self.likelihood)
 
     @property
     def corruption(self) -> str | None:

@@ -11,6 +11,7 @@ from safelight.config.reading import MAX_COUNT, check
 __all__ = ["TrainingConfig"]
 
 MAX_THREADS = 1024
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: times every training image is seen
-        batch_size: images a step
+        batch_size: images a step; by default 64, or all of fewer images
         lr: Adam's learning rate at its highest
         warmup: share of the run over which the rate rises from zero
         decay: over the whole run, linear to zero or by gamma
@@ -33,7 +34,7 @@ class TrainingConfig:
     """
 
     epochs: int = 10
-    batch_size: int = 64
+    batch_size: int | None = None
     lr: float = 4e-3
     warmup: float = 0.01
     decay: Literal["linear", "gamma"] = "linear"
@@ -47,7 +48,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            check(1 <= getattr(self, name) <= MAX_COUNT, name, f"1 to {MAX_COUNT:,}", getattr(self, name))
+            value = getattr(self, name)
+            fits = (value is None and name == "batch_size") or 1 <= value <= MAX_COUNT
+            check(fits, name, f"1 to {MAX_COUNT:,}", value)
         check(
             self.threads is None or 1 <= self.threads <= MAX_THREADS,
             "threads",
@@ -66,3 +69,12 @@ class TrainingConfig:
             "1.0 with a linear decay (it acts only with decay gamma)",
             self.gamma,
         )
+
+    def images_a_step(self, images: int) -> int:
+        """The batch size for so many training images, also where it was left open.
+
+        Example:
+            >>> TrainingConfig().images_a_step(48), TrainingConfig(batch_size=10).images_a_step(48)
+            (48, 10)
+        """
+        return min(BATCH_SIZE, images) if self.batch_size is None else self.batch_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,12 +26,14 @@ class Batch:
         inputs: (n, C, H, W), what the network is given: the images, or a transform's version of them.
         labels: (n,) int64, or None.
         indices: (n,) int64, their places in the set.
+        label_range: the least and the greatest label, where they are known without asking the device.
     """
 
     images: Tensor
     inputs: Tensor
     labels: Tensor | None
     indices: Tensor
+    label_range: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,8 +43,11 @@ class Batch:
         """A batch of the chosen images, without a transform."""
         chosen = np.arange(len(images))[indices]
         x = images.floats(indices, device)
-        labels = None if images.labels is None else torch.from_numpy(images.labels[chosen]).to(device)
-        return Batch(x, x, labels, torch.from_numpy(chosen))
+        if images.labels is None:
+            return Batch(x, x, None, torch.from_numpy(chosen))
+        labels = images.labels[chosen]
+        known = (int(labels.min()), int(labels.max())) if len(labels) else None
+        return Batch(x, x, torch.from_numpy(labels).to(device), torch.from_numpy(chosen), known)
 
 
 class Batches:
@@ -106,7 +111,7 @@ class Batches:
                 seed = derive_seed(self.seed, f"transform {epoch} {step}")
                 generator = torch.Generator(self.device).manual_seed(seed)
                 inputs = self.transform(batch.images, generator)
-                batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+                batch = replace(batch, inputs=inputs)
             yield batch
 
     def _order(self, epoch: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from safelight.config.data import DataConfig
 from safelight.data import sources
 from safelight.data.images import ImageSet, Splits
 from safelight.data.label_files import Labels
+from safelight.data.readers import Accept
 from safelight.errors import DataError
 
 __all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split", "find_splits"]
@@ -22,19 +23,22 @@ SPLITS = ("train", "validation", "test")
 Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
 
 
-def as_image_set(images: Images, value_range: tuple[float, float] | None = None) -> ImageSet:
+def as_image_set(
+    images: Images, value_range: tuple[float, float] | None = None, accept: Accept | None = None
+) -> ImageSet:
     """Images as they are, or loaded.
 
     Args:
         images: an `ImageSet`, or what `sources.load` takes.
         value_range: what stands for black and white where whole numbers do not say it themselves.
+        accept: as in `sources.load`.
 
     Raises:
         DataError: they cannot be loaded, or do not keep to that range.
     """
     if isinstance(images, ImageSet):
         return images
-    loaded = sources.load(images)
+    loaded = sources.load(images, accept=accept)
     is_named = isinstance(images, str | os.PathLike) and not str(images).endswith((".npy", ".npz"))
     if value_range is None or value_range == loaded.value_range or is_named:
         return loaded

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +16,21 @@ from torch import Tensor
 from safelight.config.reading import plain
 from safelight.errors import ConfigError, DataError
 
-__all__ = ["ImageSet", "Splits"]
+__all__ = ["ImageSet", "Splits", "at_once"]
 
 SPLIT_SEED = 0  # not the training seed: runs of different seeds must share one test split
 TEST_SHARE = VALIDATION_SHARE = 0.1
+TOGETHER, TOGETHER_BYTES = 500, 8 << 20
+
+
+def at_once(shape: Sequence[int]) -> int:
+    """How many images (C, H, W) to work on at a time: 500, or as many as are 8 MB of floats.
+
+    Example:
+        >>> at_once((1, 28, 28)), at_once((3, 128, 128))
+        (500, 42)
+    """
+    return max(1, min(TOGETHER, TOGETHER_BYTES // (4 * math.prod(shape))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +68,8 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         pixels = self.pixels
+        if isinstance(pixels, np.ma.MaskedArray):
+            raise DataError("expected every pixel, got a mask; fill it, as with pixels.filled(0)")
         if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
             raise DataError(
                 "expected images of shape (N, C, H, W) with 1 or 3 channels, "
@@ -120,6 +134,25 @@ class ImageSet:
         low, high = self.value_range
         chosen = torch.from_numpy(np.require(self.pixels[indices], requirements=["C", "W"])).to(device)
         return chosen.to(torch.float32, copy=True).sub_(low).div_(high - low)
+
+    def chunks(self) -> list[slice]:
+        """Slices that cover the set in order, each of as many images as `at_once` says."""
+        count = at_once(self.shape)
+        return [slice(first, first + count) for first in range(0, len(self), count)]
+
+    def mapped(self, function: Callable[[Tensor], Tensor], device: str = "cpu") -> NDArray[np.float32]:
+        """What a function makes of the images as floats, (N, C, H, W) to (N, ...), some at a time.
+
+        Results go into one array: small ones left between what is large and freed would scatter the memory.
+        """
+        found: NDArray[np.float32] | None = None
+        for chunk in self.chunks():
+            part = function(self.floats(chunk, device)).float().cpu().numpy()
+            if found is None:
+                found = np.empty((len(self), *part.shape[1:]), np.float32)
+            found[chunk] = part
+        assert found is not None  # no set is empty
+        return found
 
     def subset(self, indices: Any) -> ImageSet:
         """The chosen images with their labels and names, in the order given; `source` is then None."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.data.png16 import decode_png16, encode_png16
-from safelight.data.readers import DAMAGE, MAX_IMAGE
+from safelight.data.readers import DAMAGE, MAX_IMAGE, mode_in_words
 from safelight.errors import DataError
 
 __all__ = ["SUFFIXES", "Picture", "encode_picture", "read_picture"]
@@ -100,8 +100,8 @@ def encode_picture(pixels: NDArray[Any], like: Picture) -> bytes:
 def _decode(path: Path, image: Image.Image) -> Picture:
     if image.mode not in MODES:
         raise DataError(
-            f"expected a picture in gray or RGB, with alpha or without, got {path} of the kind {image.mode}; "
-            "convert it"
+            f"expected a picture in gray or RGB, with alpha or without, got {path} in "
+            f"{mode_in_words(image.mode)}; convert it"
         )
     if getattr(image, "n_frames", 1) > 1:
         raise DataError(f"expected one picture in {path}, got {getattr(image, 'n_frames', 1)}; split it")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safelight.config.reading import whole
 from safelight.data.images import SPLIT_SEED, ImageSet
 from safelight.data.named_sets import NAMED_SETS, fetch, is_cached, read_file, unknown_name
-from safelight.data.readers import PICTURES, as_pixels, read_idx, read_npy, read_npz, read_pictures
+from safelight.data.readers import PICTURES, Accept, as_pixels, read_idx, read_npy, read_npz, read_pictures
 from safelight.errors import ConfigError, DataError
 
 __all__ = ["NAMES", "fetch", "load", "overview"]
@@ -27,6 +28,7 @@ def load(
     split: str | None = None,
     limit: int | None = None,
     progress: bool = False,
+    accept: Accept | None = None,
 ) -> ImageSet:
     """Load images.
 
@@ -50,6 +52,7 @@ def load(
         limit: the most images to return: the first of a named set with its own test images, a subset fixed
             by its size otherwise.
         progress: show downloads on standard error.
+        accept: called with (C, H, W) of pictures before any is decoded; what it raises ends the loading.
 
     Returns:
         The images in their own number type, with labels and names where the source has them.
@@ -67,8 +70,8 @@ def load(
     """
     if split not in SPLITS:
         raise ConfigError(f"expected a split of train, validation or test, got {split!r}")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"expected a limit of at least 1 image, got {limit}")
+    if limit is not None:
+        limit = whole("limit", limit)
     if isinstance(source, str) and source in NAMED_SETS:
         prefix = "t10k" if split == "test" else "train"
         images = _part(_named(source, prefix, progress), split)
@@ -78,7 +81,7 @@ def load(
     elif isinstance(source, list | tuple) or hasattr(source, "__array__"):
         images = ImageSet(*as_pixels(_array_of(source), "the array"))
     elif isinstance(source, (str, os.PathLike)):
-        images = _from_path(os.fsdecode(source), split)
+        images = _from_path(os.fsdecode(source), split, accept)
     else:
         raise DataError(f"expected a name, a path or a NumPy array, got {type(source).__name__}; convert it")
     images = _part(images, split)
@@ -91,6 +94,8 @@ def _array_of(source: Any) -> NDArray[Any]:
     """An array of what is as good as one: a tensor, or a list of pictures or arrays of one size."""
     if isinstance(source, np.ndarray):
         return source
+    if isinstance(source, list | tuple) and any(isinstance(image, np.ma.MaskedArray) for image in source):
+        raise DataError("expected every pixel of the images, got masks; fill them, as with image.filled(0)")
     if hasattr(source, "detach"):
         return np.asarray(source.detach().cpu())
     try:
@@ -144,7 +149,7 @@ def _digits() -> ImageSet:
     )
 
 
-def _from_path(text: str, split: str | None) -> ImageSet:
+def _from_path(text: str, split: str | None, accept: Accept | None) -> ImageSet:
     """A file or folder; whatever the system or a damaged file does becomes one line."""
     member = None
     path = Path(text)
@@ -156,14 +161,14 @@ def _from_path(text: str, split: str | None) -> ImageSet:
         if not text or not path.exists():
             raise DataError(_not_found(text, path))
         if path.is_dir():
-            images = _from_folder(path, split)
+            images = _from_folder(path, split, accept)
         elif path.is_file() and path.suffix.lower() == ".npy":
             images = ImageSet(*as_pixels(read_npy(path), str(path)))
         elif path.is_file() and path.suffix.lower() == ".npz":
             array, labels = read_npz(path, member)
             images = ImageSet(*as_pixels(array, str(path)), labels=labels)
         elif path.is_file() and path.suffix.lower() in PICTURES:
-            pixels, names = read_pictures(path)
+            pixels, names = read_pictures(path, accept)
             images = ImageSet(pixels, names=names)
         else:
             raise DataError(
@@ -184,10 +189,10 @@ def _not_found(text: str, path: Path) -> str:
     return f"{unknown_name(text, NAMES)}; nor is there a file or folder of that name"
 
 
-def _from_folder(folder: Path, split: str | None) -> ImageSet:
+def _from_folder(folder: Path, split: str | None, accept: Accept | None) -> ImageSet:
     train, test = _idx_file(folder, "train-images-idx3"), _idx_file(folder, "t10k-images-idx3")
     if train is None and test is None:
-        pixels, names = read_pictures(folder)
+        pixels, names = read_pictures(folder, accept)
         return ImageSet(pixels, names=names)
     prefix, path = ("t10k", test) if split == "test" and test else ("train", train)
     if path is None:

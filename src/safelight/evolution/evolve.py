@@ -6,6 +6,7 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from safelight.evolution.report import write_search_report
 from safelight.evolution.search import Finalist, run_search
 from safelight.evolution.status import Status
 from safelight.evolution.trial import Material
-from safelight.runs.assembly import assemble
+from safelight.networks.table import check_shape
+from safelight.runs.assembly import assemble, try_out
 from safelight.runs.settings import read_settings
 from safelight.runs.state import PackedState
 from safelight.tasks.table import make_task
@@ -163,20 +165,21 @@ def evolve(
                 f"{what}: a search takes names, as its workers make their own, got a "
                 f"{getattr(given, '__name__', type(given).__name__)}; train yours with safelight.train"
             )
-    image_set = as_image_set(images)
     config: SearchConfig = from_dict(SearchConfig, search, "search")
     workers = plain(workers)
     _check_engine(engine, address, workers)
     network_config, task_config, training = read_settings(network, task, settings or {})
+    image_set = as_image_set(images, accept=partial(check_shape, network_config))
+    material = _material(config, image_set)
     channels, height, width = image_set.shape
     base = RunConfig(
         network=network_config,
         image=ImageConfig(height, width, channels, image_set.value_range),
         data=DataConfig(image_set.source, image_set.fingerprint(), None, config.limit),
-        training=training,
+        training=dataclasses.replace(training, batch_size=training.images_a_step(len(material.train))),
         task=task_config,
     )
-    material = _material(config, image_set)
+    try_out(assemble(base), base, material.train)
     genes = named_genes(config.space, base, len(material.train))
     record = SearchRecord(config, genes, base, _versions(), command)
     check_space(record, make_space(record), len(material.train))

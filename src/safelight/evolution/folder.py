@@ -53,6 +53,7 @@ class SearchFolder(OwnFolder):
     """
 
     kind = "search"
+    results = ("study.db",)
     files = (
         "study.db",
         "study.db-journal",

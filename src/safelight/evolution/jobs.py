@@ -58,4 +58,4 @@ def run_jobs(
 def _length(job: Job, images: int) -> float:
     """How long a job takes, in no unit: arithmetic, and a sweep over the weights at each step."""
     parameters, flops = cost(job.config.network, job.config.image)
-    return images * (3 * flops + 200 * parameters / job.config.training.batch_size)
+    return images * (3 * flops + 200 * parameters / job.config.training.images_a_step(images))

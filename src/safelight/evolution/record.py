@@ -89,24 +89,34 @@ def check_space(record: SearchRecord, space: Space, images: int) -> None:
     Raises:
         ConfigError: a gene's value that cannot be beside another's.
     """
+    search = record.search
+    if not any(name.startswith("network.") for name in record.genes):
+        bounded = search.max_parameters is not None or search.max_flops is not None
+        check(not bounded, "max_parameters, max_flops", "none where no gene changes the network", "a bound")
     known = genes_of(record.base, space)
     extremes = {
         name: gene.choices or (gene.decode(0.0), gene.decode(1.0)) for name, gene in space.genes.items()
     }
     for pair in itertools.combinations_with_replacement(extremes, 2):
-        if all(name.startswith("network.") for name in pair):
+        if pair[0] != pair[1] and all(name.startswith("network.") for name in pair):
             continue
         for chosen in itertools.product(*(extremes[name] for name in pair)):
             genotype = space.repair(space.encode(known | dict(zip(pair, chosen, strict=True))))
             values = space.decode(genotype)
             try:
-                size = trial_config(record, values, "").training.batch_size
-                check(size <= images, "batch_size", f"at most {images}, the images to train on", size)
+                _check_batches(trial_config(record, values, ""), images)
             except ConfigError as error:
                 shown = ", ".join(f"{name} {values[name]}" for name in dict.fromkeys(pair) if name in values)
                 raise ConfigError(
                     f'space: {shown}: {error}; narrow a range, or let one act only "when" the other allows it'
                 ) from None
+
+
+def _check_batches(config: RunConfig, images: int) -> None:
+    size = config.training.images_a_step(images)
+    check(size <= images, "batch_size", f"at most {images}, the images to train on", size)
+    is_alone = size == 1 and getattr(config.network, "normalization", None) == "batch"
+    check(not is_alone, "batch_size", "at least 2 with a network.normalization over the batch", size)
 
 
 def make_algorithm(record: SearchRecord, space: Space) -> Algorithm:

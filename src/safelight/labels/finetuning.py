@@ -145,7 +145,9 @@ def choose_settings(
                 "network: fine-tuned needs a run of an autoencoder to start from; use classifier"
             )
         made = FineTunedConfig(encoder=cast(Any, start.network), classes=len(labels.classes))
-    chosen: dict[str, Any] = DEFAULTS[name] | {"batch_size": min(BATCH_SIZE, len(train))} | dict(settings)
+    chosen: dict[str, Any] = DEFAULTS[name] | dict(settings)
+    if chosen.get("batch_size") is None:
+        chosen["batch_size"] = min(BATCH_SIZE, len(train))
     steps = max(1, len(train) // max(1, int(chosen["batch_size"])))
     epochs = max(LEAST_EPOCHS, math.ceil(STEPS / steps))
     is_spread = bool(counts[0]) and not supervised_only

@@ -29,7 +29,6 @@ from safelight.tasks.classify import logits_of
 
 __all__ = ["codes_of", "conclude", "features_of", "first_labels", "train_on_labels"]
 
-CHUNK = 500
 GIVEN_SHARE = 0.2  # of the images drawn, those whose label was given
 
 
@@ -147,8 +146,7 @@ def features_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
             f"a {type(network).__name__} has no codes; use a run of an autoencoder or a classifier"
         )
 
-    chunks = [slice(first, first + CHUNK) for first in range(0, len(images), CHUNK)]
-    return np.concatenate([encode(images.floats(chunk, device)).cpu().numpy() for chunk in chunks])
+    return images.mapped(encode, device)
 
 
 def codes_of(network: Network, images: ImageSet) -> NDArray[np.float32]:

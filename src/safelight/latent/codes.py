@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from safelight.data.images import ImageSet
 from safelight.data.label_files import names_of
@@ -16,8 +17,6 @@ from safelight.networks.base import Autoencoder
 from safelight.tasks.objective import LOGVAR_RANGE, Likelihood, gaussian_kl
 
 __all__ = ["Codes", "encode", "some_images", "with_names"]
-
-CHUNK = 500  # images in the network at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +100,23 @@ def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first
         ((180, 20), (180,), ('0', '1'))
     """
     device = str(next(network.parameters()).device)
-    mus, logvars, losses = [], [], []
-    for start in range(0, len(images), CHUNK):
-        x = images.floats(slice(start, start + CHUNK), device)
+    is_variational = False
+
+    def look(x: Tensor) -> Tensor:
+        nonlocal is_variational
         mu, logvar = network.encode(x)
-        losses.append(-likelihood.log_prob(network.decode(mu).float(), x).float().cpu().numpy())
-        mus.append(mu.float().cpu().numpy())
-        if logvar is not None:
-            logvars.append(logvar.float().clamp(*LOGVAR_RANGE).cpu().numpy())
+        columns = [-likelihood.log_prob(network.decode(mu).float(), x).float()[:, None], mu.float()]
+        if is_variational := logvar is not None:
+            columns.append(logvar.float().clamp(*LOGVAR_RANGE))
+        return torch.cat(columns, 1)
+
+    found = images.mapped(look, device)
+    losses, *halves = np.split(found, [1, (1 + found.shape[1]) // 2] if is_variational else [1], axis=1)
+    mu, *logvars = (np.ascontiguousarray(half) for half in halves)
     return Codes(
-        mu=np.concatenate(mus),
-        logvar=np.concatenate(logvars) if logvars else None,
-        reconstruction=np.concatenate(losses),
+        mu=mu,
+        logvar=logvars[0] if logvars else None,
+        reconstruction=losses[:, 0].copy(),
         labels=images.labels,
         names=images.names or tuple(map(str, range(first, first + len(images)))),
     )
@@ -127,6 +131,8 @@ def some_images(images: ImageSet, count: int, seed: int = 0) -> ImageSet:
         seed: fixes the choice.
     """
     images = with_names(images)
+    if len(images) <= count:
+        return images
     order = np.random.default_rng(derive_seed(seed, "some images")).permutation(len(images))
     return images.subset(np.sort(order[:count]))
 

@@ -30,7 +30,6 @@ THUMBNAIL = 32  # pixels of the longer side, at most
 MAPS: tuple[tuple[str, Literal["pca", "tsne"], int], ...] = (
     *(("t-SNE", "tsne", 2), ("PCA", "pca", 2), ("PCA in space", "pca", 3)),
 )
-BLOCK = 2000  # images made smaller at a time
 PROBES = 64  # codes on which networks in half precision are compared
 LARGE = 256  # numbers from which a tensor is worth halving
 NARROW = {"float64": "float32", "int64": "int32", "float32": "float32", "uint8": "uint8"}
@@ -162,11 +161,11 @@ def _thumbnails(images: ImageSet) -> NDArray[np.uint8]:
     factor = min(1.0, THUMBNAIL / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     small = np.empty((len(images), channels, *size), np.uint8)
-    for start in range(0, len(images), BLOCK):
-        x = images.floats(slice(start, start + BLOCK))
+    for chunk in images.chunks():
+        x = images.floats(chunk)
         if factor < 1:
             x = torch.nn.functional.adaptive_avg_pool2d(x, size)
-        small[start : start + BLOCK] = (x * 255).round().numpy()
+        small[chunk] = (x * 255).round().numpy()
     return small
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,22 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safelight.data.images import at_once
 from safelight.errors import RunError
 from safelight.latent.measures import frechet_distance, precision_recall
 from safelight.networks.base import Network
 
 __all__ = ["features_of", "judge_samples"]
 
-CHUNK = 500
-
 
 @torch.no_grad()
-def features_of(judge: Network, images: NDArray[Any]) -> NDArray[np.float32]:
+def features_of(judge: Network, images: Iterable[NDArray[Any]]) -> NDArray[np.float32]:
     """What a judge decides by.
 
     Args:
         judge: a network with a method `features`, (N, C, H, W) in [0, 1] to (N, D); in evaluation mode.
-        images: (N, C, H, W) in [0, 1].
+        images: parts of them, (n, C, H, W) in [0, 1] each, N in all; only one is in memory at a time.
 
     Returns:
         (N, D).
@@ -37,17 +36,22 @@ def features_of(judge: Network, images: NDArray[Any]) -> NDArray[np.float32]:
     if features is None:
         raise RunError(f"expected a judge that tells images apart, got a {type(judge).__name__}")
     device = next(judge.parameters()).device
-    chunks = torch.split(torch.from_numpy(np.asarray(images, np.float32)), CHUNK)
-    return np.concatenate([features(x.to(device)).float().cpu().numpy() for x in chunks])
+    found = []
+    for part in images:
+        chunks = torch.split(torch.from_numpy(np.asarray(part, np.float32)), at_once(part.shape[1:]))
+        found += [features(x.to(device)).float().cpu().numpy() for x in chunks]
+    return np.concatenate(found)
 
 
-def judge_samples(judge: Network, real: NDArray[Any], samples: NDArray[Any]) -> dict[str, float]:
+def judge_samples(
+    judge: Network, real: Iterable[NDArray[Any]], samples: Iterable[NDArray[Any]]
+) -> dict[str, float]:
     """Compare samples with real images in a judge's features.
 
     Args:
         judge: as for `features_of`.
-        real: (N, C, H, W) in [0, 1].
-        samples: (M, C, H, W) in [0, 1]; of both at least 4.
+        real: parts of the images, as for `features_of`.
+        samples: likewise; of both at least 4 images.
 
     Returns:
         "frechet": the Fréchet distance, in this judge's features and so not comparable with an Inception FID;

@@ -32,7 +32,6 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 CODES_A_PART = 30  # a component should rest on at least as many
 CODES_TO_FIT = 10_000
 HELD_OUT = 5  # every fifth code judges the sizes
-BLOCK = 2000  # training images looked at in one go
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +179,10 @@ def nearest_images(samples: NDArray[Any], images: ImageSet) -> tuple[NDArray[np.
     x = torch.from_numpy(np.asarray(samples, np.float32)).flatten(1)  # (N, pixels)
     best = torch.full((len(x),), torch.inf)
     places = torch.zeros(len(x), dtype=torch.int64)
-    for first in range(0, len(images), BLOCK):
-        y = images.floats(slice(first, first + BLOCK)).flatten(1)
+    for chunk in images.chunks():
+        y = images.floats(chunk).flatten(1)
         nearest, at = (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).min(1)
-        places = torch.where(nearest < best, at + first, places)
+        places = torch.where(nearest < best, at + chunk.start, places)
         best = torch.minimum(nearest, best)
     exact = x - images.floats(places.numpy()).flatten(1)  # the sums above cancel where they are near 0
     return places.numpy(), exact.double().square().mean(1).sqrt().numpy()

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.errors import ConfigError
+from safelight.config.reading import whole
 from safelight.latent.codes import Codes
 
 __all__ = ["MAX_STEPS", "Traversals", "WalkPath", "traversals", "walk"]
@@ -43,8 +43,7 @@ def walk(
         >>> walk(np.array([1, 0], np.float32), np.array([0, 1], np.float32), 3).round(3).tolist()
         [[1.0, 0.0], [0.7070000171661377, 0.7070000171661377], [0.0, 1.0]]
     """
-    if not 2 <= steps <= MAX_STEPS:
-        raise ConfigError(f"steps: expected 2 to {MAX_STEPS}, got {steps}")
+    steps = whole("steps", steps, 2, MAX_STEPS)
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     t = np.linspace(0, 1, steps)[:, None]  # (steps, 1)
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
@@ -93,8 +92,7 @@ def traversals(
         >>> found.dimensions.tolist(), found.codes.shape
         ([1, 2, 0], (3, 5, 3))
     """
-    if not 2 <= steps <= MAX_STEPS:
-        raise ConfigError(f"steps: expected 2 to {MAX_STEPS}, got {steps}")
+    steps = whole("steps", steps, 2, MAX_STEPS)
     codes = codes.finite()
     tells = codes.spread()
     order = np.argsort(-tells, kind="stable")[:rows]

@@ -42,6 +42,16 @@ def build(config: NetworkConfig, image: ImageConfig) -> Network:
     return NETWORKS[config.name](image.shape, config)
 
 
+def check_shape(config: NetworkConfig, shape: tuple[int, int, int]) -> None:
+    """Refuse images (C, H, W) that a network is not made for, before there are any.
+
+    Raises:
+        ConfigError: it says why.
+    """
+    channels, height, width = shape
+    _sketch(config, ImageConfig(height, width, channels))
+
+
 def cost(config: NetworkConfig, image: ImageConfig) -> tuple[int, int]:
     """What a network costs, found without allocating it.
 

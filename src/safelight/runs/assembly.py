@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,9 +43,9 @@ class Parts:
 
     def batches(self, config: RunConfig, images: ImageSet) -> Batches:
         """The training images as the task wants them served."""
-        training = config.training
-        device = device_of(self.network)
-        return Batches(images, training.batch_size, training.seed, device, self.task.transform)
+        training, device = config.training, device_of(self.network)
+        count = training.images_a_step(len(images))
+        return Batches(images, count, training.seed, device, self.task.transform)
 
 
 def assemble(
@@ -123,8 +123,8 @@ def describe_task(task: Task) -> CustomTask:
 
 
 @torch.no_grad()
-def try_out(parts: Parts, images: ImageSet, batch_size: int) -> None:
-    """Make sure, before anything is written, that network, task, images and batches fit.
+def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
+    """Make sure, before anything is written, that network, task, training images and batches fit.
 
     Raises:
         ConfigError: they do not.
@@ -135,14 +135,15 @@ def try_out(parts: Parts, images: ImageSet, batch_size: int) -> None:
         raise ConfigError(f"expected a network with weights to train, got {kind} with none")
     network, loss = copy.deepcopy((parts.network, parts.loss))  # training changes running statistics
     generator = torch.Generator(device).manual_seed(0)
-    for is_training, count in ((False, 2), (True, min(2, batch_size))):
+    most = parts.batches(config, images).batch_size
+    for is_training, count in ((False, 2), (True, min(2, most))):
         network.train(is_training)
         batch = Batch.of(images, slice(count), device)
         try:
             with GlobalRandomness(0, device).drawn():
                 if parts.task.transform is not None:
                     inputs = parts.task.transform(batch.images, generator)
-                    batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+                    batch = replace(batch, inputs=inputs)
                 loss(network, batch, generator, progress=0.0)
         except TrainingError as error:
             raise ConfigError(str(error)) from None

@@ -31,7 +31,6 @@ __all__ = ["Cleaned", "Cleaner", "clean_files", "plan"]
 LEAST_SIDE = 8
 FULL_SCALES = ((0, 1), (0, 255), (0, 65535))  # of pictures, which mean the same at any depth
 TOGETHER = 1 << 18  # pixels of small pictures that go through the network at once
-CHUNK = 500  # images of an array
 SHOWN = 10  # images of an array in its comparison
 
 
@@ -84,7 +83,8 @@ class Cleaner:
         Raises:
             DataError: they cannot be loaded, or do not keep to that range.
         """
-        return as_image_set(images, None if self.value_range in FULL_SCALES else self.value_range)
+        own_range = None if self.value_range in FULL_SCALES else self.value_range
+        return as_image_set(images, own_range, self.check)
 
     def check(self, shape: Sequence[int]) -> None:
         """Refuse images (C, H, W) that the network does not take.
@@ -249,14 +249,14 @@ def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) ->
     pixels, (low, high) = images.pixels, images.value_range
     cleaner.check(pixels.shape[1:])
     cleaned = np.empty_like(pixels)
-    for first in range(0, len(pixels), CHUNK):
-        part = (pixels[first : first + CHUNK].astype(np.float32) - low) / (high - low)
+    for chunk in images.chunks():
+        part = (pixels[chunk].astype(np.float32) - low) / (high - low)
         result = cleaner(part)
-        if compare and first == 0:
+        if compare and chunk.start == 0:
             rows = [a[:SHOWN] for a in (part, result, _difference(part, result))]
             _write(_comparison(target), png(tile(np.concatenate(rows), len(rows[0]))))
         levels = low + result * (high - low)
-        cleaned[first : first + CHUNK] = levels if pixels.dtype.kind == "f" else np.rint(levels)
+        cleaned[chunk] = levels if pixels.dtype.kind == "f" else np.rint(levels)
     if cleaned.shape != array.shape and array.ndim == 4:
         cleaned = cleaned.transpose(0, 2, 3, 1)
     buffer = io.BytesIO()

@@ -53,6 +53,7 @@ class RunFolder(OwnFolder):
     """
 
     kind = "run"
+    results = (LAST, STATE)
     files = (
         LAST,
         BEST,

@@ -25,6 +25,10 @@ __all__ = ["CONFIG", "INITIAL", "OwnFolder", "TemporaryFolder", "kind_of", "read
 
 CONFIG, LOCK = "config.json", ".lock"
 INITIAL = "state/initial.safetensors"  # the weights that a run starts from
+USES = {  # what to do with a folder of the other kind
+    "run": "measure it with safelight evaluate {0}, or continue it with safelight train --resume {0}",
+    "search": "see it with safelight report {0}, or train by its winner with --config {0}/best.json",
+}
 
 T = TypeVar("T")
 
@@ -61,6 +65,7 @@ class OwnFolder(ABC):
 
     files: ClassVar[tuple[str, ...]]  # patterns of what is ours in it, its config last
     kind: ClassVar[str]  # as in its config
+    results: ClassVar[tuple[str, ...]]  # files of which one is there as soon as there is something to lose
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
@@ -92,7 +97,8 @@ class OwnFolder(ABC):
         """Make the folder, locked and with nothing of ours in it; its config makes it a run.
 
         Args:
-            overwrite: delete a run that is there; files that are not ours stay.
+            overwrite: delete a run that is there; files that are not ours stay. One without a finished epoch
+                or trial is begun anew without being asked.
 
         Raises:
             RunError: something else is there, or the folder cannot be written.
@@ -136,10 +142,14 @@ class OwnFolder(ABC):
             raise RunError(
                 f"expected a new or empty folder, but {self.path} holds other files; choose another --out"
             )
-        if not overwrite:
+        if not overwrite and any((self.path / name).exists() for name in self.results):
             raise RunError(
-                f"{self.path} already holds a run; continue it with --resume {self.path}, replace it with "
-                "--overwrite, or choose another --out"
+                f"{self.path} already holds a {self.kind}; continue it with --resume {self.path}, replace it "
+                "with --overwrite, or choose another --out"
+            )
+        if (found := kind_of(self.path)) != self.kind:
+            raise RunError(
+                f"expected a new or empty folder, but {self.path} holds a {found}; choose another --out"
             )
         self.read_config()  # only what is surely ours is deleted
         here = self.path.resolve()
@@ -190,8 +200,9 @@ class OwnFolder(ABC):
 
     def _read_config(self, cls: type[T]) -> T:
         path, values = self.path / CONFIG, _read_values(self.path)
-        if values.get("kind") != self.kind:
-            raise RunError(f"expected a {self.kind}, but {self.path} holds a {values.get('kind')}")
+        if (found := values.get("kind")) != self.kind:
+            advice = USES[found].format(self.path) if found in USES else "choose another"
+            raise RunError(f"expected a {self.kind}, but {self.path} holds a {found}; {advice}")
         try:
             return from_dict(cls, values, str(path))
         except ConfigError as error:

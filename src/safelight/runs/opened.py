@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safelight.config.reading import from_dict
+from safelight.config.reading import from_dict, plain
 from safelight.config.task import ClassifyConfig, DenoiseEvaluation
 from safelight.data.finding import Images, as_image_set, find_split
 from safelight.data.images import ImageSet
@@ -25,9 +25,7 @@ from safelight.tasks.base import Task
 from safelight.tasks.denoise import Denoise, DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 
-__all__ = ["CHUNK", "OpenedRun"]
-
-CHUNK = 500  # images in the network at a time
+__all__ = ["OpenedRun"]
 
 
 class OpenedRun(ABC):
@@ -111,6 +109,18 @@ class OpenedRun(ABC):
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
         return self._fitting(find_split(self.config.data, split, images, labels))
 
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse images that are not of the run's own shape, (C, H, W).
+
+        Raises:
+            RunError: they are not.
+        """
+        if shape != self.config.image.shape:
+            raise RunError(
+                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
+                f"got {shape}; scale or crop them first"
+            )
+
     @property
     def _parts(self) -> Parts:
         if self._loaded is None:
@@ -141,8 +151,9 @@ class OpenedRun(ABC):
         return loss.likelihood if isinstance(loss, NegativeELBO | DenoisingLoss) else Bernoulli()
 
     def _one(self, image: Images | int) -> ImageSet:
+        image = plain(image)
         if not isinstance(image, int):
-            return as_image_set(image, self.config.image.range).subset(slice(1))
+            return self._taken(image).subset(slice(1))
         train = self.images("train")
         if not 0 <= image < len(train):
             raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
@@ -150,22 +161,12 @@ class OpenedRun(ABC):
 
     def _taken(self, images: Images) -> ImageSet:
         """Images of a user's, scaled by the run's own range."""
-        return self._fitting(as_image_set(images, self.config.image.range))
+        return self._fitting(as_image_set(images, self.config.image.range, self.check_shape))
 
     def _fitting(self, images: ImageSet) -> ImageSet:
-        if images.shape != self.config.image.shape:
-            raise RunError(
-                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
-                f"got {images.shape}; scale or crop them first"
-            )
+        self.check_shape(images.shape)
         return images
 
     @torch.no_grad()
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        image_set = self._taken(images)
-        device = device_of(self.network)
-        parts = [
-            function(image_set.floats(slice(first, first + CHUNK), device)).cpu().numpy()
-            for first in range(0, len(image_set), CHUNK)
-        ]
-        return np.concatenate(parts)
+        return self._taken(images).mapped(function, device_of(self.network))

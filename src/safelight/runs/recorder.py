@@ -6,7 +6,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from safelight.config.run import RunConfig
 from safelight.data.images import Splits
@@ -17,21 +17,33 @@ from safelight.machine import cpu_threads
 from safelight.runs.assembly import Parts
 from safelight.runs.folder import BEST, LAST, RunFolder
 from safelight.runs.state import PackedState, State
-from safelight.runs.training import EpochResult, fit
+from safelight.runs.training import EpochResult, diverged, fit
 
 __all__ = ["OnEpoch", "OnStep", "Progress", "Recorder"]
 
+WORSE = 0.5  # times the loss before training, that a loss after it lies above that
 SHOWN, EXAMPLES = 20, 64  # images in the pictures of an epoch, and in examples.png
 
 
-class Progress(NamedTuple):
-    """Where training stands after a batch; `loss` is the mean of the epoch so far."""
+@final
+class Progress:
+    """Where training stands after a batch.
 
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
+    Attributes:
+        epoch: counted from 1.
+        epochs: that there will be.
+        step: batches done in this epoch.
+        steps: that it has.
+    """
+
+    def __init__(self, state: State, epochs: int, steps: int) -> None:
+        self.epoch, self.epochs, self.step, self.steps = state.epoch + 1, epochs, state.step, steps
+        self._state = state
+
+    @property
+    def loss(self) -> float:
+        """The mean of the epoch so far; read it now and then, as that waits for the device."""
+        return self._state.totals["loss"] / self._state.images
 
 
 OnEpoch = Callable[[dict[str, Any]], object]
@@ -93,11 +105,14 @@ class Recorder:
         self.folder.forget_evaluation()
         network, loss = self.parts.network, self.parts.loss
         with cpu_threads(self.training.threads), _tensorboard(self.folder, done + 1) as self._log:
-            fit(network, self.batches, loss, self.training, self._end_epoch, self._end_step, packed)
+            state = fit(network, self.batches, loss, self.training, self._end_epoch, self._end_step, packed)
         if self.interrupted:
             raise Interrupted(
                 f"stopped and saved; continue with: safelight train --resume {self.folder.path}"
             )
+
+        if state.epoch == self.training.epochs or self._is_stale():
+            self._tell_divergence(state.untrained)
 
     def has_stopped(self, done: int) -> bool:
         """Whether patience had ended the run after so many epochs."""
@@ -107,7 +122,7 @@ class Recorder:
     def _end_epoch(self, result: EpochResult, state: State) -> bool:
         self.parts.network.eval()
         record = self._record(result)
-        self._refuse_spoilt(record["validation"])
+        self._refuse_spoilt(state.epoch - 1, record["validation"])
         if self._is_best(record):
             self.folder.write_weights(BEST, self.parts.network, self.parts.loss)
         self.history.append(record)
@@ -121,10 +136,8 @@ class Recorder:
     def _end_step(self, state: State) -> bool:
         if self.on_step is None:
             return False
-        mean = state.totals["loss"] / state.images
-        where = Progress(state.epoch + 1, self.training.epochs, state.step, len(self.batches), mean)
-        if self.on_step(where):
-            self._refuse_spoilt({})
+        if self.on_step(Progress(state, self.training.epochs, len(self.batches))):
+            self._refuse_spoilt(state.epoch, state.totals)
             self.interrupted = True
             self.folder.write_state(state.pack())
         return self.interrupted
@@ -174,13 +187,20 @@ class Recorder:
             return False
         return len(values) - 1 - values.index(min(values)) >= self.training.patience
 
-    def _refuse_spoilt(self, measured: dict[str, float]) -> None:
+    def _tell_divergence(self, untrained: float | None) -> None:
+        """Finite, and far worse than nothing: that is no success."""
+        last = self.history[-1]
+        loss = min(last[part].get("loss", math.inf) for part in ("train", "validation"))
+        if untrained is not None and loss - untrained > WORSE * max(1.0, abs(untrained)):
+            raise TrainingError(
+                f"the training diverged: the loss is {loss:.3g}, and was {untrained:.3g} before; what it "
+                "made is kept; train again with a lower --lr, and --overwrite"
+            )
+
+    def _refuse_spoilt(self, finished: int, measured: dict[str, float]) -> None:
         finite = all(bool(parameter.isfinite().all()) for parameter in self.parts.network.parameters())
         if not (finite and math.isfinite(measured.get("loss", 0.0))):
-            raise TrainingError(
-                "the weights are no longer finite after the last step; finished epochs are kept: lower --lr, "
-                "or use float32"
-            )
+            raise diverged("the weights are no longer finite after the last step", finished, self.training)
 
 
 @contextmanager

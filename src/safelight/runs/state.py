@@ -142,9 +142,10 @@ class State:
         layers: what its layers draw from.
         epoch: finished epochs.
         step: batches done in the epoch that is under way.
-        totals: over those batches, each term's sum over images.
+        sums: over those batches, each term's sum over images, on the network's device.
         images: over those batches, number of images.
         seconds: spent on them.
+        untrained: the loss of the first batch, before any step.
     """
 
     network: Network
@@ -154,9 +155,24 @@ class State:
     layers: GlobalRandomness
     epoch: int = 0
     step: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
+    untrained: float | None = None
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """The sums as numbers; to read them is to wait for the device."""
+        numbers = torch.stack(list(self.sums.values())).tolist() if self.sums else []
+        return dict(zip(self.sums, numbers, strict=True))
+
+    def add(self, terms: dict[str, Tensor], count: int) -> None:
+        """Add a batch's terms, means over so many images, without waiting for the device."""
+        device = self.generator.device
+        for name, term in terms.items():
+            total = term.detach().reshape(()).to(device, _precise(device)) * count
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+        self.images += count
 
     def pack(self) -> PackedState:
         """The state as tensors and numbers; to be called from a callback of `fit`."""
@@ -167,7 +183,8 @@ class State:
                 tensors[f"optimizer.{i}.{name}"] = moment
         tensors["generator"] = self.generator.get_state()
         tensors |= {f"global_generator.{device}": state for device, state in self.layers.states.items()}
-        numbers = {k: getattr(self, k) for k in ("epoch", "step", "totals", "images", "seconds")}
+        names = ("epoch", "step", "totals", "images", "seconds", "untrained")
+        numbers = {name: getattr(self, name) for name in names}
         return PackedState(tensors, numbers)
 
     def unpack(self, packed: PackedState) -> None:
@@ -198,8 +215,18 @@ class State:
         if any(type(count) is not int or count < 0 for count in counts):
             raise ValueError(f"counts are {counts}")
         self.epoch, self.step, self.images = counts
-        self.totals = {str(name): float(total) for name, total in numbers["totals"].items()}
+        device = self.generator.device
+        self.sums = {
+            str(name): torch.tensor(float(total), dtype=_precise(device), device=device)
+            for name, total in numbers["totals"].items()
+        }
         self.seconds = float(numbers["seconds"])
+        self.untrained = None if numbers.get("untrained") is None else float(numbers["untrained"])
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    """Of sums, as numbers of Python are; Apple's devices have no double precision."""
+    return torch.float32 if device.type == "mps" else torch.float64

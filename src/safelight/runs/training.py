@@ -25,9 +25,12 @@ from safelight.runs.state import GlobalRandomness, PackedState, State
 
 __all__ = [
     "EpochResult",
+    "diverged",
     "fit",
     "learning_rate",
 ]
+
+LOOK = 100  # steps from one look at the loss to the next: each waits for the device
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def fit(
 
     Raises:
         RunError: `packed` belongs to another network, or is damaged.
-        TrainingError: the loss is no longer finite; the step before it may have spoilt the weights.
+        TrainingError: the loss is no longer finite; the steps before it may have spoilt the weights.
 
     Example:
         >>> import safelight
@@ -103,21 +106,15 @@ def fit(
     steps = len(batches) * config.epochs
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
-    def take_step(served: Iterator[Batch], rate: float, progress: float) -> tuple[int, dict[str, float]]:
+    def take_step(served: Iterator[Batch], rate: float, progress: float) -> None:
         batch = next(served)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         with autocast:
             terms = loss(network, batch, generator, progress=progress)
-        values = {name: term.item() for name, term in terms.items()}
-        if not math.isfinite(values["loss"]):
-            raise TrainingError(
-                f"the loss became {values['loss']} in epoch {state.epoch + 1} at a rate of "
-                f"{rate:.3g}; finished epochs are kept: lower --lr, or use float32"
-            )
         terms["loss"].backward()
         optimizer.step()
-        return len(batch), values
+        state.add(terms, len(batch))
 
     with torch.inference_mode(False), compute_thread() as compute:
         if packed:
@@ -133,14 +130,11 @@ def fit(
             while state.step < len(batches):
                 done = state.epoch * len(batches) + state.step
                 with layers.drawn(), _deterministic():
-                    count, values = compute(
-                        take_step, served, learning_rate(config, done, steps), done / steps
-                    )
+                    compute(take_step, served, learning_rate(config, done, steps), done / steps)
                 state.step += 1
-                state.images += count
                 state.seconds = time.perf_counter() - started
-                for name, value in values.items():
-                    state.totals[name] = state.totals.get(name, 0.0) + value * count
+                if state.untrained is None or state.step % LOOK == 0 or state.step == len(batches):
+                    _look(state, config)
                 if on_step and on_step(state):
                     return state
             result = EpochResult(
@@ -151,11 +145,36 @@ def fit(
                 images=state.images,
             )
             state.epoch += 1
-            state.step, state.totals, state.images, state.seconds = 0, {}, 0, 0.0
+            state.step, state.sums, state.images, state.seconds = 0, {}, 0, 0.0
             if on_epoch and on_epoch(result, state):
                 break
             network.train()
     return state
+
+
+def _look(state: State, config: TrainingConfig) -> None:
+    """Read the mean loss of the epoch so far, and go on only if it is a number."""
+    mean = state.totals["loss"] / state.images
+    if not math.isfinite(mean):
+        rate = state.optimizer.param_groups[0]["lr"]
+        what = f"the loss became {mean} in epoch {state.epoch + 1} at a rate of {rate:.3g}"
+        raise diverged(what, state.epoch, config)
+    if state.untrained is None:
+        state.untrained = mean
+
+
+def diverged(what: str, finished: int, config: TrainingConfig) -> TrainingError:
+    """The error of a training that went wrong.
+
+    Args:
+        what: happened.
+        finished: epochs, which are kept.
+        config: how it was trained.
+    """
+    kept = f"; {finished} finished epoch{'s are' if finished > 1 else ' is'} kept" if finished else ""
+    advice = " or use float32" if config.precision == "bfloat16" else ""
+    replacing = ", and --overwrite" if finished else ""
+    return TrainingError(f"{what}{kept}; begin anew with a lower --lr{advice}{replacing}")
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import numpy as np
 import torch
 from PIL.Image import Image
-from torch import nn
+from torch import Tensor, nn
 
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig, AutoencodeEvaluation, Measure, Sheet
@@ -29,7 +30,6 @@ from safelight.tasks.objective import (
 __all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "mean_loss"]
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. (2016), section 5.2
-CHUNK = 500
 SAMPLES, SAMPLE_COLUMNS = 64, 8
 NATS = "nats per image"
 DIGITS = 3
@@ -163,8 +163,8 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
     plain = NegativeELBO(loss.likelihood)
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
     totals: dict[str, float] = {}
-    for first in range(0, len(images), CHUNK):
-        batch = Batch.of(images, slice(first, first + CHUNK), str(device))
+    for chunk in images.chunks():
+        batch = Batch.of(images, chunk, str(device))
         for name, term in plain(network, batch, generator).items():
             totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
     return {name: total / len(images) for name, total in totals.items()}
@@ -206,29 +206,27 @@ def evaluate(
     terms = mean_loss(network, NegativeELBO(likelihood), images, seed)
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
-    at_mean, bound = 0.0, 0.0
-    means, kls = [], []
-    for first in range(0, len(images), CHUNK):
-        x = images.floats(slice(first, first + CHUNK), str(device))
+
+    def look(x: Tensor) -> Tensor:
         mu, logvar = network.encode(x)
-        at_mean -= likelihood.log_prob(network.decode(mu), x).sum().item()
+        columns = [-likelihood.log_prob(network.decode(mu), x)[:, None]]
         if logvar is not None:
-            means.append(mu.cpu().double())
-            kls.append(gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE)).cpu().double())
+            columns += [mu, gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE))]
             if samples:
-                bounds = importance_weighted_bound(network, likelihood, x, samples, generator)
-                bound += bounds.sum().item()
-    n = len(images)
-    measures: dict[str, Any] = {"loss": terms["loss"], "n": n}
-    if means:
-        variances = torch.cat(means).var(0, correction=0)
+                columns.append(importance_weighted_bound(network, likelihood, x, samples, generator)[:, None])
+        return torch.cat(columns, 1)
+
+    found = images.mapped(look, str(device)).astype(np.float64)
+    measures: dict[str, Any] = {"loss": terms["loss"], "n": len(images)}
+    if "kl" in terms:
+        means, kls = np.split(found[:, 1 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
         measures |= {
             "reconstruction": terms["reconstruction"],
             "kl": terms["kl"],
-            "loss_at_mean": at_mean / n + terms["kl"],
-            "active_units": int((variances > ACTIVE_VARIANCE).sum()),
-            "kl_per_dimension": torch.cat(kls).mean(0).tolist(),
+            "loss_at_mean": float(found[:, 0].mean()) + terms["kl"],
+            "active_units": int((means.var(0) > ACTIVE_VARIANCE).sum()),
+            "kl_per_dimension": kls.mean(0).tolist(),
         }
         if samples:
-            measures |= {"iw_bound": bound / n, "iw_samples": samples}
+            measures |= {"iw_bound": float(found[:, -1].mean()), "iw_samples": samples}
     return measures

@@ -26,7 +26,6 @@ from safelight.tasks.calibration import calibration_error, interval, reliability
 
 __all__ = ["Classify", "CrossEntropy", "Predictions", "logits_of", "temperature_of"]
 
-CHUNK = 500
 MISTAKES = 24
 
 
@@ -84,7 +83,8 @@ class CrossEntropy(nn.Module):
             raise DataError(
                 "expected images with labels, got none; classify a set that has them, or give --labels"
             )
-        _check_labels(int(batch.labels.min()), int(batch.labels.max()), logits.shape[1])
+        least, most = batch.label_range or (int(batch.labels.min()), int(batch.labels.max()))
+        _check_labels(least, most, logits.shape[1])
         return {
             "loss": F.cross_entropy(logits, batch.labels, label_smoothing=self.smoothing),
             "accuracy": 100 * (logits.argmax(1) == batch.labels).float().mean(),
@@ -219,9 +219,7 @@ class Classify(Task):
 def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
     """What a classifier makes of images, (N, K), in evaluation mode."""
     device = next(network.parameters()).device
-    chunks = [slice(first, first + CHUNK) for first in range(0, len(images), CHUNK)]
-    parts = [network(images.floats(chunk, str(device))).float().cpu().numpy() for chunk in chunks]
-    return np.concatenate(parts)
+    return images.mapped(lambda x: network(x), str(device))
 
 
 def temperature_of(loss: nn.Module) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, final
 
 import torch
@@ -28,6 +29,7 @@ from safelight.tasks.severity import corrupted_batches, severity_curves
 __all__ = ["Denoise", "DenoisingLoss"]
 
 COLUMNS = 10
+_Shown = tuple[float, tuple[Tensor, ...]]  # a key, and an image's versions
 
 
 @final
@@ -191,47 +193,52 @@ class Denoise(Task):
         assert corruption is not None
         device = str(next(network.parameters()).device)
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
-        noisy_parts, cleaned_parts, loss_sum = [], [], 0.0
+        loss_sum, scored, shown = 0.0, [], dict[str, list[_Shown]]()
         for batch in corrupted_batches(images, corruption, device):
             loss_sum += loss(network, batch, generator, 1.0)["loss"].item() * len(batch)
-            noisy_parts.append(batch.inputs)
-            cleaned_parts.append(clean(network, batch.inputs, self._precision))
-        true, noisy, cleaned = images.floats(device=device), torch.cat(noisy_parts), torch.cat(cleaned_parts)
-        scores = {
-            "psnr": psnr(cleaned, true),
-            "psnr_noisy": psnr(noisy, true),
-            "ssim": ssim(cleaned, true),
-            "ssim_noisy": ssim(noisy, true),
-        }
-        chosen: dict[str, Any] = {
-            "noisy-cleaned-true": slice(COLUMNS),
-            "lowest-PSNR": scores["psnr"].argsort()[:COLUMNS],
-        }
-        right = self._right(images, {"identity": cleaned, "identity_noisy": noisy, "identity_true": true})
-        if right:
-            chosen["read-as-another-class"] = (right["identity_true"] & ~right["identity"]).nonzero()[
-                :COLUMNS, 0
-            ]
+            true, noisy = batch.images, batch.inputs
+            cleaned = clean(network, noisy, self._precision)
+            found = {
+                "psnr": psnr(cleaned, true),
+                "psnr_noisy": psnr(noisy, true),
+                "ssim": ssim(cleaned, true),
+                "ssim_noisy": ssim(noisy, true),
+                **self._right(batch, {"identity": cleaned, "identity_noisy": noisy, "identity_true": true}),
+            }
+            scored.append({name: score.cpu() for name, score in found.items()})
+            keys = {"noisy-cleaned-true": torch.zeros(len(batch)), "lowest-PSNR": scored[-1]["psnr"]}
+            if "identity" in scored[-1]:
+                is_lost = scored[-1]["identity_true"] & ~scored[-1]["identity"]
+                keys["read-as-another-class"] = torch.where(is_lost, 0.0, torch.inf)
+            for name, key in keys.items():
+                shown[name] = _least(shown.get(name, []), key, (noisy, cleaned, true))
+        scores = {name: torch.cat([part[name] for part in scored]) for name in scored[0]}
+        is_read = {name for name in scores if name.startswith("identity")}
         trained_on = [step.name for step in self.corruption.steps] if self.corruption else []
         values: dict[str, Any] = {
             "loss": loss_sum / len(images),
-            **{name: score.mean().item() for name, score in scores.items()},
-            "spread": {name: score.std(correction=0).item() for name, score in scores.items()},
+            **{name: score.mean().item() for name, score in scores.items() if name not in is_read},
+            "spread": {
+                name: score.std(correction=0).item() for name, score in scores.items() if name not in is_read
+            },
             **dict.fromkeys(("identity", "identity_noisy", "identity_true")),
-            **{name: 100 * hits.float().mean().item() for name, hits in right.items()},
+            **{name: 100 * scores[name].float().mean().item() for name in sorted(is_read)},
             "corrupt": str(corruption),
             "n": len(images),
             "severity_curves": severity_curves(network, images, self._precision, trained_on),
         }
-        pictures = {name: [part[which] for part in (noisy, cleaned, true)] for name, which in chosen.items()}
-        return Evaluation(values, {name: _rows(rows) for name, rows in pictures.items() if len(rows[0])})
+        pictures = {
+            name: _rows([torch.stack(row) for row in zip(*(image for _, image in found), strict=True)])
+            for name, found in shown.items()
+            if found
+        }
+        return Evaluation(values, pictures)
 
-    def _right(self, images: ImageSet, versions: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _right(self, batch: Batch, versions: dict[str, Tensor]) -> dict[str, Tensor]:
         """In which images the judge reads their own class, (N,); of each version of them."""
-        if self.judge is None or images.labels is None:
+        if self.judge is None or batch.labels is None:
             return {}
-        labels = torch.from_numpy(images.labels)
-        return {name: read(self.judge, version).cpu() == labels for name, version in versions.items()}
+        return {name: read(self.judge, version) == batch.labels for name, version in versions.items()}
 
     @torch.no_grad()
     def draw(self, network: ImageNetwork, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
@@ -247,3 +254,16 @@ class Denoise(Task):
 def _rows(rows: Sequence[Tensor]) -> Image:
     """Rows of images, (N, C, H, W) each, under one another."""
     return tile(torch.cat(list(rows)).cpu().numpy(), len(rows[0]))
+
+
+def _least(kept: list[_Shown], keys: Tensor, versions: Sequence[Tensor]) -> list[_Shown]:
+    """The few images with the least keys, of those kept so far and of a batch, earlier ones first.
+
+    Args:
+        kept: keys, and each image's versions.
+        keys: (N,) of the batch; an infinite one leaves an image out.
+        versions: of its images, (N, C, H, W) each.
+    """
+    best = [i for i in keys.argsort(stable=True)[:COLUMNS].tolist() if keys[i].isfinite()]
+    added = [(keys[i].item(), tuple(version[i].clone() for version in versions)) for i in best]
+    return sorted([*kept, *added], key=itemgetter(0))[:COLUMNS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from safelight.tasks.fidelity import psnr
 
 __all__ = ["corrupted_batches", "severity_curves"]
 
-CHUNK = 500
 CURVE_IMAGES = 200
 
 
@@ -31,11 +31,11 @@ def corrupted_batches(images: ImageSet, corruption: Corruption | None, device: s
         device: where the batches go.
     """
     generator = torch.Generator(device).manual_seed(derive_seed(0, "corruption"))
-    for first in range(0, len(images), CHUNK):
-        batch = Batch.of(images, slice(first, first + CHUNK), device)
+    for chunk in images.chunks():
+        batch = Batch.of(images, chunk, device)
         if corruption is not None:
             inputs = corruption(batch.images, generator)
-            batch = Batch(batch.images, inputs, batch.labels, batch.indices)
+            batch = replace(batch, inputs=inputs)
         yield batch
 
 
@@ -56,14 +56,16 @@ def severity_curves(
     """
     device = str(next(network.parameters()).device)
     part = images.subset(slice(CURVE_IMAGES))
-    true = part.floats(device=device)
     curves: dict[str, dict[str, Any]] = {}
     for kind, row in CORRUPTIONS.items():
-        noisy = [next(corrupted_batches(part, Corruption(f"{kind}:{s:g}"), device)).inputs for s in row.curve]
-        curves[kind] = {
-            "severity": list(row.curve),
-            "psnr": [psnr(clean(network, x, precision), true).mean().item() for x in noisy],
-            "psnr_noisy": [psnr(x, true).mean().item() for x in noisy],
-            "trained": kind in trained_on,
-        }
+        curve: dict[str, list[float]] = {"psnr": [], "psnr_noisy": []}
+        for severity in row.curve:
+            batches = corrupted_batches(part, Corruption(f"{kind}:{severity:g}"), device)
+            scores = [
+                (psnr(clean(network, x.inputs, precision), x.images), psnr(x.inputs, x.images))
+                for x in batches
+            ]
+            for name, parts in zip(curve, zip(*scores, strict=True), strict=True):
+                curve[name].append(torch.cat(parts).mean().item())
+        curves[kind] = {"severity": list(row.curve), **curve, "trained": kind in trained_on}
     return curves
