@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -18,11 +19,36 @@ __all__ = [
     "new_folder",
     "refuse_links",
     "replacing",
+    "sweep",
+    "why",
     "write_atomically",
     "write_file",
 ]
 
-LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # what a kill while writing leaves
+LEFT_OVER = r"\..+\.[0-9a-f]{8}\.partial"  # what a kill while writing leaves
+
+REMEDIES = {
+    "free some space": (errno.ENOSPC, errno.EDQUOT),
+    "check the permissions": (errno.EACCES, errno.EPERM),
+    "nothing can be written on that disk": (errno.EROFS,),
+    "raise the limit on the size of files": (errno.EFBIG,),
+    "give it a shorter name": (errno.ENAMETOOLONG,),
+    "move away what is in its place": (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+    "check the path": (errno.ENOENT, errno.ELOOP),
+}
+
+
+def why(error: OSError) -> str:
+    """What the system answered, and what to do about that.
+
+    Example:
+        >>> why(OSError(errno.ENOSPC, "No space left on device"))
+        'No space left on device; free some space'
+        >>> why(OSError(errno.EACCES, "Permission denied"))
+        'Permission denied; check the permissions'
+    """
+    remedy = next((words for words, numbers in REMEDIES.items() if error.errno in numbers), "check the disk")
+    return f"{error.strerror or error}; {remedy}"
 
 
 def new_file(path: str | os.PathLike[str], endings: Sequence[str], overwrite: bool = False) -> Path:
@@ -67,6 +93,18 @@ def new_folder(path: str | os.PathLike[str]) -> Path:
     if not path.absolute().parent.is_dir():
         raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
     return path
+
+
+def sweep(folder: Path, names: str) -> None:
+    """Delete what commands that were killed while they wrote have left.
+
+    Args:
+        folder: where they wrote.
+        names: a regular expression of the files' whole names.
+    """
+    for path in folder.iterdir():
+        if re.fullmatch(rf"\.{names}\.[0-9a-f]{{8}}\.partial", path.name):
+            path.unlink(missing_ok=True)
 
 
 def refuse_links(path: Path, root: Path) -> Path:
@@ -135,6 +173,4 @@ def write_file(path: Path, content: str | bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
-        ) from None
+        raise RunError(f"cannot write {path}: {why(error)} or choose another folder") from None

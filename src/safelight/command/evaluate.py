@@ -49,6 +49,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
+    from safelight.reporting.summary import condition
     from safelight.run import Run
 
     names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
@@ -70,7 +71,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             table.add_row(measure.words, f"{value:.{measure.digits}f}", measure.unit, measure.meaning)
     for name, value in measures.items():
         if isinstance(value, str) and name != "split":  # such as what the images were corrupted with
-            table.add_row(name.replace("_", " "), escape(value), "", "what was measured on")
+            table.add_row(name.replace("_", " "), escape(value), "", condition(name))
     out.print(table)
 
 
@@ -78,8 +79,7 @@ def _probe(options: Namespace, run: Run) -> None:
     from safelight.labels.probes import probe_network
 
     judged = probe_network(run.network, run.images("train"), run.images("test"))
-    known = run.folder.read_evaluation().get("test", {})
-    run.folder.add_evaluation("test", known | {"probe": judged})
+    run.folder.add_evaluation("test", {"probe": judged, "weights": run.weights})
     if options.json:
         print(json.dumps(judged, indent=2))
         return

@@ -24,7 +24,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     if isinstance(opened, Run):
         measured = opened.folder.read_evaluation().get("test")
         if measured is None:
-            out.print(f"Test:      not measured yet; safelight evaluate {name_of(opened.path)}")
+            out.print(
+                f"Test:      these weights are not measured yet; safelight evaluate {name_of(opened.path)}"
+            )
         else:
             from safelight.reporting.summary import summarize
 

@@ -20,6 +20,7 @@ from safelight.config.search import SearchConfig
 from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
+from safelight.files import why
 
 __all__ = ["Start"]
 
@@ -176,4 +177,4 @@ def _read(path: str) -> dict[str, Any]:
     try:
         return read_json(Path(path))
     except OSError as error:
-        raise ConfigError(f"--config: cannot read {path}: {error.strerror}") from None
+        raise ConfigError(f"--config: cannot read {path}: {why(error)}") from None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
 from safelight.errors import DataError
-from safelight.files import write_file
+from safelight.files import why, write_file
 
 __all__ = ["UNKNOWN", "Labels", "names_of", "read_labels", "write_labels"]
 
@@ -198,7 +198,7 @@ def _text(path: Path) -> str:
             )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read labels from {path}: {error.strerror}; check the path") from None
+        raise DataError(f"cannot read labels from {path}: {why(error)}") from None
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
         try:

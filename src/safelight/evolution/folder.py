@@ -13,11 +13,13 @@ from safelight.errors import ConfigError, RunError
 from safelight.evolution.genome import Values
 from safelight.evolution.record import SearchRecord
 from safelight.files import write_file
-from safelight.runs.folders import CONFIG, OwnFolder, read_object
+from safelight.runs.folders import OwnFolder, one_of, read_object
 
-__all__ = ["SearchFolder"]
+__all__ = ["CHARTS", "SearchFolder"]
 
 BEST, FINALISTS, RESULT = "best.json", "finalists.json", "result.json"
+STUDY = "study.db"
+CHARTS = ("population", "parallel", "importance", "family", "pareto")  # of a report
 
 
 @dataclass(frozen=True)
@@ -53,24 +55,21 @@ class SearchFolder(OwnFolder):
     """
 
     kind = "search"
-    files = (
-        "study.db",
-        "study.db-journal",
-        BEST,
-        FINALISTS,
-        RESULT,
-        "report.html",
-        "figures/*.png",
-        "state/trial-[0-9]*.safetensors",
-        "state/final-[0-9]*.safetensors",
-        "state/images/*.npy",
-        CONFIG,
-    )
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """What the project writes; see `OwnFolder`."""
+        return {
+            "": one_of((STUDY, f"{STUDY}-journal", BEST, FINALISTS, RESULT, "report.html")),
+            "figures": rf"{one_of(CHARTS)}(-dark)?\.png",
+            "state": r"(trial|final)-\d+-\d+\.safetensors",
+            "state/images": r"(train|validation)(-labels)?\.npy",
+        }
 
     @property
     def study(self) -> Path:
         """The Optuna study."""
-        return self.at("study.db")
+        return self.at(STUDY)
 
     @property
     def images(self) -> Path:

@@ -19,7 +19,7 @@ from safelight.networks.table import build
 from safelight.runs.folder import LAST, OF_LOSS, RunFolder
 from safelight.tasks.table import make_task
 
-__all__ = ["Epoch", "Summary", "summarize"]
+__all__ = ["Epoch", "Summary", "condition", "summarize"]
 
 Numbers = dict[str, float | None]
 
@@ -147,6 +147,11 @@ def summarize(folder: RunFolder) -> Summary:
         parameters=parameters,
         network=network,
     )
+
+
+def condition(name: str) -> str:
+    """What words in an evaluation say."""
+    return "the file's SHA-256 begins so" if name == "weights" else "what was measured on"
 
 
 def _epoch(index: int, record: dict[str, Any]) -> Epoch:

@@ -43,6 +43,7 @@ class OpenedRun(ABC):
         self.config = self.folder.read_config()
         self._given = network, task
         self._loaded: Parts | None = None
+        self._weights = ""
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.config.network.name}, {self.config.task.name})"
@@ -63,6 +64,12 @@ class OpenedRun(ABC):
         return self._parts.network
 
     @property
+    def weights(self) -> str:
+        """What tells the network's weights from others: the first 16 digits of their file's SHA-256."""
+        _ = self._parts
+        return self._weights
+
+    @property
     def task(self) -> Task:
         """What the run was trained for."""
         return self._parts.task
@@ -77,7 +84,7 @@ class OpenedRun(ABC):
                 autoencode.
 
         Returns:
-            The task's measures by name, "n" images and "split".
+            The task's measures by name, "n" images, "split" and "weights", as the property says.
 
         Raises:
             ConfigError: the task has no such option.
@@ -89,7 +96,7 @@ class OpenedRun(ABC):
             parts.task.judge = type(self)(chosen.judge).network if chosen.judge else None
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
-        measures = {**found.values, "n": len(image_set), "split": split}
+        measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}
         self.folder.add_evaluation(split, measures, found.pictures)
         return measures
 
@@ -115,7 +122,7 @@ class OpenedRun(ABC):
     def _parts(self) -> Parts:
         if self._loaded is None:
             parts = assemble(self.config, *self._given)
-            self.folder.read_weights(self.folder.trained, parts.network, parts.loss)
+            self._weights = self.folder.read_weights(self.folder.trained, parts.network, parts.loss)
             parts.network.eval(), parts.loss.eval()
             self._loaded = parts
         return self._loaded

@@ -90,7 +90,6 @@ class Recorder:
         write_examples(self.folder.figures, self._shown.subset(slice(EXAMPLES)).floats().numpy())
         if self._is_stale() or done >= self.training.epochs:
             return
-        self.folder.forget_evaluation()
         network, loss = self.parts.network, self.parts.loss
         with cpu_threads(self.training.threads), _tensorboard(self.folder, done + 1) as self._log:
             fit(network, self.batches, loss, self.training, self._end_epoch, self._end_step, packed)
