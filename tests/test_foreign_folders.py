@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -279,6 +280,30 @@ def test_the_numbers_arrive_on_any_terminal(run):
     loss = safelight.Run(run).folder.read_evaluation()["test"]["loss"]
     assert f"{loss:.3f}" in said
     assert "\\u2225" in said or "\\u2016" in said or "\\u2212" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--probe",)])
+def test_the_numbers_of_a_run_that_cannot_be_written_arrive(run, tmp_path, options):
+    folder = shutil.copytree(run, tmp_path / "read-only")
+    (folder / "evaluation.json").unlink()
+    folder.chmod(0o555)
+    drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-m", "safelight", "evaluate", folder]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.search(r"\d\d\.\d\d", done.stdout)
+    assert "Permission denied; check the permissions" in done.stderr
+    assert "space" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_in_python_the_numbers_arrive_too(run, tmp_path):
+    opened = safelight.Run(shutil.copytree(run, tmp_path / "a"))
+    expected = opened.evaluate(samples=0)
+    (opened.path / "evaluation.json").unlink()
+    (opened.path / "evaluation.json").mkdir()
+    with pytest.warns(UserWarning, match="the numbers are not kept: .*Is a directory; move away what"):
+        assert opened.evaluate(samples=0) == expected
 
 
 def test_nothing_from_a_folder_orders_a_terminal_about(run, tmp_path, capsys):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import safelight
+from safelight.command.main import main
 
 SMALL = ("--threads", "1", "--epochs", "2", "--batch-size", "64")
 
@@ -86,3 +87,19 @@ def test_mistakes(command, folders, words, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [(("suggest", "first", "digits", "-n", "3"), "l.csv"), (("compare", "first", "first"), "c.png")],
+)
+def test_what_was_filled_in_is_not_written_over(folders, tmp_path, monkeypatch, capsys, verb, name):
+    monkeypatch.chdir(folders)
+    out = tmp_path / name
+    out.write_text("filename,label\n1,a day's work\n")
+    for before in (verb, ("classify", "first", "digits")):
+        assert main([*before, "--out", str(out)]) == 2
+        assert "is there already; replace it with --overwrite" in capsys.readouterr().err or name == "c.png"
+    assert "a day's work" in out.read_text()
+    assert main([*verb, "--out", str(out), "--overwrite"]) == 0
+    assert b"a day's work" not in out.read_bytes()

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from safelight.config.latent import MapConfig
 from safelight.config.reading import check, from_dict
 from safelight.config.task import ClassifyConfig
-from safelight.data.finding import Images, as_image_set
+from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
-from safelight.errors import RunError, SafelightError
+from safelight.errors import DataError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
 from safelight.latent.codes import Codes, encode, some_images, with_names
@@ -297,8 +297,7 @@ class Run(OpenedRun):
         check(1 <= n <= MAX_IMAGES, "n", f"1 to {MAX_IMAGES:,} images", n)
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
-        source = data.source if images is None else images
-        train = self.images("train", None if source is None else with_names(as_image_set(source)))
+        train = self.images("train", with_names(find_images(data, self.path, images)))
         chosen = some_images(train, n)
         about = {
             "title": self.path.resolve().name if data.source is None else f"{data.source} · {self.path.name}",
@@ -327,11 +326,14 @@ class Run(OpenedRun):
             self.network, self._parts.loss, task.class_names, image_set, self.folder.read_typical()
         )
 
-    def report(self, images: Images | None = None) -> Path:
+    def report(
+        self, images: Images | None = None, on_note: Callable[[str], object] = lambda note: None
+    ) -> Path:
         """Write `figures/` and `report.html`, with maps of the codes where there are any.
 
         Args:
             images: for the maps of a run on images handed over in Python, the same images.
+            on_note: called with why there are no maps, where the images are gone.
 
         Returns:
             The path of the page.
@@ -342,6 +344,8 @@ class Run(OpenedRun):
         try:
             train = some_images(self.images("train", images), CODES)
             panels = latent_panels(self.codes(train))
-        except SafelightError:  # no codes, or images that are gone: the rest is still worth having
+        except SafelightError as error:  # no codes, or images that are gone: the rest is still worth having
             panels = []
+            if isinstance(error, DataError):
+                on_note(f"no maps of the codes: {error}")
         return write_report(self.folder, panels)

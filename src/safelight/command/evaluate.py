@@ -49,7 +49,6 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
-    from safelight.reporting.summary import condition
     from safelight.run import Run
 
     names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
@@ -58,10 +57,17 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     if options.probe:
         _probe(options, run)
         return
-    measures = run.evaluate(options.split, **given)
+    measures, pictures = run.measure(options.split, **given)
     if options.json:
         print(json.dumps(measures, indent=2))
-        return
+    else:
+        out.print(_table(options, run, measures))
+    run.folder.add_evaluation(options.split, measures, pictures)  # last: the numbers are there in any case
+
+
+def _table(options: Namespace, run: Run, measures: dict[str, Any]) -> Table:
+    from safelight.reporting.summary import condition
+
     table = Table(title=f"{escape(options.run)}, {options.split} split, {measures['n']} images")
     for heading in ("measure", "value", "unit", "convention"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
@@ -72,23 +78,27 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     for name, value in measures.items():
         if isinstance(value, str) and name != "split":  # such as what the images were corrupted with
             table.add_row(name.replace("_", " "), escape(value), "", condition(name))
-    out.print(table)
+    return table
 
 
 def _probe(options: Namespace, run: Run) -> None:
     from safelight.labels.probes import probe_network
 
     judged = probe_network(run.network, run.images("train"), run.images("test"))
-    run.folder.add_evaluation("test", {"probe": judged, "weights": run.weights})
     if options.json:
         print(json.dumps(judged, indent=2))
-        return
+    else:
+        out.print(_probe_table(options, judged))
+    run.folder.add_evaluation("test", {"probe": judged, "weights": run.weights})
+
+
+def _probe_table(options: Namespace, judged: dict[str, Any]) -> Table:
     table = Table(title=f"{escape(options.run)}, what its codes tell of the test images' classes")
     for heading in ("probe", "value", "meaning"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for name, words, unit, meaning in PROBES:
         table.add_row(words, f"{judged[name]:.2f}{unit}", meaning)
-    out.print(table)
+    return table
 
 
 VERB = Verb(

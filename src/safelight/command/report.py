@@ -19,7 +19,11 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.run import Run
 
     opened = safelight.open(options.run)
-    out.print(f"Report:    {name_of(opened.report())}")
+    if isinstance(opened, Run):
+        page = opened.report(on_note=lambda note: out.print(f"Note: {note}", markup=False))
+    else:
+        page = opened.report()
+    out.print(f"Report:    {name_of(page)}")
     out.print(f"Pictures:  {name_of(opened.folder.figures)}")
     if isinstance(opened, Run):
         measured = opened.folder.read_evaluation().get("test")

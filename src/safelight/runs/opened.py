@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from safelight.config.reading import from_dict
 from safelight.config.task import ClassifyConfig, DenoiseEvaluation
@@ -77,6 +79,8 @@ class OpenedRun(ABC):
     def evaluate(self, split: str = "test", images: Images | None = None, **options: Any) -> dict[str, Any]:
         """Measure the run on one split of its data, and keep the result in evaluation.json.
 
+        Where the folder cannot be written, a warning says so, and the numbers arrive all the same.
+
         Args:
             split: test, validation or train.
             images: for a run on images handed over in Python, the same images.
@@ -90,6 +94,17 @@ class OpenedRun(ABC):
             ConfigError: the task has no such option.
             DataError: the run's data is gone or changed, or has no such split.
         """
+        measures, pictures = self.measure(split, images, **options)
+        try:
+            self.folder.add_evaluation(split, measures, pictures)
+        except RunError as error:
+            warnings.warn(f"the numbers are not kept: {error}", stacklevel=2)
+        return measures
+
+    def measure(
+        self, split: str = "test", images: Images | None = None, **options: Any
+    ) -> tuple[dict[str, Any], Mapping[str, Image]]:
+        """What `evaluate` keeps, its pictures too, without keeping it; arguments and errors are the same."""
         chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
         parts, image_set = self._parts, self.images(split, images)
         if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
@@ -97,8 +112,7 @@ class OpenedRun(ABC):
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
         measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}
-        self.folder.add_evaluation(split, measures, found.pictures)
-        return measures
+        return measures, found.pictures
 
     @abstractmethod
     def report(self, images: Images | None = None) -> Path:
@@ -116,7 +130,7 @@ class OpenedRun(ABC):
         """
         found, task = self.folder.read_labels(), self.config.task
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
-        return self._fitting(find_split(self.config.data, split, images, labels))
+        return self._fitting(find_split(self.config.data, self.path, split, images, labels))
 
     @property
     def _parts(self) -> Parts:
