@@ -302,7 +302,7 @@ def test_in_python_the_numbers_arrive_too(run, tmp_path):
     expected = opened.evaluate(samples=0)
     (opened.path / "evaluation.json").unlink()
     (opened.path / "evaluation.json").mkdir()
-    with pytest.warns(UserWarning, match="the numbers are not kept: .*Is a directory; move away what"):
+    with pytest.warns(UserWarning, match="the numbers are not kept: .*Is a directory; check what is there"):
         assert opened.evaluate(samples=0) == expected
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "LEFT_OVER",
     "new_file",
     "new_folder",
+    "read_file",
     "refuse_links",
     "replacing",
     "sweep",
@@ -33,7 +35,7 @@ REMEDIES = {
     "nothing can be written on that disk": (errno.EROFS,),
     "raise the limit on the size of files": (errno.EFBIG,),
     "give it a shorter name": (errno.ENAMETOOLONG,),
-    "move away what is in its place": (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+    "check what is there": (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
     "check the path": (errno.ENOENT, errno.ELOOP),
 }
 
@@ -93,6 +95,28 @@ def new_folder(path: str | os.PathLike[str]) -> Path:
     if not path.absolute().parent.is_dir():
         raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
     return path
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """A file that may come from anywhere, read only if it is one and has an end.
+
+    Args:
+        path: the file.
+        limit: the most bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is a device or a pipe, or too large.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ValueError("expected a file, got a device or a pipe")
+    if about.st_size <= limit:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)  # it may grow while it is read
+        if len(content) <= limit:
+            return content
+    raise ValueError(f"expected at most {limit >> 20} MiB; is it the right file?")
 
 
 def sweep(folder: Path, names: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
-from safelight.config.reading import check, from_dict
+from safelight.config.reading import check, check_seed, from_dict
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
@@ -121,7 +121,7 @@ class Run(OpenedRun):
         return encode(
             self._autoencoder(),
             self._likelihood,
-            self._taken(images),
+            self.taken(images),
         )
 
     def embed(
@@ -148,7 +148,7 @@ class Run(OpenedRun):
             RunError: the network has no codes, or the file cannot be written.
         """
         path = new_file(out, [".parquet"], overwrite)
-        network, image_set = self._autoencoder(), self._taken(images)
+        network, image_set = self._autoencoder(), self.taken(images)
         about = {"run": self.path.name, "source": image_set.source, "shape": image_set.shape}
         embed(network, self._likelihood, image_set, path, about, on_progress)
         return path
@@ -199,6 +199,7 @@ class Run(OpenedRun):
             RunError: the network has no codes.
         """
         network, has_prior = self._autoencoder(), self.config.network.is_variational
+        check_seed(seed)
         method = sampling_method(count, method, label, has_prior)
         if method == "prior":
             blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
@@ -317,7 +318,7 @@ class Run(OpenedRun):
         Raises:
             RunError: the run is none of a classifier.
         """
-        task, image_set = self.config.task, self._taken(images)
+        task, image_set = self.config.task, self.taken(images)
         if not isinstance(task, ClassifyConfig):
             raise RunError(
                 f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"

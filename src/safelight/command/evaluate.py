@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safelight.command.console import out
-from safelight.command.options import add_fields
+from safelight.command.options import add_fields, is_given
 from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
 from safelight.config.task import TASK_CONFIGS
@@ -52,7 +52,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.run import Run
 
     names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
-    given = {name: options[name] for name in sorted(names) if options[name] not in (None, False)}
+    given = {name: options[name] for name in sorted(names) if is_given(options[name])}
     run = Run(options.run)
     if options.probe:
         _probe(options, run)

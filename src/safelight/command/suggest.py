@@ -28,8 +28,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.run import Run
 
     path = new_file(options.out, [".csv"], options.overwrite)
-    images = sources.load(options.data, progress=err.is_terminal)
     run = Run(options.run)
+    images = run.taken(sources.load(options.data, progress=err.is_terminal))
     found = run.classify(images) if run.config.task.name == "classify" else None
     chosen = suggest_images(run.network, images, options.count, options.labels, found, options.seed)
     write_suggestions(path, names_of(images), chosen)

@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from safelight.errors import ConfigError
+from safelight.files import read_file
 
 __all__ = [
     "DERIVED",
@@ -23,6 +24,7 @@ __all__ = [
     "MAX_JSON_BYTES",
     "MAX_SIZE",
     "check",
+    "check_seed",
     "check_sizes",
     "did_you_mean",
     "fields_of",
@@ -66,12 +68,12 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ConfigError: it is too large, no JSON, or no object.
     """
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ConfigError(
-            f"{path}: expected at most {MAX_JSON_BYTES >> 20} MiB of JSON; is it the right file?"
-        )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        content = read_file(path, MAX_JSON_BYTES)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        values = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: expected JSON, got {error}") from None
     if not isinstance(values, dict):
@@ -192,6 +194,11 @@ def check(condition: bool, name: str, expected: str, got: object) -> None:
     """
     if not condition:
         raise ConfigError(f"{name}: expected {expected}, got {got}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a random seed that there is not."""
+    check(0 <= seed < 1 << 63, "seed", f"0 to {(1 << 63) - 1}", seed)
 
 
 def check_sizes(config: object, *names: str) -> None:

@@ -87,7 +87,7 @@ class AutoencodeEvaluation:
     samples: int = 50
 
     def __post_init__(self) -> None:
-        check(0 <= self.samples <= MAX_COUNT, "samples", "0 or more", self.samples)
+        check(0 <= self.samples <= MAX_COUNT, "samples", f"0 to {MAX_COUNT:,}", self.samples)
 
 
 @dataclass(frozen=True)

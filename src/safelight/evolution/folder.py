@@ -12,7 +12,8 @@ from safelight.config.run import RunConfig
 from safelight.errors import ConfigError, RunError
 from safelight.evolution.genome import Values
 from safelight.evolution.record import SearchRecord
-from safelight.files import write_file
+from safelight.files import read_file, why, write_file
+from safelight.runs.folder import MAX_TENSOR_BYTES
 from safelight.runs.folders import OwnFolder, one_of, read_object
 
 __all__ = ["CHARTS", "SearchFolder"]
@@ -91,7 +92,12 @@ class SearchFolder(OwnFolder):
     def read_checkpoint(self, name: str) -> bytes | None:
         """A trial's state, or None where there is none."""
         path = self.checkpoint(name)
-        return path.read_bytes() if path.exists() else None
+        try:
+            return read_file(path, MAX_TENSOR_BYTES) if path.exists() else None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {why(error)}") from None
+        except ValueError as error:
+            raise RunError(f"{path}: {error}") from None
 
     def write_checkpoint(self, name: str, packed: bytes) -> None:
         """Keep a trial's state."""

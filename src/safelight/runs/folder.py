@@ -23,14 +23,14 @@ from safelight.config.run import RunConfig
 from safelight.config.task import PLAIN_NAME, CustomTask
 from safelight.data.pictures import make_folder, png
 from safelight.errors import RunError
-from safelight.files import why, write_file
+from safelight.files import read_file, why, write_file
 from safelight.runs.folders import INITIAL, OwnFolder, one_of, read_object
 from safelight.runs.labels import RunLabels
 from safelight.runs.state import PackedState, to_bytes
 from safelight.runs.typical import Typical
 from safelight.tasks.table import make_task
 
-__all__ = ["BEST", "CHARTS", "INITIAL", "LAST", "OF_LOSS", "RunFolder"]
+__all__ = ["BEST", "CHARTS", "INITIAL", "LAST", "MAX_TENSOR_BYTES", "OF_LOSS", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
 LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
@@ -104,7 +104,7 @@ class RunFolder(OwnFolder):
         """
         path = self.at(name)
         try:
-            content = self._content(path)
+            content = read_file(path, MAX_TENSOR_BYTES)
             tensors = safetensors.torch.load(content)
         except FileNotFoundError:
             raise RunError(
@@ -176,7 +176,7 @@ class RunFolder(OwnFolder):
     def _read(self, name: str, parse: Callable[[bytes], T], advice: str) -> T | None:
         path = self.at(name)
         try:
-            return parse(self._content(path))
+            return parse(read_file(path, MAX_TENSOR_BYTES))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -204,9 +204,8 @@ class RunFolder(OwnFolder):
         if not path.exists():
             return []
         try:
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise ValueError(f"more than {MAX_JSON_BYTES >> 20} MiB")
-            records = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+            text = read_file(path, MAX_JSON_BYTES).decode()
+            records = [dict(json.loads(line)) for line in text.splitlines()]
             for record in records:
                 int(record["epoch"])
                 for part in ("train", "validation"):
@@ -252,9 +251,12 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: it is no object of objects.
         """
-        if not (found := self._evaluations()) or not self.at(self.trained).exists():
+        if not (found := self._evaluations()):
             return {}
-        weights = _digest(self._content(self.at(self.trained)))
+        try:
+            weights = _digest(read_file(self.at(self.trained), MAX_TENSOR_BYTES))
+        except (OSError, ValueError):
+            return {}  # whatever reads the weights says why it cannot
         return {split: values for split, values in found.items() if values.get("weights") == weights}
 
     def _evaluations(self) -> dict[str, dict[str, Any]]:
@@ -269,12 +271,6 @@ class RunFolder(OwnFolder):
         if not all(isinstance(name, str) and PLAIN_NAME.fullmatch(name) for name in names):
             raise RunError(f"{path}: expected names of letters, digits, - and _ in pictures; {again}")
         return values
-
-    def _content(self, path: Path) -> bytes:
-        """The bytes of a file of tensors."""
-        if path.stat().st_size > MAX_TENSOR_BYTES:
-            raise RunError(f"{path}: expected at most {MAX_TENSOR_BYTES >> 30} GiB; restore the file")
-        return path.read_bytes()
 
 
 def _digest(weights: bytes) -> str:

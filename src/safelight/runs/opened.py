@@ -169,8 +169,13 @@ class OpenedRun(ABC):
             raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
         return train.subset(slice(image, image + 1))
 
-    def _taken(self, images: Images) -> ImageSet:
-        """Images of a user's, scaled by the run's own range."""
+    def taken(self, images: Images) -> ImageSet:
+        """Images of a user's as the network takes them, scaled by the run's own range.
+
+        Raises:
+            DataError: they cannot be loaded, or mean something else.
+            RunError: they have another size.
+        """
         return self._fitting(as_image_set(images, self.config.image.range))
 
     def _fitting(self, images: ImageSet) -> ImageSet:
@@ -183,7 +188,7 @@ class OpenedRun(ABC):
 
     @torch.no_grad()
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        image_set = self._taken(images)
+        image_set = self.taken(images)
         device = device_of(self.network)
         parts = [
             function(image_set.floats(slice(first, first + CHUNK), device)).cpu().numpy()
