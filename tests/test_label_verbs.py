@@ -2,12 +2,16 @@
 
 import csv
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import safelight
 from safelight.command.main import main
+from safelight.latent.parquet import read_codes
 
 SMALL = ("--threads", "1", "--epochs", "2", "--batch-size", "64")
 
@@ -152,3 +156,43 @@ def test_a_seed_that_there_is_not(folders, tmp_path, capsys, seed):
         assert main([*map(str, verb), "-n", "2", "--seed", str(seed), "--out", str(out)]) == 2
         assert f"seed: expected 0 to 9223372036854775807, got {seed}" in capsys.readouterr().err
         assert not out.exists()
+
+
+def test_names_that_are_no_utf_8_come_through(folders, tmp_path, monkeypatch, capsys):
+    """Into tables, pages, charts and Parquet files, and back out of a table of labels."""
+    monkeypatch.chdir(tmp_path)
+    raw = os.fsdecode(b"caf\xe9")
+    place, run = tmp_path / f"{raw}-images", tmp_path / f"{raw}-run"
+    place.mkdir()
+    for i, image in enumerate(safelight.load("digits", limit=60).pixels[:, 0] * 15):
+        Image.fromarray(image).save(place / f"{i:02d}{raw}.png")
+    small = ("--epochs", "1", "--batch-size", "16", "--threads", "1", "--network.channels", "4")
+    for verb in (
+        ("train", place, "--out", run, *small),
+        ("evaluate", run),
+        ("report", run),
+        ("compare", run, folders / "first"),
+        ("embed", run),
+        ("suggest", run, place, "-n", "6", "--out", "l.csv"),
+    ):
+        assert main([str(word) for word in verb]) == 0, capsys.readouterr().err
+    assert "caf\\udce9-run" in (run / "report.html").read_text(encoding="utf-8")
+    assert all("caf\\udce9.png" in name for name in read_codes("codes.parquet").names)
+    head, *lines = Path("l.csv").read_text(encoding="utf-8").splitlines()
+    Path("l.csv").write_text("\n".join([head, *(line + "ab"[i % 2] for i, line in enumerate(lines))]))
+    tuned = (
+        "finetune",
+        run,
+        place,
+        "--labels",
+        "l.csv",
+        "--epochs",
+        "1",
+        "--threads",
+        "1",
+        "--out",
+        f"{raw}-tuned",
+    )
+    assert main([str(word) for word in tuned]) == 0, capsys.readouterr().err
+    assert main(["classify", f"{raw}-tuned", str(place), "--out", "found.csv"]) == 0
+    assert len(Path("found.csv").read_text(encoding="utf-8").splitlines()) == 61

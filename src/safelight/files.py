@@ -16,6 +16,7 @@ from safelight.errors import RunError
 
 __all__ = [
     "LEFT_OVER",
+    "legible",
     "new_file",
     "new_folder",
     "read_file",
@@ -95,6 +96,16 @@ def new_folder(path: str | os.PathLike[str]) -> Path:
     if not path.absolute().parent.is_dir():
         raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
     return path
+
+
+def legible(text: str) -> str:
+    r"""Text as any file can hold it: of a name that is no UTF-8, the other bytes stand as numbers.
+
+    Example:
+        >>> legible("caf\udce9.png")
+        'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -185,7 +196,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         '[1, 2]'
     """
     with replacing(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(legible(content).encode() if isinstance(content, str) else content)
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import DataError
+from safelight.files import legible
 
 __all__ = ["as_pixels", "read_idx", "read_npy", "read_npz", "read_pictures"]
 
@@ -231,7 +232,7 @@ def read_pictures(source: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
                 raise DataError(
                     f"expected a PNG or JPEG picture in {path}, got '{_line(error)}'; replace or remove it"
                 ) from error
-    return pixels, tuple(path.name for path in paths)
+    return pixels, tuple(legible(path.name) for path in paths)
 
 
 def _named_shape(path: Path, shape: tuple[int, int, int]) -> str:
