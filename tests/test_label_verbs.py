@@ -172,12 +172,12 @@ def test_names_that_are_no_utf_8_come_through(folders, tmp_path, monkeypatch, ca
         ("evaluate", run),
         ("report", run),
         ("compare", run, folders / "first"),
-        ("embed", run),
+        ("embed", run, "--out", f"{raw}.parquet"),
         ("suggest", run, place, "-n", "6", "--out", "l.csv"),
     ):
         assert main([str(word) for word in verb]) == 0, capsys.readouterr().err
     assert "caf\\udce9-run" in (run / "report.html").read_text(encoding="utf-8")
-    assert all("caf\\udce9.png" in name for name in read_codes("codes.parquet").names)
+    assert all("caf\\udce9.png" in name for name in read_codes(f"{raw}.parquet").names)
     head, *lines = Path("l.csv").read_text(encoding="utf-8").splitlines()
     Path("l.csv").write_text("\n".join([head, *(line + "ab"[i % 2] for i, line in enumerate(lines))]))
     tuned = (

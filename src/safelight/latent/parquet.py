@@ -177,10 +177,12 @@ def _metadata(about: Mapping[str, Any]) -> dict[bytes, str]:
 
 def _join(parts: list[Path], path: Path, about: Mapping[str, Any]) -> None:
     """One file of all parts, a row group each."""
-    schema = pq.read_schema(parts[0]).with_metadata(_metadata(about))
+    with parts[0].open("rb") as first:  # opened here: pyarrow takes no name that is no UTF-8
+        schema = pq.read_schema(first).with_metadata(_metadata(about))
     with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part, schema=schema))
+            with part.open("rb") as content:
+                writer.write_table(pq.read_table(content, schema=schema))
 
 
 def read_codes(path: str | os.PathLike[str]) -> Codes:
@@ -215,7 +217,7 @@ def read_table(path: str | os.PathLike[str], kind: str) -> tuple[pa.Table, dict[
         DataError: it is missing, damaged, too large for memory, or none of ours.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with Path(path).open("rb") as content, pq.ParquetFile(content) as file:
             metadata = file.metadata
             about: dict[str, Any] = json.loads((metadata.metadata or {}).get(ABOUT, b"{}"))
             if (about.get("kind"), about.get("format_version")) != (kind, FORMAT_VERSION):
