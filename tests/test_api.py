@@ -396,7 +396,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(tmp_path):
 def test_a_deterministic_run_has_not_what_it_lacks(tmp_path):
     run = safelight.train("digits", "deep-conv-ae", tmp_path / "a", epochs=2, **FAST)
     assert [set(r["validation"]) for r in run.history] == [{"loss", "reconstruction"}] * 2
-    assert set(run.evaluate()) == {"loss", "n", "split"}
+    assert set(run.evaluate()) == {"loss", "n", "split", "weights"}
     assert run.sample(4).shape == (4, 1, 8, 8)
 
 

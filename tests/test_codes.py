@@ -149,11 +149,13 @@ def test_a_killed_embedding_goes_on(network, digits, tmp_path, monkeypatch):
     assert not path.exists()
     kept = list((tmp_path / ".codes.parquet.parts").glob("*.parquet"))
     assert len(kept) >= 3
+    (kept[0].parent / "mine.parquet").write_bytes(b"a user's")
     monkeypatch.setattr(module, "ROWS", 100)
     seen = []
     monkeypatch.setattr(module, "encode", lambda *given: seen.append(given[3]) or encode(*given))
     embed(network, Bernoulli(), digits, path)
     assert seen[0] == 100 * len(kept)
+    assert [p.name for p in (tmp_path / ".codes.parquet.parts").iterdir()] == ["mine.parquet"]
     monkeypatch.setattr(module, "encode", encode)
     embed(network, Bernoulli(), digits, tmp_path / "fresh.parquet")
     same(read_codes(path), read_codes(tmp_path / "fresh.parquet"))
@@ -165,7 +167,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(network, digits, tmp_
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
     try:
-        with pytest.raises(RunError, match=rf"cannot write {path}.*free some space"):
+        with pytest.raises(RunError, match=rf"cannot write {path}.*raise the limit on the size"):
             embed(network, Bernoulli(), digits, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -50,7 +50,18 @@ WINGS = {
         "comparison",
     ),
     "evolution": (
-        *("genome", "genes", "genetic", "samplers", "algorithms", "trial", "executors", "ledger"),
+        *(
+            "genome",
+            "genes",
+            "ranking",
+            "surrogate",
+            "genetic",
+            "samplers",
+            "algorithms",
+            "trial",
+            "executors",
+            "ledger",
+        ),
         *("record", "folder", "status", "jobs", "search", "charts", "report", "evolve"),
     ),
     "latent": (

@@ -1,5 +1,6 @@
 """Cleaning images: the U-Net, tiles, blind spots, fidelity and the task."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -244,18 +245,32 @@ def test_report_and_command_say_what_was_measured_on(run, capsys):
     assert "Lowest PSNR" in page
 
 
-def test_an_evaluations_pictures_go_when_training_goes_on(tmp_path):
+def test_a_report_shows_what_was_measured_of_the_present_weights(tmp_path):
     run = safelight.train(
         "digits", "conv-vae", tmp_path / "a", task="denoise", epochs=1, limit=200, threads=1
     )
     run.evaluate("validation")
     drawn = sorted(path.name for path in (run.folder.figures / "evaluation").iterdir())
     assert "noisy-cleaned-true.png" in drawn
-    (run.folder.figures / "evaluation" / "mine.txt").write_text("a note")
+    page = run.report().read_text(encoding="utf-8")
+    assert "Noisy cleaned true" in page
+    digest = hashlib.sha256((run.path / "best.safetensors").read_bytes()).hexdigest()
+    assert f">{digest[:16]}<" in page
+    (run.folder.figures / "evaluation" / "mine.png").write_text("a note")
     again = safelight.resume(run.path, epochs=2)
-    assert [path.name for path in (run.folder.figures / "evaluation").iterdir()] == ["mine.txt"]
+    late = run.evaluate("validation")  # by what it has loaded, as a process beside the training does
+    assert late["weights"] == digest[:16] != again.weights
+    page = again.report().read_text(encoding="utf-8")
+    assert "Noisy cleaned true" not in page
+    assert "have not been evaluated yet" in page
+    assert digest[:16] not in page
     again.evaluate("validation")
-    assert sorted(p.name for p in (run.folder.figures / "evaluation").glob("*.png")) == drawn
+    page = again.report().read_text(encoding="utf-8")
+    assert "Noisy cleaned true" in page
+    assert again.weights in page
+    assert sorted(p.name for p in (run.folder.figures / "evaluation").iterdir()) == sorted(
+        [*drawn, "mine.png"]
+    )
 
 
 def test_identity_is_what_a_judge_reads(run, digits):
@@ -325,7 +340,7 @@ def test_a_run_without_clean_images(digits):
     run = safelight.train(noisy, "denoising-unet", task="denoise", self_supervised=True, **settings)
     cleaned, true = run.denoise(noisy[:300]), digits.floats(slice(300)).numpy()
     assert ((cleaned - true) ** 2).mean() < 0.6 * ((noisy[:300] - true) ** 2).mean()
-    assert set(run.evaluate("test", images=noisy)) == {"loss", "sigma", "n", "split"}
+    assert set(run.evaluate("test", images=noisy)) == {"loss", "sigma", "n", "split", "weights"}
     with pytest.raises(ConfigError, match="noisy themselves"):
         run.evaluate("test", images=noisy, corrupt="gaussian:0.1")
 

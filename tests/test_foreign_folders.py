@@ -4,12 +4,14 @@ import copy
 import gc
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,8 +26,10 @@ from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, trials_of
 from safelight.evolution.record import SearchRecord, make_space
+from safelight.evolution.trial import Material
+from safelight.reporting.evaluation_charts import EVALUATION_CHARTS
 from safelight.reporting.report import write_report
-from safelight.runs.folder import RunFolder
+from safelight.runs.folder import CHARTS, RunFolder
 
 SPACE = {"training.lr": Gene("log-float", 1e-4, 0.1)}
 
@@ -71,6 +75,12 @@ def test_what_a_user_has_in_our_folders_stays(run, tmp_path):
             "state/thesis.txt",
             "figures/plan.svg",
             "figures/epochs/me.jpg",
+            "figures/poster.png",
+            "figures/loss-for-the-thesis.png",
+            "figures/holiday.gif",
+            "figures/epochs/holiday-2024.png",
+            "figures/evaluation/mine.png",
+            "state/trial-1-mine.safetensors",
             "tensorboard/notes",
             ".mine.partial",
         )
@@ -81,6 +91,43 @@ def test_what_a_user_has_in_our_folders_stays(run, tmp_path):
     with RunFolder(theirs).create(overwrite=True):
         left = {path for path in theirs.rglob("*") if path.is_file() and path.name != ".lock"}
     assert left == set(precious)
+
+
+def test_overwrite_deletes_all_that_the_project_wrote(run, tmp_path):
+    theirs = safelight.Run(shutil.copytree(run, tmp_path / "theirs"))
+    theirs.report()
+    theirs.folder.page.touch()  # as safelight explore makes it
+    assert {path.name for path in theirs.folder.figures.glob("*.*")} >= {"samples.gif", "latent-2d-dark.png"}
+    with theirs.folder.create(overwrite=True):
+        left = [path.name for path in theirs.path.rglob("*") if path.is_file()]
+    assert left == [".lock"]
+
+
+def test_a_search_leaves_what_is_a_users(search, tmp_path):
+    theirs = Search(shutil.copytree(search, tmp_path / "theirs"))
+    theirs.report()
+    (theirs.folder.figures / "poster.png").write_text("years")
+    with theirs.folder.create(overwrite=True):
+        left = {path.name for path in theirs.path.rglob("*") if path.is_file()}
+    assert left == {".lock", "poster.png"}
+
+
+def test_a_searchs_images_replace_nothing_of_a_users(tmp_path):
+    images = safelight.load("digits", limit=20)
+    precious, place = tmp_path / "precious.npy", tmp_path / "images"
+    place.mkdir()
+    for path in (precious, place / "mine.npy"):
+        path.write_text("years")
+    (place / "train.npy").symlink_to(precious)
+    Material(images, images).save(place)
+    assert np.array_equal(np.load(place / "train.npy"), images.pixels)
+    Material.forget(place)
+    assert [path.name for path in place.iterdir()] == ["mine.npy"]
+    assert precious.read_text() == "years"
+
+
+def test_the_folder_knows_every_chart_of_a_report():
+    assert set(EVALUATION_CHARTS) <= set(CHARTS)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +157,7 @@ def test_links_are_not_followed(run, name, tmp_path):
 
 def use(folder: Path) -> None:
     linked = safelight.Run(folder)
-    linked.evaluate(samples=0)
+    linked.folder.add_evaluation("test", *linked.measure(samples=0))
     write_report(linked.folder)
     safelight.resume(folder, epochs=3)
 
@@ -235,6 +282,30 @@ def test_the_numbers_arrive_on_any_terminal(run):
     assert "\\u2225" in said or "\\u2016" in said or "\\u2212" in said
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--probe",)])
+def test_the_numbers_of_a_run_that_cannot_be_written_arrive(run, tmp_path, options):
+    folder = shutil.copytree(run, tmp_path / "read-only")
+    (folder / "evaluation.json").unlink()
+    folder.chmod(0o555)
+    drop = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-m", "safelight", "evaluate", folder]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.search(r"\d\d\.\d\d", done.stdout)
+    assert "Permission denied; check the permissions" in done.stderr
+    assert "space" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_in_python_the_numbers_arrive_too(run, tmp_path):
+    opened = safelight.Run(shutil.copytree(run, tmp_path / "a"))
+    expected = opened.evaluate(samples=0)
+    (opened.path / "evaluation.json").unlink()
+    (opened.path / "evaluation.json").mkdir()
+    with pytest.warns(UserWarning, match="the numbers are not kept: .*Is a directory; check what is there"):
+        assert opened.evaluate(samples=0) == expected
+
+
 def test_nothing_from_a_folder_orders_a_terminal_about(run, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "a\x1b]0;harm\x07")
     main(["evaluate", str(folder), "--split", "nowhere"])
@@ -269,11 +340,10 @@ def test_the_command_works_in_a_thread(run, tmp_path, capsys):
 
 def test_a_page_shows_what_numbers_there_are(run):
     path = run / "evaluation.json"
-    before = path.read_bytes()
+    before, weights = path.read_bytes(), safelight.Run(run).weights
+    names = ("loss", "kl", "n", "kl_per_dimension")
     for hostile in ([], {}, "\x1b[31m", 10**400, None, True):
-        path.write_text(
-            json.dumps({"test": {"loss": hostile, "kl": hostile, "n": hostile, "kl_per_dimension": hostile}})
-        )
+        path.write_text(json.dumps({"test": dict.fromkeys(names, hostile) | {"weights": weights}}))
         assert "–" in write_report(RunFolder(run)).read_text()
     path.write_bytes(before)
 
@@ -297,6 +367,7 @@ def test_a_temporary_run_lives_as_long_as_anything_that_opens_it():
 def test_evaluations_beside_each_other_are_all_kept(run, tmp_path):
     folder = RunFolder(shutil.copytree(run, tmp_path / "a"))
     splits = [f"split-{i}" for i in range(20)]
+    found = {"loss": 1.0, "weights": safelight.Run(run).weights}
     with ThreadPoolExecutor(5) as threads:
-        list(threads.map(lambda split: RunFolder(folder.path).add_evaluation(split, {"loss": 1.0}), splits))
+        list(threads.map(lambda split: RunFolder(folder.path).add_evaluation(split, found), splits))
     assert folder.read_evaluation().keys() >= set(splits)

@@ -97,7 +97,7 @@ class TestReading:
             read_labels(tmp_path / "none.csv", NAMES)
         with (tmp_path / "large.csv").open("wb") as file:
             file.truncate(MAX_BYTES + 1)
-        with pytest.raises(DataError, match="a table of at most 256 MB"):
+        with pytest.raises(DataError, match="expected at most 256 MiB"):
             read_labels(tmp_path / "large.csv", NAMES)
 
 

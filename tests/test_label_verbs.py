@@ -2,11 +2,16 @@
 
 import csv
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import safelight
+from safelight.command.main import main
+from safelight.latent.parquet import read_codes
 
 SMALL = ("--threads", "1", "--epochs", "2", "--batch-size", "64")
 
@@ -73,12 +78,12 @@ def test_probe(command, folders):
         (("finetune", "first"), "finetune: expected a run and images, such as runs/first mnist"),
         (("finetune", "first", "digits"), "expected --out"),
         (("finetune", "--resume", "first", "--lr", "1"), "--resume goes on as the run began; drop --lr"),
-        (("classify", "first", "digits", "--out", "p.csv"), "a run to autoencode tells no classes"),
+        (("classify", "first", "digits", "--out", "new.csv"), "a run to autoencode tells no classes"),
         (
-            ("classify", "first", "digits", "--out", "p.csv", "--min-probability", "2"),
+            ("classify", "first", "digits", "--out", "new.csv", "--min-probability", "2"),
             "expected 0 to 1, got 2",
         ),
-        (("suggest", "first", "digits", "-n", "0", "--out", "l.csv"), "count: expected from 1 to 1797"),
+        (("suggest", "first", "digits", "-n", "0", "--out", "new.csv"), "count: expected from 1 to 1797"),
     ],
 )
 def test_mistakes(command, folders, words, message):
@@ -86,3 +91,108 @@ def test_mistakes(command, folders, words, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [(("suggest", "first", "digits", "-n", "3"), "l.csv"), (("compare", "first", "first"), "c.png")],
+)
+def test_what_was_filled_in_is_not_written_over(folders, tmp_path, monkeypatch, capsys, verb, name):
+    monkeypatch.chdir(folders)
+    out = tmp_path / name
+    out.write_text("filename,label\n1,a day's work\n")
+    for before in (verb, ("classify", "first", "digits")):
+        assert main([*before, "--out", str(out)]) == 2
+        assert "is there already; replace it with --overwrite" in capsys.readouterr().err or name == "c.png"
+    assert "a day's work" in out.read_text()
+    assert main([*verb, "--out", str(out), "--overwrite"]) == 0
+    assert b"a day's work" not in out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epochs", "0"), "epochs: expected 1 to 1,000,000,000, got 0"),
+        (("--batch-size", "0"), "batch_size: expected 1 to 1,000,000,000, got 0"),
+        (("--lr", "0"), "lr: expected a learning rate above 0, got 0.0"),
+        (("--threads", "0"), "threads: expected 1 to 1024, got 0"),
+        (("--seed", "-1"), "seed: expected 0 to 9223372036854775807, got -1"),
+        (("--patience", "nan"), "patience: expected int, got nan"),
+        (("--lr", "1" + "0" * 400), "expected numbers that a computer can hold, got a larger one"),
+        (("--labels", "."), "cannot read labels from .: Is a directory; check what is there"),
+        (("--labels", "/dev/zero"), "/dev/zero: expected a file, got a device or a pipe"),
+    ],
+)
+def test_a_number_that_there_is_not_is_refused_before_anything_is_written(
+    folders, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(folders)
+    labels = () if "--labels" in arguments else ("--labels-per-class", "1")
+    assert main(["finetune", "first", "digits", *labels, *arguments, "--out", str(tmp_path / "x")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_samples_of_the_bound_are_asked_for_with_0(folders, capsys):
+    assert main(["evaluate", str(folders / "first"), "--samples", "0", "--json"]) == 0
+    assert "iw_bound" not in json.loads(capsys.readouterr().out)
+
+
+def test_suggestions_are_of_images_that_the_run_takes(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("large.npy", np.zeros((9, 12, 12), np.uint8))
+    verb = ("suggest", str(folders / "first"), "large.npy", "-n", "1", "--out", "l.csv")
+    assert main(verb) == 2
+    assert "expected images of (1, 8, 8) (C, H, W)" in capsys.readouterr().err
+    assert main([*verb[:2], "digits", "--seed", str(2**40), *verb[3:]]) == 0
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_there_is_not(folders, tmp_path, capsys, seed):
+    for verb in (("sample", folders / "first"), ("suggest", folders / "first", "digits")):
+        out = tmp_path / ("a.png" if verb[0] == "sample" else "a.csv")
+        assert main([*map(str, verb), "-n", "2", "--seed", str(seed), "--out", str(out)]) == 2
+        assert f"seed: expected 0 to 9223372036854775807, got {seed}" in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_names_that_are_no_utf_8_come_through(folders, tmp_path, monkeypatch, capsys):
+    """Into tables, pages, charts and Parquet files, and back out of a table of labels."""
+    monkeypatch.chdir(tmp_path)
+    raw = os.fsdecode(b"caf\xe9")
+    place, run = tmp_path / f"{raw}-images", tmp_path / f"{raw}-run"
+    place.mkdir()
+    for i, image in enumerate(safelight.load("digits", limit=60).pixels[:, 0] * 15):
+        Image.fromarray(image).save(place / f"{i:02d}{raw}.png")
+    small = ("--epochs", "1", "--batch-size", "16", "--threads", "1", "--network.channels", "4")
+    for verb in (
+        ("train", place, "--out", run, *small),
+        ("evaluate", run),
+        ("report", run),
+        ("compare", run, folders / "first"),
+        ("embed", run, "--out", f"{raw}.parquet"),
+        ("suggest", run, place, "-n", "6", "--out", "l.csv"),
+    ):
+        assert main([str(word) for word in verb]) == 0, capsys.readouterr().err
+    assert "caf\\udce9-run" in (run / "report.html").read_text(encoding="utf-8")
+    assert all("caf\\udce9.png" in name for name in read_codes(f"{raw}.parquet").names)
+    head, *lines = Path("l.csv").read_text(encoding="utf-8").splitlines()
+    Path("l.csv").write_text("\n".join([head, *(line + "ab"[i % 2] for i, line in enumerate(lines))]))
+    tuned = (
+        "finetune",
+        run,
+        place,
+        "--labels",
+        "l.csv",
+        "--epochs",
+        "1",
+        "--threads",
+        "1",
+        "--out",
+        f"{raw}-tuned",
+    )
+    assert main([str(word) for word in tuned]) == 0, capsys.readouterr().err
+    assert main(["classify", f"{raw}-tuned", str(place), "--out", "found.csv"]) == 0
+    assert len(Path("found.csv").read_text(encoding="utf-8").splitlines()) == 61

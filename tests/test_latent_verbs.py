@@ -2,18 +2,25 @@
 
 import csv
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import safelight
 from safelight.command.main import main
+from safelight.config.search import SearchConfig
+from safelight.evolution.folder import SearchFolder
+from safelight.evolution.genome import Gene
+from safelight.evolution.record import SearchRecord
 from safelight.latent.figures import latent_panels
 from safelight.latent.maps import read_map
 from safelight.latent.parquet import read_codes
+from safelight.runs.folder import RunFolder
 
 SMALL = {"channels": (8, 16), "hidden": 32, "latent": 4, "lr": 0.01, "batch_size": 64, "threads": 1}
 
@@ -201,3 +208,59 @@ def test_a_report_has_the_original_reports_figures_5_and_6(run, plain):
     assert "PCA of 1,437 draws of q(z | x)" in page
     panels = latent_panels(plain.codes(plain.images("validation")))
     assert [panel.name for panel in panels] == ["latent-2d", "latent-3d"], "points have no draws"
+
+
+@pytest.fixture
+def moved(tmp_path, says):
+    """A run on a folder of pictures, and the place that the folder was moved to since."""
+    pixels = safelight.load("digits", limit=80).pixels * 15
+    (tmp_path / "photos").mkdir()
+    for i, image in enumerate(pixels):
+        Image.fromarray(image[0]).save(tmp_path / f"photos/{i:02d}.png")
+    small = ["--epochs", 1, "--batch-size", 16, "--threads", 1, "--network.channels", 4]
+    says("train", "photos", "--out", "my run", *small)
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    return tmp_path / "my run"
+
+
+def test_images_that_moved_are_found_again_by_every_verb(moved, says, tmp_path):
+    search = SearchFolder(tmp_path / "evo")
+    (search.path / "state").mkdir(parents=True)
+    settings = SearchConfig(population=2, generations=1, epochs=1)
+    base, versions = (
+        RunFolder(moved).read_config(),
+        {"safelight": safelight.__version__, "torch": torch.__version__},
+    )
+    record = SearchRecord(settings, {"training.lr": Gene("log-float", 1e-4, 0.1)}, base, versions)
+    search.write_config(record)
+    verbs = [
+        ("evaluate", moved),
+        ("evaluate", moved, "--split", "train"),
+        ("train", "--resume", moved, "--epochs", 2),
+        ("embed", moved),
+        ("project", moved, "--out", "map.png"),
+        ("sample", moved, "-n", 2, "--method", "mixture", "--out", "samples.png"),
+        ("walk", moved, 0, 1, "--out", "walk.png"),
+        ("traverse", moved, "--out", "dims.png"),
+        ("evolve", "--resume", search.path, "--workers", 1),
+    ]
+    for verb in verbs:
+        folder = search.path if verb[0] == "evolve" else moved
+        assert f"safelight data moved {shlex.quote(str(folder))} PLACE" in says(*verb, code=2)
+    for verb in (("sample", moved, "-n", 2, "--out", "prior.png"), ("report", moved)):
+        assert f"safelight data moved '{moved}' PLACE" in says(*verb)
+    assert f"safelight data moved '{moved}' elsewhere" in says(
+        "train", "--resume", moved, "elsewhere", code=2
+    )
+    (tmp_path / "others").mkdir()
+    shutil.copy(tmp_path / "elsewhere/00.png", tmp_path / "others/00.png")
+    before = (moved / "config.json").read_bytes()
+    assert "differ from them" in says("data", "moved", moved, "others", code=2)
+    assert (moved / "config.json").read_bytes() == before
+    for folder in (moved, search.path):
+        assert str(tmp_path / "elsewhere") in says("data", "moved", folder, "elsewhere")
+    assert search.read_config().fingerprint() == record.fingerprint()  # trials stay valid
+    for verb in verbs:
+        says(*verb)
+    assert "no maps" not in says("report", moved)
+    assert (moved / "figures" / "latent-2d.png").exists()

@@ -152,7 +152,7 @@ def test_settings_that_do_not_fit_are_refused():
     for settings, words in (
         ({"dims": 4}, "dims: expected 2 or 3, got 4"),
         ({"method": "tsne", "dims": 3}, "dims: expected 2 for t-SNE"),
-        ({"n": 0}, "n: expected at least 1 image"),
+        ({"n": 0}, "n: expected 1 to 1,000,000,000 images, got 0"),
         ({"perplexity": 0.5}, "perplexity: expected"),
         ({"perplexity": float("nan")}, "perplexity: expected"),
     ):

@@ -1,6 +1,6 @@
 import base64
+import hashlib
 import io
-import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -127,12 +127,20 @@ def make_run(path: Path, epochs: int, config: RunConfig = CONFIG, **options: boo
     return folder
 
 
+def measured(folder: RunFolder, evaluation: dict[str, dict[str, object]]) -> None:
+    """Measures of the weights that the folder has."""
+    weights = folder.path / "model.safetensors"
+    weights.touch()
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    folder.write_evaluation({split: {**values, "weights": digest} for split, values in evaluation.items()})
+
+
 @pytest.fixture(scope="module")
 def thirty(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of thirty epochs with everything a report can show."""
     folder = make_run(tmp_path_factory.mktemp("runs") / "first", 30)
     write_examples(folder.figures, np.random.default_rng(0).random((60, 1, 8, 8)))
-    (folder.path / "evaluation.json").write_text(json.dumps({"test": MEASURES}))
+    measured(folder, {"test": MEASURES})
     write_report(folder)
     return folder
 
@@ -431,7 +439,7 @@ def test_markup_in_names_is_only_text(tmp_path):
         network=CustomNetwork("custom", evil),
     )
     folder = make_run(tmp_path / "<b>bold & 'odd'<b>", 1, config)
-    (folder.path / "evaluation.json").write_text(json.dumps({evil: MEASURES}))
+    measured(folder, {evil: MEASURES})
     page = Page(write_report(folder))
     assert not page.of("script")
     assert not page.of("b")
@@ -469,7 +477,7 @@ def test_a_run_that_stopped_early_is_not_called_interrupted(tmp_path):
 def test_a_deterministic_network_without_validation(tmp_path):
     config = replace(CONFIG, network=replace(NETWORK, name="deep-conv-ae"))
     folder = make_run(tmp_path / "run", 3, config, kl=False, validation=False)
-    (folder.path / "evaluation.json").write_text(json.dumps({"test": {"loss": 80.5, "n": 180}}))
+    measured(folder, {"test": {"loss": 80.5, "n": 180}})
     page = Page(write_report(folder))
     assert page.tables["epochs"][0][:3] == ["epoch", "training loss", "learning rate"]
     assert "KL" not in page.tables["epochs"][0]
@@ -541,7 +549,7 @@ def folders(tmp_path: Path) -> list[RunFolder]:
 
 
 def test_compare_gives_a_row_a_run(folders):
-    (folders[0].path / "evaluation.json").write_text(json.dumps({"test": MEASURES}))
+    measured(folders[0], {"test": MEASURES})
     history = records(3)
     history[1]["validation"]["loss"] = 90.0
     folders[0].write_history(history)

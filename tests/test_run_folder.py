@@ -253,11 +253,13 @@ def test_written_files_have_the_users_usual_mode(tmp_path):
 
 
 def test_an_evaluation_that_is_not_ours_is_refused(folder):
-    folder.write_evaluation({"test": {"loss": 1.5}})
-    assert folder.read_evaluation() == {"test": {"loss": 1.5}}
-    for text in ("{", "[]", '{"test": 3}'):
+    for text in (
+        "{",
+        "[]",
+        '{"test": 3}',
+        '{"test": {"pictures": ["../../mine"]}}',
+        '{"test": {"pictures": 3}}',
+    ):
         (folder.path / "evaluation.json").write_text(text)
         with pytest.raises(RunError, match=r"evaluation\.json.*delete it and evaluate again"):
             folder.read_evaluation()
-    folder.forget_evaluation()
-    assert folder.read_evaluation() == {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +16,42 @@ from safelight.errors import RunError
 
 __all__ = [
     "LEFT_OVER",
+    "legible",
     "new_file",
     "new_folder",
+    "read_file",
     "refuse_links",
     "replacing",
+    "sweep",
+    "why",
     "write_atomically",
     "write_file",
 ]
 
-LEFT_OVER = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # what a kill while writing leaves
+LEFT_OVER = r"\..+\.[0-9a-f]{8}\.partial"  # what a kill while writing leaves
+
+REMEDIES = {
+    "free some space": (errno.ENOSPC, errno.EDQUOT),
+    "check the permissions": (errno.EACCES, errno.EPERM),
+    "nothing can be written on that disk": (errno.EROFS,),
+    "raise the limit on the size of files": (errno.EFBIG,),
+    "give it a shorter name": (errno.ENAMETOOLONG,),
+    "check what is there": (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
+    "check the path": (errno.ENOENT, errno.ELOOP),
+}
+
+
+def why(error: OSError) -> str:
+    """What the system answered, and what to do about that.
+
+    Example:
+        >>> why(OSError(errno.ENOSPC, "No space left on device"))
+        'No space left on device; free some space'
+        >>> why(OSError(errno.EACCES, "Permission denied"))
+        'Permission denied; check the permissions'
+    """
+    remedy = next((words for words, numbers in REMEDIES.items() if error.errno in numbers), "check the disk")
+    return f"{error.strerror or error}; {remedy}"
 
 
 def new_file(path: str | os.PathLike[str], endings: Sequence[str], overwrite: bool = False) -> Path:
@@ -67,6 +96,50 @@ def new_folder(path: str | os.PathLike[str]) -> Path:
     if not path.absolute().parent.is_dir():
         raise RunError(f"expected a folder {path.parent} for {path.name}, but there is none; make it first")
     return path
+
+
+def legible(text: str) -> str:
+    r"""Text as any file can hold it: of a name that is no UTF-8, the other bytes stand as numbers.
+
+    Example:
+        >>> legible("caf\udce9.png")
+        'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """A file that may come from anywhere, read only if it is one and has an end.
+
+    Args:
+        path: the file.
+        limit: the most bytes that it may have.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is a device or a pipe, or too large.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ValueError("expected a file, got a device or a pipe")
+    if about.st_size <= limit:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)  # it may grow while it is read
+        if len(content) <= limit:
+            return content
+    raise ValueError(f"expected at most {limit >> 20} MiB; is it the right file?")
+
+
+def sweep(folder: Path, names: str) -> None:
+    """Delete what commands that were killed while they wrote have left.
+
+    Args:
+        folder: where they wrote.
+        names: a regular expression of the files' whole names.
+    """
+    for path in folder.iterdir():
+        if re.fullmatch(rf"\.{names}\.[0-9a-f]{{8}}\.partial", path.name):
+            path.unlink(missing_ok=True)
 
 
 def refuse_links(path: Path, root: Path) -> Path:
@@ -123,7 +196,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         '[1, 2]'
     """
     with replacing(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(legible(content).encode() if isinstance(content, str) else content)
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -135,6 +208,4 @@ def write_file(path: Path, content: str | bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror}; free some space or choose another folder"
-        ) from None
+        raise RunError(f"cannot write {path}: {why(error)} or choose another folder") from None

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
-from safelight.config.reading import MAX_SEED, from_dict, whole
+from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
-from safelight.data.finding import Images, as_image_set
+from safelight.data.finding import Images, find_images
 from safelight.data.images import ImageSet, at_once
-from safelight.errors import RunError, SafelightError
+from safelight.errors import DataError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
 from safelight.latent.codes import Codes, encode, some_images, with_names
@@ -118,7 +118,7 @@ class Run(OpenedRun):
         return encode(
             self._autoencoder(),
             self._likelihood,
-            self._taken(images),
+            self.taken(images),
         )
 
     def embed(
@@ -145,7 +145,7 @@ class Run(OpenedRun):
             RunError: the network has no codes, or the file cannot be written.
         """
         path = new_file(out, [".parquet"], overwrite)
-        network, image_set = self._autoencoder(), self._taken(images)
+        network, image_set = self._autoencoder(), self.taken(images)
         about = {"run": self.path.name, "source": image_set.source, "shape": image_set.shape}
         embed(network, self._likelihood, image_set, path, about, on_progress)
         return path
@@ -170,7 +170,7 @@ class Run(OpenedRun):
             RunError: the network has no codes.
         """
         config = from_dict(MapConfig, {"method": method, **settings}, "project")
-        chosen = self.images("train") if images is None else self._taken(images)
+        chosen = self.images("train") if images is None else self.taken(images)
         return project(self.codes(some_images(chosen, config.n, config.seed)), config, on_progress)
 
     def sample(
@@ -214,7 +214,7 @@ class Run(OpenedRun):
         self, count: int, method: str | None, label: int | None, seed: int, images: Images | None
     ) -> torch.Tensor:
         network, has_prior = self._autoencoder(), self.config.network.is_variational
-        count, seed = whole("count", count), whole("seed", seed, 0, MAX_SEED)
+        count, seed = whole("count", count), check_seed(seed)
         method = sampling_method(count, method, label, has_prior)
         if method == "prior":
             blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
@@ -259,7 +259,7 @@ class Run(OpenedRun):
             ConfigError: a number of steps that there is not.
             RunError: the network has no codes.
         """
-        chosen = self.images("train") if images is None else self._taken(images)
+        chosen = self.images("train") if images is None else self.taken(images)
         found = traversals(self.codes(some_images(chosen, CODES_TO_FIT)), steps)
         drawn = self.decode(found.codes.reshape(-1, found.codes.shape[-1]))
         return found, drawn.reshape(*found.codes.shape[:2], *drawn.shape[1:])
@@ -313,8 +313,7 @@ class Run(OpenedRun):
         n = whole("n", n, 1, MAX_IMAGES)
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
-        source = data.source if images is None else images
-        train = self.images("train", None if source is None else with_names(as_image_set(source)))
+        train = self.images("train", with_names(find_images(data, self.path, images)))
         chosen = some_images(train, n)
         about = {
             "title": self.path.resolve().name if data.source is None else f"{data.source} · {self.path.name}",
@@ -334,7 +333,7 @@ class Run(OpenedRun):
         Raises:
             RunError: the run is none of a classifier.
         """
-        task, image_set = self.config.task, self._taken(images)
+        task, image_set = self.config.task, self.taken(images)
         if not isinstance(task, ClassifyConfig):
             raise RunError(
                 f"{self.path}: a run to {task.name} tells no classes; make one with safelight finetune"
@@ -343,11 +342,14 @@ class Run(OpenedRun):
             self.network, self._parts.loss, task.class_names, image_set, self.folder.read_typical()
         )
 
-    def report(self, images: Images | None = None) -> Path:
+    def report(
+        self, images: Images | None = None, on_note: Callable[[str], object] = lambda note: None
+    ) -> Path:
         """Write `figures/` and `report.html`, with maps of the codes where there are any.
 
         Args:
             images: for the maps of a run on images handed over in Python, the same images.
+            on_note: called with why there are no maps, where the images are gone.
 
         Returns:
             The path of the page.
@@ -358,6 +360,8 @@ class Run(OpenedRun):
         try:
             train = some_images(self.images("train", images), CODES)
             panels = latent_panels(self.codes(train))
-        except SafelightError:  # no codes, or images that are gone: the rest is still worth having
+        except SafelightError as error:  # no codes, or images that are gone: the rest is still worth having
             panels = []
+            if isinstance(error, DataError):
+                on_note(f"no maps of the codes: {error}")
         return write_report(self.folder, panels)

@@ -22,6 +22,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         help="file to write: .csv with name, label, probability, whether the image is unlike those trained "
         "on, and each class's probability; .npy with these alone",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.add_argument(
         "--min-probability",
         type=float,
@@ -33,14 +34,13 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     if not 0 <= options.min_probability <= 1:
         raise ConfigError(f"--min-probability: expected 0 to 1, got {options.min_probability}")
-    from pathlib import Path
-
     from safelight.data import sources
     from safelight.data.label_files import names_of
+    from safelight.files import new_file
     from safelight.labels.predictions import write_predictions
     from safelight.run import Run
 
-    path = Path(options.out)
+    path = new_file(options.out, [".csv", ".npy"], options.overwrite)
     run = Run(options.run)
     images = sources.load(fetched(options.data), accept=run.check_shape)
     found = run.classify(images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
@@ -20,19 +20,28 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument(
         "--out", type=str, default="compare.png", help="where the picture goes (default: compare.png)"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
+    from safelight.files import new_file
     from safelight.reporting.comparison import compare, draw_comparison
     from safelight.runs.folder import RunFolder
 
     folders = [RunFolder(run) for run in options.runs]
+    path = new_file(options.out, [".png"], options.overwrite)
     rows = compare(folders)
-    draw_comparison(folders, Path(options.out))
     if options.json:
         print(json.dumps(rows, indent=2))
-        return
+    else:
+        out.print(_table(rows))
+    draw_comparison(folders, path)  # last: the numbers are there in any case
+    if not options.json:
+        out.print(f"Picture: {name_of(path)}")
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table()
     for heading in ("", *(row["run"] for row in rows)):
         table.add_column(escape(heading), justify="right" if heading else "left")
@@ -40,8 +49,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         values = (row[name] for row in rows)
         cells = (f"{v:.2f}" if isinstance(v, float) else "–" if v is None else str(v) for v in values)
         table.add_row(name.replace("_", " "), *map(escape, cells))
-    out.print(table)
-    out.print(f"Picture: {name_of(Path(options.out))}")
+    return table
 
 
 VERB = Verb(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from jsonargparse import ArgumentParser, Namespace
 from rich.table import Table
 
@@ -19,6 +21,13 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     fetch = make_parser("Fetch a named set into the cache.", "safelight data fetch mnist")
     fetch.add_argument("name", type=str, help="name of the set")
     actions.add_subcommand("fetch", fetch, help="fetch a named set into the cache")
+    moved = make_parser(
+        "Say where the images of a run or a search are now; they must be the same.",
+        "safelight data moved runs/photos /new/disk/photos",
+    )
+    moved.add_argument("run", type=str, help="folder of a run or a search")
+    moved.add_argument("place", type=str, help="where its images are now")
+    actions.add_subcommand("moved", moved, help="say where the images of a run or a search are now")
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
@@ -27,6 +36,12 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     if options.action == "fetch":
         folder = sources.fetch(options.fetch.name, progress=err.is_terminal)
         out.print(f"{options.fetch.name} is in {name_of(folder)}")
+        return
+    if options.action == "moved":
+        from safelight import api
+
+        place = api.moved(options.moved.run, options.moved.place)
+        out.print(f"{name_of(Path(options.moved.run))} finds its images in {name_of(Path(place))}")
         return
     table = Table()
     for heading in ("name", "images", "size", "here", "what it is"):
@@ -39,8 +54,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
 VERB = Verb(
     "data",
-    "list or fetch named sets of images",
-    "The named sets of images.",
+    "list or fetch named sets of images; say where a run's images are now",
+    "The named sets of images, and the place of a run's own.",
     ("safelight data fetch mnist",),
     _add_options,
     _run,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safelight.command.console import out
-from safelight.command.options import add_fields
+from safelight.command.options import add_fields, is_given
 from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
 from safelight.config.task import TASK_CONFIGS
@@ -52,15 +52,22 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.run import Run
 
     names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
-    given = {name: options[name] for name in sorted(names) if options[name] not in (None, False)}
+    given = {name: options[name] for name in sorted(names) if is_given(options[name])}
     run = Run(options.run)
     if options.probe:
         _probe(options, run)
         return
-    measures = run.evaluate(options.split, **given)
+    measures, pictures = run.measure(options.split, **given)
     if options.json:
         print(json.dumps(measures, indent=2))
-        return
+    else:
+        out.print(_table(options, run, measures))
+    run.folder.add_evaluation(options.split, measures, pictures)  # last: the numbers are there in any case
+
+
+def _table(options: Namespace, run: Run, measures: dict[str, Any]) -> Table:
+    from safelight.reporting.summary import condition
+
     table = Table(title=f"{escape(options.run)}, {options.split} split, {measures['n']} images")
     for heading in ("measure", "value", "unit", "convention"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
@@ -70,25 +77,28 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             table.add_row(measure.words, f"{value:.{measure.digits}f}", measure.unit, measure.meaning)
     for name, value in measures.items():
         if isinstance(value, str) and name != "split":  # such as what the images were corrupted with
-            table.add_row(name.replace("_", " "), escape(value), "", "what was measured on")
-    out.print(table)
+            table.add_row(name.replace("_", " "), escape(value), "", condition(name))
+    return table
 
 
 def _probe(options: Namespace, run: Run) -> None:
     from safelight.labels.probes import probe_network
 
     judged = probe_network(run.network, run.images("train"), run.images("test"))
-    known = run.folder.read_evaluation().get("test", {})
-    run.folder.add_evaluation("test", known | {"probe": judged})
     if options.json:
         print(json.dumps(judged, indent=2))
-        return
+    else:
+        out.print(_probe_table(options, judged))
+    run.folder.add_evaluation("test", {"probe": judged, "weights": run.weights})
+
+
+def _probe_table(options: Namespace, judged: dict[str, Any]) -> Table:
     table = Table(title=f"{escape(options.run)}, what its codes tell of the test images' classes")
     for heading in ("probe", "value", "meaning"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for name, words, unit, meaning in PROBES:
         table.add_row(words, f"{judged[name]:.2f}{unit}", meaning)
-    out.print(table)
+    return table
 
 
 VERB = Verb(

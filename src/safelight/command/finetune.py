@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out, progress, stop_on_signals
 from safelight.command.images import fetched
-from safelight.command.options import add_fields
+from safelight.command.options import add_fields, is_given
 from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
 from safelight.config.task import ClassifyConfig
@@ -66,7 +66,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 
 def _run(options: Namespace, arguments: list[str]) -> None:
     names = {*fields_of(ClassifyConfig), *fields_of(TrainingConfig)} - {"name"}
-    settings = {name: options[name] for name in sorted(names) if options.get(name) not in (None, False)}
+    settings = {name: options[name] for name in sorted(names) if is_given(options.get(name))}
     if options.resume:
         others = [word for word in arguments if word.startswith("--") and not word.startswith("--resume")]
         if options.run or others:

@@ -35,6 +35,7 @@ from safelight.command.console import complain, speak_anywhere
 from safelight.command.options import make_parser, parse
 from safelight.command.verb import Verb
 from safelight.errors import Interrupted, SafelightError
+from safelight.files import why
 from safelight.machine import prepare_process, shorten_spinning
 
 __all__ = ["VERBS", "build_parser", "exit_code", "main"]
@@ -94,7 +95,7 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
         complain(str(error), debug)
         return USER_MISTAKE
     except OSError as error:  # a disk, a permission: what the user's system answered
-        complain(f"{error.strerror or error}: {error.filename or 'no file named'}", debug)
+        complain(f"{error.filename or 'no file named'}: {why(error)}", debug)
         return USER_MISTAKE
     except Exception as error:
         complain(f"unexpected {type(error).__name__}: {error} (our mistake; --debug shows where)", debug)

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from safelight.config.reading import did_you_mean, fields_of
 from safelight.errors import ConfigError
 
-__all__ = ["add_fields", "make_parser", "option", "parse"]
+__all__ = ["add_fields", "is_given", "make_parser", "option", "parse"]
 
 
 def make_parser(description: str, *examples: str) -> ArgumentParser:
@@ -80,6 +80,11 @@ def add_fields(
         group.add_argument(option(name, prefix), default=default, help=f"{described[name]}{suffix}", **kind)
 
 
+def is_given(value: object) -> bool:
+    """Whether an option of `add_fields(..., given_only=True)` was given; 0 is a value."""
+    return value is not None and value is not False
+
+
 def _numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(value, tuple):
         return value
@@ -119,11 +124,18 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
             raise ConfigError(f"unknown option {unknown[1]}; {did_you_mean(unknown[1], options)}") from None
         program = f"safelight {arguments[0]}" if chosen is not parser else "safelight"
         raise ConfigError(f"{message}; see {program} --help") from None
+    except OverflowError:
+        raise ConfigError("expected numbers that a computer can hold, got a larger one") from None
 
 
 def _one_line(error: Exception) -> str:
     """A parser's message without its line breaks and Python's names for types."""
     text = re.sub(r"\s+", " ", str(error))
+    union = (  # of one type and None
+        r'Parser key "([^"]*)": Does not validate against any of the Union subtypes '
+        r"Subtypes: \[<class '(\w+)'>, <class 'NoneType'>\] .*Given value: (.*)"
+    )
+    text = re.sub(union, r"\1: expected \2, got \3", text)
     text = re.sub(r'Parser key "([^"]*)": Expected', r"\1: expected", text)
     text = re.sub(r"expected an? (?:<class '(\w+)'>|(?:typing\.)?(\S[^.]*))", r"expected \1\2", text)
     return text.replace(". Got value: ", ", got ")

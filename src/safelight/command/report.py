@@ -19,12 +19,18 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.run import Run
 
     opened = safelight.open(options.run)
-    out.print(f"Report:    {name_of(opened.report())}")
+    if isinstance(opened, Run):
+        page = opened.report(on_note=lambda note: out.print(f"Note: {note}", markup=False))
+    else:
+        page = opened.report()
+    out.print(f"Report:    {name_of(page)}")
     out.print(f"Pictures:  {name_of(opened.folder.figures)}")
     if isinstance(opened, Run):
         measured = opened.folder.read_evaluation().get("test")
         if measured is None:
-            out.print(f"Test:      not measured yet; safelight evaluate {name_of(opened.path)}")
+            out.print(
+                f"Test:      these weights are not measured yet; safelight evaluate {name_of(opened.path)}"
+            )
         else:
             from safelight.reporting.summary import summarize
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from safelight.config.search import SearchConfig
 from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
+from safelight.files import why
 
 __all__ = ["Start"]
 
@@ -119,6 +121,11 @@ class Start:
         own |= {name: value for name, value in dataclasses.asdict(self.task).items() if name != "name"}
         for name, value in {**own, **expected}.items():
             if name != may_change and name in options and options[name] != value:
+                if name == "data":
+                    raise ConfigError(
+                        f"--resume: expected its own images ({value}), got {options[name]}; if they moved: "
+                        f"safelight data moved {shlex.quote(options.resume)} {shlex.quote(options.data)}"
+                    )
                 raise ConfigError(
                     f"--resume: expected its own {name.replace('_', '-')} ({value}), got {options[name]}; "
                     f"only --{may_change} may change, or begin anew"
@@ -178,4 +185,4 @@ def _read(path: str) -> dict[str, Any]:
     try:
         return read_json(Path(path))
     except OSError as error:
-        raise ConfigError(f"--config: cannot read {path}: {error.strerror}") from None
+        raise ConfigError(f"--config: cannot read {path}: {why(error)}") from None

@@ -18,21 +18,21 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--labels", type=str, metavar="FILE", help="table of those that are labelled already")
     parser.add_argument("--seed", type=int, default=0, help="fixes the choice (default: 0)")
     parser.add_argument("--out", type=str, required=True, help="table to write, its labels to be filled in")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
-    from pathlib import Path
-
     from safelight.data import sources
     from safelight.data.label_files import names_of
+    from safelight.files import new_file
     from safelight.labels.suggestion import suggest_images, write_suggestions
     from safelight.run import Run
 
+    path = new_file(options.out, [".csv"], options.overwrite)
     run = Run(options.run)
-    images = sources.load(fetched(options.data), accept=run.check_shape)
+    images = run.taken(sources.load(fetched(options.data), accept=run.check_shape))
     found = run.classify(images) if run.config.task.name == "classify" else None
     chosen = suggest_images(run.network, images, options.count, options.labels, found, options.seed)
-    path = Path(options.out)
     write_suggestions(path, names_of(images), chosen)
     out.print(
         f"Written to {name_of(path)}: fill in the labels, then safelight finetune --labels {name_of(path)}"

@@ -40,7 +40,7 @@ class MapConfig:
             "2 for t-SNE (pca and umap also make maps of 3)",
             self.dims,
         )
-        check(1 <= self.n <= MAX_COUNT, "n", "at least 1 image", self.n)
-        check(1 <= self.perplexity <= MAX_COUNT, "perplexity", "a number of at least 1", self.perplexity)
-        check(2 <= self.neighbours <= MAX_COUNT, "neighbours", "at least 2", self.neighbours)
-        check(0 <= self.seed <= MAX_COUNT, "seed", f"0 to {MAX_COUNT}", self.seed)
+        check(1 <= self.n <= MAX_COUNT, "n", f"1 to {MAX_COUNT:,} images", self.n)
+        check(1 <= self.perplexity <= MAX_COUNT, "perplexity", f"1 to {MAX_COUNT:,}", self.perplexity)
+        check(2 <= self.neighbours <= MAX_COUNT, "neighbours", f"2 to {MAX_COUNT:,}", self.neighbours)
+        check(0 <= self.seed <= MAX_COUNT, "seed", f"0 to {MAX_COUNT:,}", self.seed)

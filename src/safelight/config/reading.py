@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from safelight.errors import ConfigError
+from safelight.files import read_file
 
 __all__ = [
     "DERIVED",
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_SEED",
     "MAX_SIZE",
     "check",
+    "check_seed",
     "check_sizes",
     "did_you_mean",
     "fields_of",
@@ -69,12 +71,12 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ConfigError: it is too large, no JSON, or no object.
     """
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ConfigError(
-            f"{path}: expected at most {MAX_JSON_BYTES >> 20} MiB of JSON; is it the right file?"
-        )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        content = read_file(path, MAX_JSON_BYTES)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        values = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: expected JSON, got {error}") from None
     if not isinstance(values, dict):
@@ -204,7 +206,7 @@ def whole(name: str, value: Any, least: int = 1, most: int = MAX_COUNT) -> int:
         ConfigError: it is none, or out of range.
 
     Example:
-        >>> whole("seed", 7, 0)
+        >>> whole("n", 7)
         7
     """
     number = plain(value)
@@ -212,6 +214,15 @@ def whole(name: str, value: Any, least: int = 1, most: int = MAX_COUNT) -> int:
     bound = "up" if most == MAX_COUNT else f"to {most:,}"
     check(fits, name, f"a whole number from {least} {bound}", repr(number))
     return cast(int, number)
+
+
+def check_seed(seed: Any) -> int:
+    """A random seed that all generators take, as a Python number.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return whole("seed", seed, 0, MAX_SEED)
 
 
 def check_sizes(config: object, *names: str) -> None:

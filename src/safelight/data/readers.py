@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import DataError
+from safelight.files import legible
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -245,7 +246,7 @@ def read_pictures(source: Path, accept: Accept | None = None) -> tuple[NDArray[n
                 f"expected {path} to stay as it is while it is read; leave it alone, and try again"
             )
         pixels[index] = decoded
-    return pixels, tuple(path.name for path in paths)
+    return pixels, tuple(legible(path.name) for path in paths)
 
 
 def _opened(path: Path, read: Callable[[Path, Image.Image], T]) -> T:

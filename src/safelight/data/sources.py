@@ -16,6 +16,7 @@ from safelight.data.images import SPLIT_SEED, ImageSet
 from safelight.data.named_sets import NAMED_SETS, fetch, is_cached, read_file, unknown_name
 from safelight.data.readers import PICTURES, Accept, as_pixels, read_idx, read_npy, read_npz, read_pictures
 from safelight.errors import ConfigError, DataError
+from safelight.files import why
 
 __all__ = ["NAMES", "fetch", "load", "overview"]
 
@@ -176,8 +177,8 @@ def _from_path(text: str, split: str | None, accept: Accept | None) -> ImageSet:
                 f"got {path}; give the folder that holds it, or convert it"
             )
     except (OSError, RuntimeError) as error:  # the latter where a home folder is unknown
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"expected to read {path}, got '{reason}'; check the file") from error
+        reason = why(error) if isinstance(error, OSError) else f"{error}; check the path"
+        raise DataError(f"expected to read {path}, got {reason}") from error
     except MemoryError as error:
         raise DataError(f"expected {path} to fit into memory, got more; use fewer images") from error
     return replace(images, source=str(path) if member is None else f"{path}:{member}")

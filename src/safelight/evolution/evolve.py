@@ -19,7 +19,7 @@ from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
 from safelight.config.task import Measure
 from safelight.data import sources
-from safelight.data.finding import Images, as_image_set, find_splits
+from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, DataError, RunError
 from safelight.evolution.executors import ENGINES, Engine, open_engine
@@ -235,7 +235,7 @@ def resume_evolution(
                 f"{folder.path}: expected the versions it was begun with ({_shown(record.versions)}), got "
                 f"{_shown(_versions())}; other versions give other losses: install those, or search anew"
             )
-        find_splits(record.base.data, images)  # the same images
+        image_set = find_images(record.base.data, folder.path, images)
         if generations is not None:
             done = len(trials_of(folder.study)) // record.search.population if folder.study.exists() else 0
             if generations < done:
@@ -245,7 +245,6 @@ def resume_evolution(
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)
             folder.write_config(record)
-        image_set = as_image_set(images if images is not None else str(record.base.data.source))
         material = _material(record.search, image_set)
         count = workers or os.cpu_count() or 1
         with open_engine(engine, material, count, folder.images, address) as opened:

@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -108,7 +107,7 @@ def _local(material: Material, workers: int, place: Path, address: str | None) -
         executor.shutdown()
     finally:
         if prepared:
-            shutil.rmtree(place, ignore_errors=True)
+            Material.forget(place)
 
 
 class LocalExecutor(Executor):

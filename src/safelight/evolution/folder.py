@@ -12,12 +12,15 @@ from safelight.config.run import RunConfig
 from safelight.errors import ConfigError, RunError
 from safelight.evolution.genome import Values
 from safelight.evolution.record import SearchRecord
-from safelight.files import write_file
-from safelight.runs.folders import CONFIG, OwnFolder, read_object
+from safelight.files import read_file, why, write_file
+from safelight.runs.folder import MAX_TENSOR_BYTES
+from safelight.runs.folders import OwnFolder, one_of, read_object
 
-__all__ = ["SearchFolder"]
+__all__ = ["CHARTS", "SearchFolder"]
 
 BEST, FINALISTS, RESULT = "best.json", "finalists.json", "result.json"
+STUDY = "study.db"
+CHARTS = ("population", "parallel", "importance", "family", "pareto")  # of a report
 
 
 @dataclass(frozen=True)
@@ -53,25 +56,22 @@ class SearchFolder(OwnFolder):
     """
 
     kind = "search"
-    results = ("study.db",)
-    files = (
-        "study.db",
-        "study.db-journal",
-        BEST,
-        FINALISTS,
-        RESULT,
-        "report.html",
-        "figures/*.png",
-        "state/trial-[0-9]*.safetensors",
-        "state/final-[0-9]*.safetensors",
-        "state/images/*.npy",
-        CONFIG,
-    )
+    results = (STUDY,)
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """What the project writes; see `OwnFolder`."""
+        return {
+            "": one_of((STUDY, f"{STUDY}-journal", BEST, FINALISTS, RESULT, "report.html")),
+            "figures": rf"{one_of(CHARTS)}(-dark)?\.png",
+            "state": r"(trial|final)-\d+-\d+\.safetensors",
+            "state/images": r"(train|validation)(-labels)?\.npy",
+        }
 
     @property
     def study(self) -> Path:
         """The Optuna study."""
-        return self.at("study.db")
+        return self.at(STUDY)
 
     @property
     def images(self) -> Path:
@@ -93,7 +93,12 @@ class SearchFolder(OwnFolder):
     def read_checkpoint(self, name: str) -> bytes | None:
         """A trial's state, or None where there is none."""
         path = self.checkpoint(name)
-        return path.read_bytes() if path.exists() else None
+        try:
+            return read_file(path, MAX_TENSOR_BYTES) if path.exists() else None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {why(error)}") from None
+        except ValueError as error:
+            raise RunError(f"{path}: {error}") from None
 
     def write_checkpoint(self, name: str, packed: bytes) -> None:
         """Keep a trial's state."""

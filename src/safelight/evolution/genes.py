@@ -13,6 +13,7 @@ from safelight.config.reading import MAX_COUNT, did_you_mean, fields_of, from_di
 from safelight.config.run import RunConfig
 from safelight.errors import ConfigError
 from safelight.evolution.genome import STAGES, Gene, Space, Value, Values
+from safelight.files import why
 
 __all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes"]
 
@@ -87,7 +88,7 @@ def named_genes(space: str, base: RunConfig, images: int = MAX_COUNT) -> dict[st
     try:
         values = read_json(Path(space))
     except OSError as error:
-        raise ConfigError(f"--space: cannot read {space}: {error.strerror}") from None
+        raise ConfigError(f"--space: cannot read {space}: {why(error)}") from None
     genes = {name: from_dict(Gene, gene, f"{space}: {name}") for name, gene in values.items()}
     known = _known_names(base)
     for name in genes:

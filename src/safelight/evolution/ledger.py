@@ -228,8 +228,8 @@ def _spoken(path: Path) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.OptunaError, KeyError) as error:
         detail = " ".join(str(error.__cause__ or error).split())[:160]
         raise RunError(
-            f"{path} cannot be read or written as a study ({detail}); free some space or restore the file, "
-            "then resume"
+            f"{path} cannot be read or written as a study ({detail}); check its disk and permissions, or "
+            "restore the file, then resume"
         ) from None
 
 

@@ -49,9 +49,10 @@ class SearchRecord:
     format_version: int = FORMAT_VERSION
 
     def fingerprint(self) -> str:
-        """What must be the same for trials to belong together; it may have more generations."""
+        """What must be the same for trials to belong together; images may move, and generations be added."""
         search = dataclasses.replace(self.search, generations=1, trial_timeout=None)
-        same = dataclasses.asdict(dataclasses.replace(self, search=search, command=""))
+        base = dataclasses.replace(self.base, data=dataclasses.replace(self.base.data, source=None))
+        same = dataclasses.asdict(dataclasses.replace(self, search=search, base=base, command=""))
         return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from safelight.config.run import RunConfig
 from safelight.data.images import ImageSet
 from safelight.errors import RunError, SafelightError, TrainingError
+from safelight.files import why
 from safelight.machine import cpu_threads, derive_seed, prepare_process
 from safelight.runs.assembly import assemble
 from safelight.runs.state import PackedState, State
@@ -43,12 +45,20 @@ class Material:
             RunError: the disk is full, or the folder cannot be written.
         """
         try:
+            self.forget(folder)  # what a kill has left, and links, which would be written through
             folder.mkdir(exist_ok=True)
             self._save(folder)
         except OSError as error:
-            raise RunError(
-                f"cannot write the images to {folder}: {error.strerror}; free some space"
-            ) from None
+            raise RunError(f"cannot write the images to {folder}: {why(error)}") from None
+
+    @staticmethod
+    def forget(folder: Path) -> None:
+        """Delete what `save` wrote, and the folder if it holds nothing else."""
+        for name in ("train", "validation"):
+            for file in (f"{name}.npy", f"{name}-labels.npy"):
+                (folder / file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
     def _save(self, folder: Path) -> None:
         for name in ("train", "validation"):

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.config.network import ENCODER_CONFIGS, ClassifierConfig, FineTunedConfig
+from safelight.config.reading import check_seed
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
@@ -81,6 +82,7 @@ def few_labels(
         DataError: a class has fewer.
     """
     train, test = _places(images, validation, limit)
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     kept = np.full(len(images), UNKNOWN)
     kept[test] = labels.numbers[test]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.config.reading import MAX_SEED, whole
+from safelight.config.reading import check_seed, whole
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN, names_of, read_labels
 from safelight.errors import ConfigError
@@ -59,7 +59,7 @@ def suggest(
     from sklearn.cluster import MiniBatchKMeans  # scikit-learn takes half a second to import
 
     known = np.zeros(len(codes), bool) if known is None else known
-    count, seed = whole("count", count, 0), whole("seed", seed, 0, MAX_SEED)
+    count, seed = whole("count", count, 0), check_seed(seed)
     if not 1 <= count <= len(codes) - known.sum():
         raise ConfigError(
             f"count: expected from 1 to {len(codes) - known.sum()}, the images without a label, got {count}"

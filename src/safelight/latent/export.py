@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from safelight.errors import ConfigError, RunError
-from safelight.files import write_file
+from safelight.files import why, write_file
 from safelight.networks.base import Autoencoder, Shape
 
 __all__ = ["Decoder", "Encoder", "OnnxModels", "export_onnx", "to_onnx"]
@@ -163,7 +163,7 @@ def _folder(path: str | os.PathLike[str], overwrite: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"cannot make the folder {folder}: {error.strerror}; choose another --onnx") from None
+        raise RunError(f"cannot make the folder {folder}: {why(error)} or choose another --onnx") from None
     return folder
 
 

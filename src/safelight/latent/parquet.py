@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
 from safelight.errors import DataError, RunError
-from safelight.files import replacing, write_atomically, write_file
+from safelight.files import replacing, sweep, why, write_atomically, write_file
 from safelight.latent.codes import Codes, encode
 from safelight.networks.base import Autoencoder
 from safelight.tasks.objective import Likelihood
@@ -28,6 +29,7 @@ __all__ = ["embed", "read_codes", "read_table", "table_of", "write_table"]
 ROWS = 8192  # a row group: what a killed embedding does again
 MAX_BYTES = 1 << 32  # of a file that is read into memory
 FORMAT_VERSION = 1
+PART = r"[0-9a-f]{32}\.parquet"  # the name of a finished row group
 ABOUT = b"safelight"  # the key of what a file says of itself
 
 
@@ -78,11 +80,8 @@ def embed(
     try:
         parts.mkdir(exist_ok=True)
         with filelock.FileLock(parts / ".lock", timeout=0):
-            for left_over in (
-                *parts.glob(".*.partial"),
-                *path.parent.glob(f".{escape(path.name)}.*.partial"),
-            ):
-                left_over.unlink(missing_ok=True)  # by one that was killed while it wrote
+            sweep(parts, PART)
+            sweep(path.parent, re.escape(path.name))
             for chunk in _row_groups(images):
                 part = parts / f"{_chunk_digest(weights, chunk, count)}.parquet"
                 if not part.is_file():
@@ -95,16 +94,16 @@ def embed(
             if not written:
                 raise DataError("expected at least one image to embed, got none; check the source")
             _join(written, path, {"kind": "codes", "n": count, **(about or {})})
-            for part in parts.glob("*.parquet"):  # also of images or weights of another day
-                part.unlink()
+            for part in parts.iterdir():  # also of images or weights of another day
+                if re.fullmatch(PART, part.name):
+                    part.unlink()
         (parts / ".lock").unlink(missing_ok=True)
-        parts.rmdir()
+        with contextlib.suppress(OSError):  # something of a user's is in it
+            parts.rmdir()
     except filelock.Timeout:
         raise RunError(f"another process is writing {path}; wait for it, or stop it") from None
     except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}; free some space, then start it again"
-        ) from None
+        raise RunError(f"cannot write {path}: {why(error)}, then start it again") from None
     return count
 
 
@@ -178,10 +177,12 @@ def _metadata(about: Mapping[str, Any]) -> dict[bytes, str]:
 
 def _join(parts: list[Path], path: Path, about: Mapping[str, Any]) -> None:
     """One file of all parts, a row group each."""
-    schema = pq.read_schema(parts[0]).with_metadata(_metadata(about))
+    with parts[0].open("rb") as first:  # opened here: pyarrow takes no name that is no UTF-8
+        schema = pq.read_schema(first).with_metadata(_metadata(about))
     with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
         for part in parts:
-            writer.write_table(pq.read_table(part, schema=schema))
+            with part.open("rb") as content:
+                writer.write_table(pq.read_table(content, schema=schema))
 
 
 def read_codes(path: str | os.PathLike[str]) -> Codes:
@@ -216,7 +217,7 @@ def read_table(path: str | os.PathLike[str], kind: str) -> tuple[pa.Table, dict[
         DataError: it is missing, damaged, too large for memory, or none of ours.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with Path(path).open("rb") as content, pq.ParquetFile(content) as file:
             metadata = file.metadata
             about: dict[str, Any] = json.loads((metadata.metadata or {}).get(ABOUT, b"{}"))
             if (about.get("kind"), about.get("format_version")) != (kind, FORMAT_VERSION):
@@ -225,7 +226,7 @@ def read_table(path: str | os.PathLike[str], kind: str) -> tuple[pa.Table, dict[
                 raise ValueError("it is too large")
             return file.read(), about
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; check the path") from None
+        raise DataError(f"{path} cannot be read: {why(error)}") from None
     except (ValueError, AttributeError, pa.ArrowException) as error:
         detail = " ".join(str(error).split())[:200]
         raise DataError(f"{path} cannot be read as {kind} of safelight ({detail}); make it again") from None

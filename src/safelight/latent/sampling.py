@@ -96,7 +96,7 @@ def fit_mixture(codes: Codes, seed: int = 0) -> Mixture:
     def fitted(data: NDArray[np.float64], size: int) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # near enough, and judged on held-out codes
-            return GaussianMixture(size, reg_covar=floor, max_iter=50, random_state=seed).fit(data)
+            return GaussianMixture(size, reg_covar=floor, max_iter=50, random_state=seed % 2**32).fit(data)
 
     judge = np.arange(len(z)) % HELD_OUT == HELD_OUT - 1
     learn = z[~judge]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safelight.errors import RunError
-from safelight.files import write_file
+from safelight.files import legible, write_file
 from safelight.reporting.charts import comparison_chart, render
 from safelight.reporting.summary import Summary, summarize
 from safelight.runs.folder import RunFolder
@@ -77,6 +77,6 @@ def _named(folders: Sequence[RunFolder]) -> list[tuple[str, Summary]]:
     runs = [summarize(folder) for folder in folders]
     counts = Counter(run.name for run in runs)
     return [
-        (run.name if counts[run.name] == 1 else str(folder.path), run)
+        (run.name if counts[run.name] == 1 else legible(str(folder.path)), run)
         for folder, run in zip(folders, runs, strict=True)
     ]

@@ -33,7 +33,7 @@ from safelight.reporting.sheets import (
     snapshots,
     write_animation,
 )
-from safelight.reporting.summary import Summary, summarize
+from safelight.reporting.summary import Summary, condition, summarize
 from safelight.runs.folder import RunFolder
 
 __all__ = ["Panel", "write_report"]
@@ -89,7 +89,7 @@ def write_report(folder: RunFolder, latent: Sequence[Panel] = ()) -> Path:
         "examples": uri(figures / "examples.png") if (figures / "examples.png").exists() else None,
         "sheets": [(sheet, _write_sheet(run, figures, sheet.name)) for sheet in run.sheets],
         "animation": _write_animation(run, figures),
-        "pictures": _pictures(figures),
+        "pictures": _pictures(run, figures),
         "tiles": _tiles(run),
         "status": _status(run, folder.path),
         "settings": _settings(run),
@@ -123,9 +123,11 @@ def _drawn(run: Summary) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _pictures(figures: Path) -> list[tuple[str, str]]:
+def _pictures(run: Summary, figures: Path) -> list[tuple[str, str]]:
     """What an evaluation drew, by name."""
-    found = {path.stem: read_picture(path) for path in sorted((figures / "evaluation").glob("*.png"))}
+    names = {name for measures in run.evaluation.values() for name in measures.get("pictures", [])}
+    paths = {name: figures / "evaluation" / f"{name}.png" for name in sorted(names)}
+    found = {name: read_picture(path) for name, path in paths.items() if path.exists()}
     return [
         (name.replace("-", " "), data_uri(png(fit(picture, 2 * PAGE_SIDE)), "png"))
         for name, picture in found.items()
@@ -250,5 +252,5 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
     words = {k for m in run.evaluation.values() for k, v in m.items() if isinstance(v, str) and k != "split"}
     for name in sorted(words):  # such as what the images were corrupted with
         values = [plain(run.evaluation[split].get(name, "–")) for split in splits]
-        rows.append({"name": name.replace("_", " "), "meaning": "what was measured on", "values": values})
+        rows.append({"name": name.replace("_", " "), "meaning": condition(name), "values": values})
     return {"splits": splits, "rows": rows}

@@ -15,11 +15,12 @@ from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
 from safelight.config.task import CustomTask, Measure, Sheet
 from safelight.errors import ConfigError, RunError
+from safelight.files import legible
 from safelight.networks.table import build
 from safelight.runs.folder import LAST, OF_LOSS, RunFolder
 from safelight.tasks.table import make_task
 
-__all__ = ["Epoch", "Summary", "summarize"]
+__all__ = ["Epoch", "Summary", "condition", "summarize"]
 
 Numbers = dict[str, float | None]
 
@@ -77,7 +78,7 @@ class Summary:
     def source(self) -> str | None:
         """What the data is called: of a path, its last part."""
         source = self.config.data.source
-        return source and (Path(source).name or source)
+        return source and legible(Path(source).name or source)
 
     @property
     def judge(self) -> Measure:
@@ -138,7 +139,7 @@ def summarize(folder: RunFolder) -> Summary:
     parameters, network = _network(folder, config)
     scalars = {"n", *(measure.name for measure in task.measures)}
     return Summary(
-        name=folder.path.resolve().name,
+        name=legible(folder.path.resolve().name),
         config=config,
         measures=task.measures,
         sheets=task.sheets,
@@ -147,6 +148,11 @@ def summarize(folder: RunFolder) -> Summary:
         parameters=parameters,
         network=network,
     )
+
+
+def condition(name: str) -> str:
+    """What words in an evaluation say."""
+    return "the file's SHA-256 begins so" if name == "weights" else "what was measured on"
 
 
 def _epoch(index: int, record: dict[str, Any]) -> Epoch:

@@ -8,32 +8,42 @@ after it is written again, to the same bits, by the one that continues.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import safetensors
+import safetensors.torch
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import nn
 
 from safelight.config.reading import MAX_JSON_BYTES
 from safelight.config.run import RunConfig
+from safelight.config.task import PLAIN_NAME, CustomTask
 from safelight.data.pictures import make_folder, png
 from safelight.errors import RunError
-from safelight.files import write_file
-from safelight.runs.folders import CONFIG, INITIAL, OwnFolder, read_object
+from safelight.files import read_file, why, write_file
+from safelight.runs.folders import INITIAL, OwnFolder, one_of, read_object
 from safelight.runs.labels import RunLabels
 from safelight.runs.state import PackedState, to_bytes
 from safelight.runs.typical import Typical
+from safelight.tasks.table import make_task
 
-__all__ = ["BEST", "INITIAL", "LAST", "OF_LOSS", "RunFolder"]
+__all__ = ["BEST", "CHARTS", "INITIAL", "LAST", "MAX_TENSOR_BYTES", "OF_LOSS", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
 LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
 PAGE = "page.html"
-STATE = "state/training.safetensors"
-EVALUATED = "figures/evaluation"
+HISTORY, EVALUATION, REPORT = "history.jsonl", "evaluation.json", "report.html"
+STATE, EVALUATING = "state/training.safetensors", "state/evaluation.lock"
+EPOCHS, EVALUATED = "figures/epochs", "figures/evaluation"
+CHARTS = (  # of a report; a test holds it together with what reporting and latent draw
+    *("loss", "parts", "kl_per_dimension", "confusion", "reliability", "severity_curves"),
+    *("latent-2d", "latent-2d-sampled", "latent-3d", "latent-3d-sampled"),
+)
+MAX_TENSOR_BYTES = 1 << 33  # of a file of weights or of a state
+DIGITS = 16  # of a SHA-256 that tells weights from others
 OF_LOSS = ".loss."  # as no part of a network can be called
 
 
@@ -54,25 +64,21 @@ class RunFolder(OwnFolder):
 
     kind = "run"
     results = (LAST, STATE)
-    files = (
-        LAST,
-        BEST,
-        "history.jsonl",
-        "evaluation.json",
-        "report.html",
-        PAGE,
-        "figures/*.png",
-        "figures/*.gif",
-        "figures/epochs/*-[0-9][0-9][0-9][0-9]*.png",
-        f"{EVALUATED}/*.png",
-        INITIAL,
-        STATE,
-        LABELS,
-        TYPICAL,
-        "state/evaluation.lock",
-        "tensorboard/events.out.tfevents.*",
-        CONFIG,
-    )
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """What the project writes; see `OwnFolder`."""
+        config = self.read_config()
+        task = config.task if isinstance(config.task, CustomTask) else make_task(config)
+        sheets, charts = one_of(sheet.name for sheet in task.sheets), one_of(CHARTS)
+        return {
+            "": one_of((LAST, BEST, HISTORY, EVALUATION, REPORT, PAGE, LABELS, TYPICAL)),
+            "figures": rf"examples\.png|{sheets}\.(png|gif)|{charts}(-dark)?\.png",
+            EPOCHS: rf"{sheets}-\d{{4,9}}\.png",
+            EVALUATED: rf"{one_of(_pictures_of(self._evaluations()))}\.png",
+            "state": one_of(Path(name).name for name in (INITIAL, STATE, EVALUATING)),
+            "tensorboard": r"events\.out\.tfevents\..*",
+        }
 
     def read_config(self) -> RunConfig:
         """Read and check config.json.
@@ -88,13 +94,27 @@ class RunFolder(OwnFolder):
         self._make_state_folder()
         write_file(self.at(name), to_bytes(tensors))
 
-    def read_weights(self, name: str, network: nn.Module, loss: nn.Module) -> None:
+    def read_weights(self, name: str, network: nn.Module, loss: nn.Module) -> str:
         """Load what `write_weights` wrote into modules of the same form.
+
+        Returns:
+            What tells these weights from others: the first 16 digits of their file's SHA-256.
 
         Raises:
             RunError: the file is missing, truncated, or holds another network's weights.
         """
-        tensors = self._read_tensors(self.at(name))
+        path = self.at(name)
+        try:
+            content = read_file(path, MAX_TENSOR_BYTES)
+            tensors = safetensors.torch.load(content)
+        except FileNotFoundError:
+            raise RunError(
+                f"expected weights in {path}, but there are none; finish training, or train again"
+            ) from None
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {why(error)}") from None
+        except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{path} is truncated or no safetensors file ({error}); train again") from None
         own = {k.removeprefix(OF_LOSS): t for k, t in tensors.items() if k.startswith(OF_LOSS)}
         try:
             network.load_state_dict({k: t for k, t in tensors.items() if not k.startswith(OF_LOSS)})
@@ -102,9 +122,10 @@ class RunFolder(OwnFolder):
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:300]
             raise RunError(
-                f"{self.path / name} does not fit the network that was asked for ({detail}); "
+                f"{path} does not fit the network that was asked for ({detail}); "
                 "use the settings it was trained with"
             ) from None
+        return _digest(content)
 
     @property
     def trained(self) -> str:
@@ -156,11 +177,11 @@ class RunFolder(OwnFolder):
     def _read(self, name: str, parse: Callable[[bytes], T], advice: str) -> T | None:
         path = self.at(name)
         try:
-            return parse(path.read_bytes())
+            return parse(read_file(path, MAX_TENSOR_BYTES))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+            raise RunError(f"{path} cannot be read: {why(error)}") from None
         except ValueError as error:
             raise RunError(f"{path}: {error}; {advice}") from None
 
@@ -168,11 +189,11 @@ class RunFolder(OwnFolder):
         try:
             self.at("state").mkdir(exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror}; free some space") from None
+            raise RunError(f"cannot write to {self.path}: {why(error)}") from None
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write history.jsonl, one JSON object an epoch."""
-        write_file(self.at("history.jsonl"), "".join(json.dumps(r) + "\n" for r in records))
+        write_file(self.at(HISTORY), "".join(json.dumps(r) + "\n" for r in records))
 
     def read_history(self) -> list[dict[str, Any]]:
         """The records of the epochs so far.
@@ -180,13 +201,12 @@ class RunFolder(OwnFolder):
         Raises:
             RunError: a line is not JSON.
         """
-        path = self.at("history.jsonl")
+        path = self.at(HISTORY)
         if not path.exists():
             return []
         try:
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise ValueError(f"more than {MAX_JSON_BYTES >> 20} MiB")
-            records = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+            text = read_file(path, MAX_JSON_BYTES).decode()
+            records = [dict(json.loads(line)) for line in text.splitlines()]
             for record in records:
                 int(record["epoch"])
                 for part in ("train", "validation"):
@@ -202,57 +222,69 @@ class RunFolder(OwnFolder):
 
         Args:
             split: train, validation or test.
-            measures: by name.
-            pictures: by name, in place of those that an evaluation before drew; None leaves these.
+            measures: by name; "weights" says what was measured, as `read_weights` does.
+            pictures: by name, in place of those that an evaluation before drew; None leaves these, and the
+                split's other measures of the same weights.
         """
-        with self._alone("state/evaluation.lock", wait=60):
-            if pictures is not None:
-                self._forget_pictures()
-                for name, picture in pictures.items():
-                    path = self.at(f"{EVALUATED}/{name}.png")
-                    write_file(make_folder(path.parent) / path.name, png(picture))
-            self.write_evaluation(self.read_evaluation() | {split: measures})
+        with self._alone(EVALUATING, wait=60):
+            known = self._evaluations()
+            if pictures is None:
+                same = known.get(split, {})
+                measures = (same if same.get("weights") == measures["weights"] else {}) | measures
+            else:
+                for path in self._own(EVALUATED, rf"{one_of(_pictures_of(known))}\.png"):
+                    path.unlink(missing_ok=True)
+                for values in known.values():
+                    values.pop("pictures", None)
+                measures = {**measures, **({"pictures": sorted(pictures)} if pictures else {})}
+            self.write_evaluation(known | {split: measures})
+            for name, picture in (pictures or {}).items():
+                path = self.at(f"{EVALUATED}/{name}.png")
+                write_file(make_folder(path.parent) / path.name, png(picture))
 
     def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
-        """Write evaluation.json: the measures of each split."""
-        write_file(self.path / "evaluation.json", json.dumps(evaluation, indent=2) + "\n")
+        """Write evaluation.json: the measures of each split, and which weights they are of."""
+        write_file(self.path / EVALUATION, json.dumps(evaluation, indent=2) + "\n")
 
     def read_evaluation(self) -> dict[str, dict[str, Any]]:
-        """Read it back; empty when the run was not evaluated since it was last trained.
+        """Read it back, but not what was measured of other weights than those that are `trained` now.
 
         Raises:
             RunError: it is no object of objects.
         """
-        path = self.at("evaluation.json")
+        if not (found := self._evaluations()):
+            return {}
+        try:
+            weights = _digest(read_file(self.at(self.trained), MAX_TENSOR_BYTES))
+        except (OSError, ValueError):
+            return {}  # whatever reads the weights says why it cannot
+        return {split: values for split, values in found.items() if values.get("weights") == weights}
+
+    def _evaluations(self) -> dict[str, dict[str, Any]]:
+        path = self.at(EVALUATION)
         if not path.exists():
             return {}
         again = "delete it and evaluate again"
         values = read_object(path, again)
         if not all(isinstance(measures, dict) for measures in values.values()):
             raise RunError(f"{path}: expected an object with the measures of each split; {again}")
+        names = [name for measures in values.values() for name in _listed(measures.get("pictures", []))]
+        if not all(isinstance(name, str) and PLAIN_NAME.fullmatch(name) for name in names):
+            raise RunError(f"{path}: expected names of letters, digits, - and _ in pictures; {again}")
         return values
 
-    def forget_evaluation(self) -> None:
-        """Delete what evaluations wrote: it speaks of weights that are about to change."""
-        (self.path / "evaluation.json").unlink(missing_ok=True)
-        self._forget_pictures()
 
-    def _forget_pictures(self) -> None:
-        for path in self._own(f"{EVALUATED}/*.png"):
-            path.unlink(missing_ok=True)
+def _digest(weights: bytes) -> str:
+    return hashlib.sha256(weights).hexdigest()[:DIGITS]
 
-    def _read_tensors(self, path: Path) -> dict[str, Tensor]:
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            if path.exists():
-                raise RunError(f"{path} cannot be read; check its permissions") from None
-            raise RunError(
-                f"expected weights in {path}, but there are none; finish training, or train again"
-            ) from None
-        except (safetensors.SafetensorError, OSError) as error:
-            raise RunError(f"{path} is truncated or no safetensors file ({error}); train again") from None
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _pictures_of(evaluations: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """What they drew, by name."""
+    return {name for measures in evaluations.values() for name in measures.get("pictures", [])}
 
 
 def _counted_state(content: bytes) -> PackedState:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, final
@@ -19,9 +20,9 @@ import filelock
 from safelight.config.reading import from_dict, read_json, to_dict
 from safelight.config.run import FORMAT_VERSION
 from safelight.errors import ConfigError, RunError
-from safelight.files import LEFT_OVER, refuse_links, write_file
+from safelight.files import LEFT_OVER, refuse_links, why, write_file
 
-__all__ = ["CONFIG", "INITIAL", "OwnFolder", "TemporaryFolder", "kind_of", "read_object"]
+__all__ = ["CONFIG", "INITIAL", "OwnFolder", "TemporaryFolder", "kind_of", "one_of", "read_object"]
 
 CONFIG, LOCK = "config.json", ".lock"
 INITIAL = "state/initial.safetensors"  # the weights that a run starts from
@@ -29,6 +30,8 @@ USES = {  # what to do with a folder of the other kind
     "run": "measure it with safelight evaluate {0}, or continue it with safelight train --resume {0}",
     "search": "see it with safelight report {0}, or train by its winner with --config {0}/best.json",
 }
+NOTHING = "(?!)"  # as a regular expression
+STARTED = {"state": r"initial\.safetensors"}  # what is written before the config
 
 T = TypeVar("T")
 
@@ -63,7 +66,6 @@ class OwnFolder(ABC):
         path: the folder; it need not exist before `create`.
     """
 
-    files: ClassVar[tuple[str, ...]]  # patterns of what is ours in it, its config last
     kind: ClassVar[str]  # as in its config
     results: ClassVar[tuple[str, ...]]  # files of which one is there as soon as there is something to lose
 
@@ -83,6 +85,15 @@ class OwnFolder(ABC):
             RunError: a link is on the way, which might lead anywhere.
         """
         return refuse_links(self.path / name, self.path)
+
+    @property
+    @abstractmethod
+    def own_files(self) -> dict[str, str]:
+        """What the project writes beside config.json: by sub-folder, a regular expression of the names.
+
+        Raises:
+            RunError: a file that tells is damaged.
+        """
 
     @abstractmethod
     def read_config(self) -> object:
@@ -108,21 +119,23 @@ class OwnFolder(ABC):
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
-                f"cannot make the folder {self.path}: {error.strerror}; choose another --out"
+                f"cannot make the folder {self.path}: {why(error)} or choose another --out"
             ) from None
         with self.locked():
             self._refuse_occupied(overwrite)  # another process may have been quicker
-            for pattern in self.files:
-                for path in self._own(pattern):
-                    path.unlink(missing_ok=True)
+            own = self.own_files if (self.path / CONFIG).exists() else STARTED
+            for path in [path for place, names in own.items() for path in self._own(place, names)]:
+                path.unlink(missing_ok=True)
+            (self.path / CONFIG).unlink(missing_ok=True)  # last: until then it is a run
             yield
 
-    def _own(self, pattern: str) -> list[Path]:
-        """Files that the project wrote; nothing else is ever deleted."""
-        return [path for path in self.path.glob(pattern) if not path.is_dir() and self._is_inside(path)]
-
-    def _is_inside(self, path: Path) -> bool:
-        return not any(part.is_symlink() for part in path.parents if self.path in part.parents)
+    def _own(self, place: str, names: str) -> list[Path]:
+        """Files in a sub-folder whose whole names fit; nothing else is ever deleted."""
+        folder = self.path / place
+        ways = [part for part in (folder, *folder.parents) if self.path in part.parents]
+        if not folder.is_dir() or any(part.is_symlink() for part in ways):
+            return []
+        return [path for path in folder.iterdir() if re.fullmatch(names, path.name) and not path.is_dir()]
 
     def _refuse_occupied(self, overwrite: bool) -> None:
         if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
@@ -132,11 +145,8 @@ class OwnFolder(ABC):
         if not self.path.exists():
             return
         if not (self.path / CONFIG).exists():
-            started = {
-                self.path / LOCK,
-                *self._own(INITIAL),
-                *self._left_over(),
-            }  # what comes before the config
+            before = [path for place, names in STARTED.items() for path in self._own(place, names)]
+            started = {self.path / LOCK, *before, *self._left_over()}
             if all(path in started or path == self.path / "state" for path in self._everything()):
                 return
             raise RunError(
@@ -178,7 +188,7 @@ class OwnFolder(ABC):
         except filelock.Timeout:
             raise RunError(f"another process is working on {self.path}; wait for it, or stop it") from None
         except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror}; choose another --out") from None
+            raise RunError(f"cannot write to {self.path}: {why(error)} or choose another folder") from None
         try:
             yield
         finally:
@@ -186,8 +196,8 @@ class OwnFolder(ABC):
 
     def _left_over(self) -> list[Path]:
         """What a command that was killed while it wrote has left where it writes."""
-        places = (".*.partial", "state/.*.partial", "figures/.*.partial", "figures/*/.*.partial")
-        return [p for pattern in places for p in self._own(pattern) if LEFT_OVER.fullmatch(p.name)]
+        places = ("", "state", "figures", "figures/epochs", "figures/evaluation")
+        return [path for place in places for path in self._own(place, LEFT_OVER)]
 
     def _everything(self) -> Iterator[Path]:
         yield from self.path.iterdir()
@@ -207,6 +217,16 @@ class OwnFolder(ABC):
             return from_dict(cls, values, str(path))
         except ConfigError as error:
             raise RunError(str(error)) from None
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A regular expression of names.
+
+    Example:
+        >>> one_of(["loss", "parts"])
+        '(loss|parts)'
+    """
+    return f"({'|'.join(map(re.escape, names)) or NOTHING})"
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -231,7 +251,7 @@ def read_object(path: Path, advice: str) -> dict[str, Any]:
     try:
         return read_json(path)
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+        raise RunError(f"{path} cannot be read: {why(error)}") from None
     except ConfigError as error:
         raise RunError(f"{error}; {advice}") from None
 

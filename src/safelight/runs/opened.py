@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from safelight.config.reading import from_dict, plain
 from safelight.config.task import ClassifyConfig, DenoiseEvaluation
@@ -41,6 +43,7 @@ class OpenedRun(ABC):
         self.config = self.folder.read_config()
         self._given = network, task
         self._loaded: Parts | None = None
+        self._weights = ""
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.config.network.name}, {self.config.task.name})"
@@ -61,12 +64,20 @@ class OpenedRun(ABC):
         return self._parts.network
 
     @property
+    def weights(self) -> str:
+        """What tells the network's weights from others: the first 16 digits of their file's SHA-256."""
+        _ = self._parts
+        return self._weights
+
+    @property
     def task(self) -> Task:
         """What the run was trained for."""
         return self._parts.task
 
     def evaluate(self, split: str = "test", images: Images | None = None, **options: Any) -> dict[str, Any]:
         """Measure the run on one split of its data, and keep the result in evaluation.json.
+
+        Where the folder cannot be written, a warning says so, and the numbers arrive all the same.
 
         Args:
             split: test, validation or train.
@@ -75,21 +86,31 @@ class OpenedRun(ABC):
                 autoencode.
 
         Returns:
-            The task's measures by name, "n" images and "split".
+            The task's measures by name, "n" images, "split" and "weights", as the property says.
 
         Raises:
             ConfigError: the task has no such option.
             DataError: the run's data is gone or changed, or has no such split.
         """
+        measures, pictures = self.measure(split, images, **options)
+        try:
+            self.folder.add_evaluation(split, measures, pictures)
+        except RunError as error:
+            warnings.warn(f"the numbers are not kept: {error}", stacklevel=2)
+        return measures
+
+    def measure(
+        self, split: str = "test", images: Images | None = None, **options: Any
+    ) -> tuple[dict[str, Any], Mapping[str, Image]]:
+        """What `evaluate` keeps, its pictures too, without keeping it; arguments and errors are the same."""
         chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
         parts, image_set = self._parts, self.images(split, images)
         if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
             parts.task.judge = type(self)(chosen.judge).network if chosen.judge else None
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
-        measures = {**found.values, "n": len(image_set), "split": split}
-        self.folder.add_evaluation(split, measures, found.pictures)
-        return measures
+        measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}
+        return measures, found.pictures
 
     @abstractmethod
     def report(self, images: Images | None = None) -> Path:
@@ -107,7 +128,7 @@ class OpenedRun(ABC):
         """
         found, task = self.folder.read_labels(), self.config.task
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
-        return self._fitting(find_split(self.config.data, split, images, labels))
+        return self._fitting(find_split(self.config.data, self.path, split, images, labels))
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse images that are not of the run's own shape, (C, H, W).
@@ -125,7 +146,7 @@ class OpenedRun(ABC):
     def _parts(self) -> Parts:
         if self._loaded is None:
             parts = assemble(self.config, *self._given)
-            self.folder.read_weights(self.folder.trained, parts.network, parts.loss)
+            self._weights = self.folder.read_weights(self.folder.trained, parts.network, parts.loss)
             parts.network.eval(), parts.loss.eval()
             self._loaded = parts
         return self._loaded
@@ -153,14 +174,19 @@ class OpenedRun(ABC):
     def _one(self, image: Images | int) -> ImageSet:
         image = plain(image)
         if not isinstance(image, int):
-            return self._taken(image).subset(slice(1))
+            return self.taken(image).subset(slice(1))
         train = self.images("train")
         if not 0 <= image < len(train):
             raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
         return train.subset(slice(image, image + 1))
 
-    def _taken(self, images: Images) -> ImageSet:
-        """Images of a user's, scaled by the run's own range."""
+    def taken(self, images: Images) -> ImageSet:
+        """Images of a user's as the network takes them, scaled by the run's own range.
+
+        Raises:
+            DataError: they cannot be loaded, or mean something else.
+            RunError: they have another size.
+        """
         return self._fitting(as_image_set(images, self.config.image.range, self.check_shape))
 
     def _fitting(self, images: ImageSet) -> ImageSet:
@@ -169,4 +195,4 @@ class OpenedRun(ABC):
 
     @torch.no_grad()
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        return self._taken(images).mapped(function, device_of(self.network))
+        return self.taken(images).mapped(function, device_of(self.network))

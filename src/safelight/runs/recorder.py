@@ -12,7 +12,7 @@ from safelight.config.run import RunConfig
 from safelight.data.images import Splits
 from safelight.data.pictures import make_folder, png, write_examples
 from safelight.errors import Interrupted, RunError, TrainingError
-from safelight.files import write_file
+from safelight.files import legible, write_file
 from safelight.machine import cpu_threads
 from safelight.runs.assembly import Parts
 from safelight.runs.folder import BEST, LAST, RunFolder
@@ -102,7 +102,6 @@ class Recorder:
         write_examples(self.folder.figures, self._shown.subset(slice(EXAMPLES)).floats().numpy())
         if self._is_stale() or done >= self.training.epochs:
             return
-        self.folder.forget_evaluation()
         network, loss = self.parts.network, self.parts.loss
         with cpu_threads(self.training.threads), _tensorboard(self.folder, done + 1) as self._log:
             state = fit(network, self.batches, loss, self.training, self._end_epoch, self._end_step, packed)
@@ -206,13 +205,14 @@ class Recorder:
 @contextmanager
 def _tensorboard(folder: RunFolder, epoch: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A place for records that TensorBoard reads, when it is installed; `epoch` is the first to come."""
-    if importlib.util.find_spec("tensorboard") is None:
+    place = str(folder.at("tensorboard"))
+    if importlib.util.find_spec("tensorboard") is None or place != legible(place):  # which it cannot write
         yield lambda record: None
         return
     from torch.utils.tensorboard import SummaryWriter
 
     # Purging hides what a killed run wrote of an epoch before its state was saved.
-    with SummaryWriter(str(folder.at("tensorboard")), purge_step=epoch) as writer:
+    with SummaryWriter(place, purge_step=epoch) as writer:
 
         def log(record: dict[str, Any]) -> None:
             numbers = {f"{part}/{k}": v for part in ("train", "validation") for k, v in record[part].items()}

@@ -11,7 +11,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from safelight.config.task import Measure, Sheet
+from safelight.config.reading import check
+from safelight.config.task import PLAIN_NAME, Measure, Sheet
 from safelight.data.images import ImageSet
 
 __all__ = ["Evaluation", "Task", "Transform"]
@@ -30,6 +31,11 @@ class Evaluation:
 
     values: dict[str, Any]
     pictures: Mapping[str, Image] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.pictures:
+            is_plain = PLAIN_NAME.fullmatch(name) is not None
+            check(is_plain, "pictures", "names of letters, digits, - and _", repr(name))
 
 
 class Task(ABC):
