@@ -63,7 +63,11 @@ def test_a_whole_run_survives_json():
         (TrainingConfig, {"lr": float("inf")}, "file: lr: expected a learning rate above 0, got inf"),
         (TrainingConfig, {"gamma": 1.5, "decay": "gamma"}, "file: gamma: expected 0 to 1, got 1.5"),
         (TrainingConfig, {"weight_decay": -1}, "file: weight_decay: expected 0 or more, got -1"),
-        (TrainingConfig, {"seed": -1}, "file: seed: expected 0 to 9223372036854775807, got -1"),
+        (
+            TrainingConfig,
+            {"seed": -1},
+            "file: seed: expected a whole number from 0 to 9,223,372,036,854,775,807, got -1",
+        ),
         (TrainingConfig, {"epoch": 1}, "file: unknown key 'epoch'; did you mean 'epochs'?"),
         (TrainingConfig, [1], "file: expected an object of epochs, "),
         (TrainingConfig, {"threads": 10**8}, "file: threads: expected 1 to 1024, got 100000000"),

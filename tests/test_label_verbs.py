@@ -116,7 +116,7 @@ def test_what_was_filled_in_is_not_written_over(folders, tmp_path, monkeypatch, 
         (("--batch-size", "0"), "batch_size: expected 1 to 1,000,000,000, got 0"),
         (("--lr", "0"), "lr: expected a learning rate above 0, got 0.0"),
         (("--threads", "0"), "threads: expected 1 to 1024, got 0"),
-        (("--seed", "-1"), "seed: expected 0 to 9223372036854775807, got -1"),
+        (("--seed", "-1"), "seed: expected a whole number from 0 to 9,223,372,036,854,775,807, got -1"),
         (("--patience", "nan"), "patience: expected int, got nan"),
         (("--lr", "1" + "0" * 400), "expected numbers that a computer can hold, got a larger one"),
         (("--labels", "."), "cannot read labels from .: Is a directory; check what is there"),
@@ -154,7 +154,8 @@ def test_a_seed_that_there_is_not(folders, tmp_path, capsys, seed):
     for verb in (("sample", folders / "first"), ("suggest", folders / "first", "digits")):
         out = tmp_path / ("a.png" if verb[0] == "sample" else "a.csv")
         assert main([*map(str, verb), "-n", "2", "--seed", str(seed), "--out", str(out)]) == 2
-        assert f"seed: expected 0 to 9223372036854775807, got {seed}" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"seed: expected a whole number from 0 to 9,223,372,036,854,775,807, got {seed}" in said
         assert not out.exists()
 
 

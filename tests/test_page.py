@@ -158,7 +158,7 @@ def test_export_says_what_is_missing(digits, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
     assert there.read_text() == "mine"
     assert main(["export", str(run.path), "--single-file", str(tmp_path / "new.html"), "--n", "70001"]) == 2
-    assert "1 to 70,000 images" in capsys.readouterr().err
+    assert "a whole number from 1 to 70,000" in capsys.readouterr().err
 
 
 def test_explore_serves_a_page_that_is_there_until_ctrl_c(tmp_path):

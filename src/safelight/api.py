@@ -16,7 +16,7 @@ import torch
 import safelight
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.network import ClassifierConfig
-from safelight.config.reading import plain, whole
+from safelight.config.reading import check_seed, plain
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
@@ -216,7 +216,7 @@ def finetune(
         validation = source.config.data.validation
     known = given_labels(image_set, labels)
     if labels_per_class is not None:
-        seed = whole("seed", settings.get("seed", 0), 0)
+        seed = check_seed(settings.get("seed", 0))
         known = few_labels(image_set, known, labels_per_class, seed, validation, limit)
     chosen = choose_settings(
         image_set,

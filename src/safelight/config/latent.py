@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from safelight.config.reading import MAX_COUNT, check
+from safelight.config.reading import MAX_COUNT, check, check_seed
 
 __all__ = ["MapConfig"]
 
@@ -43,4 +43,4 @@ class MapConfig:
         check(1 <= self.n <= MAX_COUNT, "n", f"1 to {MAX_COUNT:,} images", self.n)
         check(1 <= self.perplexity <= MAX_COUNT, "perplexity", f"1 to {MAX_COUNT:,}", self.perplexity)
         check(2 <= self.neighbours <= MAX_COUNT, "neighbours", f"2 to {MAX_COUNT:,}", self.neighbours)
-        check(0 <= self.seed <= MAX_COUNT, "seed", f"0 to {MAX_COUNT:,}", self.seed)
+        check_seed(self.seed)

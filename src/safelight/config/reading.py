@@ -40,7 +40,7 @@ __all__ = [
 
 MAX_SIZE = 1 << 16  # declared sizes are capped before anything is allocated
 MAX_COUNT = 10**9
-MAX_SEED = 2**32 - 1  # that every generator takes
+MAX_SEED = 2**63 - 1
 MAX_JSON_BYTES = 1 << 24
 
 DERIVED = {"derived": True}  # the metadata of a field that follows from the data, and is no one's choice
@@ -217,7 +217,7 @@ def whole(name: str, value: Any, least: int = 1, most: int = MAX_COUNT) -> int:
 
 
 def check_seed(seed: Any) -> int:
-    """A random seed that all generators take, as a Python number.
+    """A random seed, as a Python number.
 
     Raises:
         ConfigError: it is none.

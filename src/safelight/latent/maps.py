@@ -206,7 +206,7 @@ def _umap(x: Matrix, config: MapConfig, _: object) -> tuple[Matrix, Shares]:
         n_neighbors=config.neighbours,
         n_components=config.dims,
         init=10 * start / np.abs(start).max(),
-        random_state=config.seed,
+        random_state=config.seed % 2**32,
         n_jobs=1,
     )
     return np.asarray(reducer.fit_transform(x), np.float64), None
@@ -235,7 +235,7 @@ def clusters(x: NDArray[np.floating[Any]], seed: int = 0) -> NDArray[np.int64]:
     different = len(np.unique(x, axis=0))
     if different == 1:
         return np.zeros(len(x), np.int64)
-    found = KMeans(min(CLUSTERS, different), n_init=1, random_state=seed).fit_predict(x)
+    found = KMeans(min(CLUSTERS, different), n_init=1, random_state=seed % 2**32).fit_predict(x)
     order = np.argsort(-np.bincount(found), kind="stable")
     return np.asarray(np.argsort(order)[found], np.int64)
 
