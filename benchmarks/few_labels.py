@@ -128,13 +128,15 @@ def draw_chart(cells: dict[str, Any], path: Path) -> None:
         x = sorted(budgets)
         means = [float(np.mean(budgets[n])) for n in x]
         line, marker = ("--", "o") if method in CHEAP else ("-", "s")
-        (drawn,) = axes.plot(x, means, line, marker=marker, ms=4, lw=1.4, label=WORDS.get(method, method))
-        spans = ([min(budgets[n]) for n in x], [max(budgets[n]) for n in x])
-        axes.vlines(x, *spans, color=drawn.get_color(), lw=1, alpha=0.6)
+        color = f"C{[*CHEAP, *WORDS].index(method)}"
+        axes.plot(x, means, line, c=color, marker=marker, ms=4, lw=1.4, label=WORDS.get(method, method))
+        axes.vlines(x, [min(budgets[n]) for n in x], [max(budgets[n]) for n in x], color, lw=1, alpha=0.6)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
-    axes.set_yticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"])
+    bottom, top = axes.get_ylim()
+    ticks = [tick for tick in (0.5, 1, 2, 3, 5, 10, 15, 20, 30, 50) if bottom < tick < top]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     style(axes, LIGHT)
     axes.set_xlabel("labels a class")
