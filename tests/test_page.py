@@ -167,7 +167,11 @@ def test_explore_serves_a_page_that_is_there_until_ctrl_c(tmp_path):
     )
     run.folder.page.write_text("the page")
     process = subprocess.Popen(
-        safelight_command(["explore", run.path]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        safelight_command(["explore", run.path]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     line = process.stdout.readline()
     url = re.match(r"http://127\.0\.0\.1:\d+/", line)[0]

@@ -53,7 +53,7 @@ from safelight.tasks.base import Task
 if TYPE_CHECKING:
     from safelight.evolution.evolve import Search
 
-__all__ = ["finetune", "moved", "open", "resume", "train"]
+__all__ = ["finetune", "open", "resume", "train"]
 
 
 def open(path: str | os.PathLike[str]) -> Run | Search:
@@ -314,36 +314,6 @@ def resume(
             folder.write_config(config)
             recorder.run(packed)
     return Run(path, network, task)
-
-
-def moved(path: str | os.PathLike[str], place: str | os.PathLike[str]) -> str:
-    """Say where the images of a run or a search are now.
-
-    Args:
-        path: the folder of the run or the search.
-        place: what `safelight.load` takes; the images there must be the same.
-
-    Returns:
-        The place as the folder remembers it from now on.
-
-    Raises:
-        DataError: there are none, or others.
-        RunError: it is no such folder, or cannot be written.
-    """
-    from safelight.evolution.folder import SearchFolder  # with Optuna, which takes a second to import
-    from safelight.evolution.record import SearchRecord
-
-    folder = SearchFolder(path) if kind_of(path) == "search" else RunFolder(path)
-    folder.read_config()  # before a lock is made in what may be neither
-    with folder.locked():
-        config = folder.read_config()
-        run = config.base if isinstance(config, SearchRecord) else config
-        source = find_images(run.data, folder.path, place).source
-        run = dataclasses.replace(run, data=dataclasses.replace(run.data, source=source))
-        folder.write_config(
-            dataclasses.replace(config, base=run) if isinstance(config, SearchRecord) else run
-        )
-    return str(source)
 
 
 def _describe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -38,9 +39,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         out.print(f"{options.fetch.name} is in {name_of(folder)}")
         return
     if options.action == "moved":
-        from safelight import api
-
-        place = api.moved(options.moved.run, options.moved.place)
+        place = _moved(options.moved.run, options.moved.place)
         out.print(f"{name_of(Path(options.moved.run))} finds its images in {name_of(Path(place))}")
         return
     table = Table()
@@ -50,6 +49,27 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         table.add_row(name, images, size, "yes" if here else "no", description)
     out.print(table)
     out.print("Also: a folder of IDX files, a .npy or .npz file, a folder of PNG or JPEG files of one size.")
+
+
+def _moved(path: str, place: str) -> str:
+    """Write where the same images are now to a folder's config; the place as it stands there."""
+    from safelight.data.finding import find_images
+    from safelight.evolution.folder import SearchFolder
+    from safelight.evolution.record import SearchRecord
+    from safelight.runs.folder import RunFolder
+    from safelight.runs.folders import kind_of
+
+    folder = SearchFolder(path) if kind_of(path) == "search" else RunFolder(path)
+    folder.read_config()  # before a lock is made in what may be neither
+    with folder.locked():
+        config = folder.read_config()
+        run = config.base if isinstance(config, SearchRecord) else config
+        source = find_images(run.data, folder.path, place).source
+        run = dataclasses.replace(run, data=dataclasses.replace(run.data, source=source))
+        folder.write_config(
+            dataclasses.replace(config, base=run) if isinstance(config, SearchRecord) else run
+        )
+    return str(source)
 
 
 VERB = Verb(
