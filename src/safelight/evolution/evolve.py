@@ -314,7 +314,14 @@ def _shown(versions: dict[str, str]) -> str:
 
 
 def spread(losses: list[float]) -> str:
-    """A mean and what it ranges over, for people."""
+    """A mean and what it ranges over, for people.
+
+    Example:
+        >>> spread([1.0, 2.0]), spread([1.0]), spread([])
+        ('1.5000 (1.0000 to 2.0000)', '1.0000', 'none')
+    """
     if not losses:
         return "none"
+    if len(losses) == 1:
+        return f"{losses[0]:.4f}"
     return f"{statistics.fmean(losses):.4f} ({min(losses):.4f} to {max(losses):.4f})"
