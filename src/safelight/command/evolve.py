@@ -83,7 +83,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     unit = found.measure.unit
     long = found.config.search.final_epochs
     what = f"after {long} epochs" if long else f"of {len(found.validation)} fresh seeds"
-    judged, tested = (f"{found.measure.words} {what}:" for what in (what, "of the same"))
+    judged, tested = (f"{found.measure.words} {which}:" for which in (what, "of the same"))
     out.print(f"Validation {judged} {evolve.spread(found.validation)} {unit}")
     out.print(f"{'Test ' + tested:{len('Validation ' + judged)}} {evolve.spread(found.test)} {unit}")
     out.print(f"Settings: {name_of(found.path / 'best.json')}")
