@@ -199,7 +199,7 @@ def on_images(source: str, algorithm: str, seed: int, workers: int, folder: Path
         (folder / "state").mkdir(exist_ok=True)
         at.write_config(record)
         with open_engine("local", material, workers, at.images) as engine:
-            run_search(at, at.read_config(), engine, len(material.train))
+            run_search(at, at.read_config(), engine)
     return [trial.rank_by[0] for trial in trials_of(at.study)]
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.network import ConvVAEConfig, DeepConvConfig
+from safelight.config.reading import to_dict
 from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
@@ -204,3 +205,6 @@ def test_bad_space_names(tmp_path):
     assert set(named_genes(str(tmp_path / "kernels.json"), DEEP)) == set(kernels)
     with pytest.raises(ConfigError, match="unknown gene 'network"):
         named_genes(str(tmp_path / "kernels.json"), SMALL)
+    whole = structure_genes(DEEP.image)  # genes of stages that the network to begin with has not
+    (tmp_path / "whole.json").write_text(json.dumps({name: to_dict(gene) for name, gene in whole.items()}))
+    assert named_genes(str(tmp_path / "whole.json"), DEEP) == whole

@@ -21,7 +21,7 @@ from safelight.config.run import RunConfig
 from safelight.config.search import ALGORITHMS, SearchConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError, DataError, RunError, SafelightError
-from safelight.evolution import evolve, jobs
+from safelight.evolution import evolve
 from safelight.evolution import search as searching
 from safelight.evolution.executors import Engine, WorkersLostError
 from safelight.evolution.folder import SearchFolder
@@ -38,9 +38,7 @@ BASE = RunConfig(DeepConvConfig(), ImageConfig(28, 28, 1), DataConfig(), Trainin
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    """Networks cost nothing to look at, a database nothing to write: what is asked is the same."""
-    for module in (searching, jobs):
-        monkeypatch.setattr(module, "cost", lambda network, image: (1, 1))
+    """A database costs nothing to write: what is asked is the same."""
     monkeypatch.setattr(searching, "FRESH_SEEDS", 2)
     sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", forget_safety)
     yield
@@ -87,7 +85,7 @@ def run(folder: Path, wanted: SearchRecord, workers: int = 1, executor: Executor
     found = SearchFolder(folder)
     (folder / "state").mkdir(parents=True, exist_ok=True)
     found.write_config(wanted)
-    return run_search(found, wanted, Engine(executor or Instant(), None, workers), 100)
+    return run_search(found, wanted, Engine(executor or Instant(), None, workers))
 
 
 def hash_of(folder: Path) -> str:
@@ -116,6 +114,41 @@ def test_finalists_of_long_trainings_differ(tmp_path):
     best = SearchFolder(tmp_path).read_best()["training"]
     assert best["epochs"] == 30
     assert best["lr"] == found[0].values["training.lr"]
+
+
+class Noting(Instant):
+    """Keeps the jobs."""
+
+    def __init__(self):
+        super().__init__()
+        self.jobs = []
+
+    def outcome(self, job):
+        self.jobs.append(job)
+        return super().outcome(job)
+
+
+def test_trials_of_equal_cost_have_epochs_of_their_own(tmp_path):
+    """A small batch sweeps over the weights more often, so it gets fewer epochs for the same work."""
+    executor = Noting()
+    wanted = record(population=6, generations=2, epochs=20, equal_cost=True, objective=("loss", "cost"))
+    found = run(tmp_path, wanted, executor=executor)
+    parameters, flops = 1_691_369, 10_065_920  # of the default network
+
+    def work(training):
+        return training.epochs * (3 * flops + 200 * parameters / training.batch_size)
+
+    base = 20 * (3 * flops + 200 * parameters / 64)
+    trainings = {job.name: job.config.training for job in executor.jobs}
+    assert len({training.epochs for training in trainings.values()}) > 3
+    assert all(job.until == job.config.training.epochs for job in executor.jobs)
+    for training in trainings.values():
+        assert abs(work(training) - base) <= work(training) / training.epochs / 2
+    for trial in trials_of(tmp_path / "study.db"):
+        assert trial.fitness[1] == pytest.approx(work(trainings[f"trial-{trial.number}"]))
+    best = SearchFolder(tmp_path).read_best()["training"]
+    winner = trainings[f"trial-{found[0].number}"]
+    assert (best["batch_size"], best["epochs"]) == (winner.batch_size, winner.epochs)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -277,9 +277,7 @@ def test_a_search_judges_by_the_tasks_first_measure(darken, digits, tmp_path):
     folder = SearchFolder(tmp_path / "search")
     with folder.create(), ThreadPoolExecutor(1) as executor:
         folder.write_config(record)
-        finalists = run_search(
-            folder, record, Engine(executor, Material(splits.train, splits.validation), 1), 300
-        )
+        finalists = run_search(folder, record, Engine(executor, Material(splits.train, splits.validation), 1))
     trials = safelight.Search(folder.path).trials
     assert len(trials) == 8
     assert all(0 < trial.rank_by[0] < 1 for trial in trials)  # mean squares, no nats

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from safelight.config.reading import MAX_COUNT, check, check_seed, did_you_mean
 from safelight.errors import ConfigError
 
-__all__ = ["ALGORITHMS", "ENGINES", "SearchConfig"]
+__all__ = ["ALGORITHMS", "ENGINES", "SIZES", "SearchConfig"]
 
 ALGORITHMS = {  # what proposes trials, in words; `evolution/algorithms.py` makes them
     "ga": "A genetic algorithm",
@@ -15,6 +15,11 @@ ALGORITHMS = {  # what proposes trials, in words; `evolution/algorithms.py` make
     "nsga2": "NSGA-II",
     "tpe": "A tree-structured Parzen estimator",
     "random": "A random search",
+}
+SIZES = {  # what may be minimized beside the loss, in words
+    "parameters": "parameters",
+    "flops": "FLOPs an image",
+    "cost": "training FLOPs an image, all its epochs",
 }
 ENGINES = {  # where trials run; `evolution/executors.py` opens them
     "local": "processes of this machine",
@@ -33,6 +38,7 @@ class SearchConfig:
         population: trials a generation
         generations: number of generations
         epochs: of a whole trial
+        equal_cost: give a trial as many epochs as cost what those of the starting settings do, at least one
         final_epochs: train six of the best that differ anew for so many, and choose by that
         rungs: epochs after which only the best share of a generation trains on, such as 1,3,9
         objective: what is minimized; with more than one, the Pareto front is kept
@@ -50,6 +56,7 @@ class SearchConfig:
     population: int = 30
     generations: int = 12
     epochs: int = 1
+    equal_cost: bool = False
     final_epochs: int | None = None
     rungs: tuple[int, ...] = ()
     objective: tuple[str, ...] = ("loss",)
@@ -87,8 +94,10 @@ class SearchConfig:
         check(
             self.epochs in (1, *whole), "epochs", f"those of the last rung, {whole[0]}, or none", self.epochs
         )
-        known = self.objective[:1] == ("loss",) and self.objective[1:] in ((), ("parameters",), ("flops",))
-        check(known, "objective", "loss, or loss,parameters or loss,flops", ",".join(self.objective))
+        known = self.objective[:1] == ("loss",) and self.objective[1:] in ((), *((size,) for size in SIZES))
+        expected = "loss, or " + " or ".join(f"loss,{size}" for size in SIZES)
+        check(known, "objective", expected, ",".join(self.objective))
+        check(not (self.equal_cost and self.rungs), "rungs", "none with equal_cost", self.rungs)
 
     @property
     def steps(self) -> tuple[int, ...]:

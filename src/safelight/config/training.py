@@ -8,7 +8,7 @@ from typing import Literal
 
 from safelight.config.reading import MAX_COUNT, check, check_seed
 
-__all__ = ["TrainingConfig"]
+__all__ = ["BATCH_SIZE", "TrainingConfig"]
 
 MAX_THREADS = 1024
 BATCH_SIZE = 64

@@ -260,7 +260,7 @@ def _search(
     is_stopped: Callable[[], bool],
     images: ImageSet,
 ) -> Search:
-    finalists = run_search(folder, record, engine, len(material.train), on_status, is_stopped)
+    finalists = run_search(folder, record, engine, on_status, is_stopped)
     rows = [
         {"trial": f.number, "values": f.values, "search": f.search_loss, "validation": f.losses}
         for f in finalists

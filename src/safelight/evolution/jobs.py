@@ -8,8 +8,7 @@ from pathlib import Path
 
 from safelight.errors import Interrupted, RunError
 from safelight.evolution.executors import Engine
-from safelight.evolution.trial import Job, Outcome
-from safelight.networks.table import cost
+from safelight.evolution.trial import Job, Outcome, image_cost
 
 __all__ = ["run_jobs"]
 
@@ -17,21 +16,20 @@ POLL = 0.2  # seconds between looks at whether to stop
 
 
 def run_jobs(
-    engine: Engine, jobs: Sequence[Job], images: int, is_stopped: Callable[[], bool], path: Path
+    engine: Engine, jobs: Sequence[Job], is_stopped: Callable[[], bool], path: Path
 ) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs, the longest first so that no worker is idle at the end.
 
     Args:
         engine: where they run.
         jobs: what to train.
-        images: number of training images, to guess a job's length by.
         is_stopped: a true answer finishes the jobs that run, and raises `Interrupted`.
         path: the search's folder, named in errors.
 
     Raises:
         Interrupted, RunError: what came before can be continued.
     """
-    waiting = sorted(jobs, key=lambda job: _length(job, images))
+    waiting = sorted(jobs, key=lambda job: job.until * image_cost(job.config))
     running: dict[Future[Outcome], Job] = {}
     again = f"continue with: safelight evolve --resume {path}"
     while waiting or running:
@@ -53,9 +51,3 @@ def run_jobs(
                 yield job, Outcome(failure=f"its worker died or hung ({type(error).__name__})")
         if not running and is_stopped():
             raise Interrupted(f"stopped and saved; {again}")
-
-
-def _length(job: Job, images: int) -> float:
-    """How long a job takes, in no unit: arithmetic, and a sweep over the weights at each step."""
-    parameters, flops = cost(job.config.network, job.config.image)
-    return images * (3 * flops + 200 * parameters / job.config.training.images_a_step(images))

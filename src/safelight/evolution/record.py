@@ -18,7 +18,7 @@ from safelight.evolution.algorithms import ALGORITHMS
 from safelight.evolution.genes import apply_genes, genes_of
 from safelight.evolution.genetic import Algorithm, initial_design
 from safelight.evolution.genome import Gene, Space, Values
-from safelight.evolution.trial import seed_of
+from safelight.evolution.trial import image_cost, seed_of
 from safelight.networks.table import cost
 
 __all__ = ["SearchRecord", "check_space", "make_algorithm", "make_space", "trial_config"]
@@ -130,11 +130,17 @@ def make_algorithm(record: SearchRecord, space: Space) -> Algorithm:
 
 
 def trial_config(record: SearchRecord, values: Values, purpose: str, epochs: int | None = None) -> RunConfig:
-    """A trial's settings; `purpose` fixes its seed, and epochs are those of a whole trial by default."""
+    """A trial's settings; `purpose` fixes its seed, and epochs are those of a whole trial by default.
+
+    With `equal_cost` a whole trial has as many as cost the same as those of the settings it began with.
+    """
     config = apply_genes(values, record.base)
+    whole = record.search.steps[-1]
+    if record.search.equal_cost:
+        whole = max(1, round(whole * image_cost(record.base) / image_cost(config)))
     training = dataclasses.replace(
         config.training,
-        epochs=epochs or record.search.steps[-1],
+        epochs=epochs or whole,
         seed=seed_of(record.search.seed, purpose),
     )
     return dataclasses.replace(config, training=training)

@@ -13,7 +13,7 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from PIL import Image
 
-from safelight.config.search import ALGORITHMS
+from safelight.config.search import ALGORITHMS, SIZES
 from safelight.data.pictures import make_folder
 from safelight.errors import RunError
 from safelight.evolution.charts import (
@@ -202,7 +202,7 @@ def _point(trial: Trial) -> tuple[float, float]:
 
 
 def _size(record: SearchRecord) -> str:
-    return {"parameters": "parameters", "flops": "FLOPs an image"}.get(record.search.objective[-1], "")
+    return SIZES.get(record.search.objective[-1], "")
 
 
 def _winner(result: dict[str, Any], ranked: Sequence[Trial], trials: Sequence[Trial]) -> Trial:
@@ -294,7 +294,7 @@ def _settings(record: SearchRecord) -> list[tuple[str, list[tuple[str, str]]]]:
         ("algorithm", search.algorithm),
         ("population", str(search.population)),
         ("generations", str(search.generations)),
-        ("epochs a trial", " then ".join(map(str, search.steps))),
+        ("epochs a trial", " then ".join(map(str, search.steps)) + ", at equal cost" * search.equal_cost),
         ("objective", ", ".join(search.objective)),
         ("space", search.space),
         ("seed", str(search.seed)),

@@ -19,7 +19,6 @@ from safelight.config.run import RunConfig
 from safelight.errors import RunError
 from safelight.evolution.executors import Engine
 from safelight.evolution.folder import SearchFolder
-from safelight.evolution.genes import apply_genes
 from safelight.evolution.genetic import Algorithm, Individual
 from safelight.evolution.genome import Values
 from safelight.evolution.jobs import run_jobs
@@ -28,7 +27,7 @@ from safelight.evolution.ranking import order
 from safelight.evolution.record import SearchRecord, make_algorithm, make_space, trial_config
 from safelight.evolution.status import Pace, Status, status_of
 from safelight.evolution.surrogate import features
-from safelight.evolution.trial import Job, Outcome
+from safelight.evolution.trial import Job, Outcome, image_cost
 from safelight.networks.table import cost
 
 __all__ = ["Finalist", "run_search"]
@@ -66,7 +65,6 @@ def run_search(
     folder: SearchFolder,
     record: SearchRecord,
     engine: Engine,
-    images: int,
     on_status: Callable[[Status], object] = lambda status: None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> list[Finalist]:
@@ -76,7 +74,6 @@ def run_search(
         folder: a created folder, locked by the caller.
         record: what is searched; its config.json says the same.
         engine: where trials run.
-        images: number of training images, to guess a trial's length by.
         on_status: called after each trial.
         is_stopped: a true answer finishes the trials that run, and raises `Interrupted`.
 
@@ -86,7 +83,7 @@ def run_search(
     Raises:
         Interrupted, RunError: the folder can be continued.
     """
-    return _Run(folder, record, engine, images, on_status, is_stopped).run()
+    return _Run(folder, record, engine, on_status, is_stopped).run()
 
 
 class _Run:
@@ -97,7 +94,6 @@ class _Run:
         folder: SearchFolder,
         record: SearchRecord,
         engine: Engine,
-        images: int,
         on_status: Callable[[Status], object],
         is_stopped: Callable[[], bool],
     ) -> None:
@@ -105,7 +101,6 @@ class _Run:
         self.record = record
         self.search = record.search
         self.engine = engine
-        self.images = images
         self.on_status = on_status
         self.is_stopped = is_stopped
         self.space = make_space(record)
@@ -174,7 +169,7 @@ class _Run:
             open_ = [n for n in alive if not self.trials[n].is_done and epochs not in self.trials[n].losses]
             jobs = {_name(n): n for n in open_}
             wanted = [self._job(n, rung, hopeless, keep=not is_last) for n in open_]
-            for job, outcome in run_jobs(self.engine, wanted, self.images, self.is_stopped, self.folder.path):
+            for job, outcome in run_jobs(self.engine, wanted, self.is_stopped, self.folder.path):
                 self._record(jobs[job.name], epochs, outcome, is_last)
                 self._show(generation)
             measured = [n for n in alive if epochs in self.trials[n].losses]
@@ -189,14 +184,17 @@ class _Run:
     def _job(self, number: int, rung: int, hopeless: tuple[float, ...], keep: bool) -> Job:
         config = trial_config(self.record, self.trials[number].values, f"trial {number}")
         packed = self.folder.read_checkpoint(_name(number, self.search.steps[rung - 1])) if rung else None
-        until, seconds = self.search.steps[rung], self.search.trial_timeout
+        until = config.training.epochs if self.search.equal_cost else self.search.steps[rung]
+        seconds = self.search.trial_timeout
         return Job(_name(number), config, until, packed, hopeless, seconds, keep)
 
     def _objectives(self, number: int, epochs: int) -> tuple[float, ...]:
         trial = self.trials[number]
-        config = apply_genes(trial.values, self.record.base)
-        sizes = dict(zip(("parameters", "flops"), cost(config.network, config.image), strict=True))
-        return (trial.losses[epochs], *(float(sizes[name]) for name in self.search.objective[1:]))
+        config = trial_config(self.record, trial.values, "")
+        parameters, flops = cost(config.network, config.image)
+        whole = config.training.epochs * image_cost(config)
+        sizes = {"parameters": float(parameters), "flops": float(flops), "cost": whole}
+        return (trial.losses[epochs], *(sizes[name] for name in self.search.objective[1:]))
 
     def _record(self, number: int, epochs: int, outcome: Outcome, is_last: bool) -> None:
         seconds = self.trials[number].seconds + outcome.seconds
@@ -278,7 +276,7 @@ class _Run:
             for name, config in trainings.items()
             if name not in losses
         ]
-        for job, outcome in run_jobs(self.engine, jobs, self.images, self.is_stopped, self.folder.path):
+        for job, outcome in run_jobs(self.engine, jobs, self.is_stopped, self.folder.path):
             if outcome.packed:
                 self.folder.write_checkpoint(job.name, outcome.packed)
             losses[job.name] = outcome.loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ def check_shape(config: NetworkConfig, shape: tuple[int, int, int]) -> None:
     _sketch(config, ImageConfig(height, width, channels))
 
 
+@lru_cache(maxsize=256)  # searches ask again and again
 def cost(config: NetworkConfig, image: ImageConfig) -> tuple[int, int]:
     """What a network costs, found without allocating it.
 
