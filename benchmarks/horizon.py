@@ -74,17 +74,16 @@ def measure(config: RunConfig, material: Material) -> dict[str, Any]:
 
 
 def correlations(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Spearman's, of the order after few epochs with that after the last, by loss; and of loss with cost."""
-    last = [row["whole"][-1] for row in rows]
-    found = {
-        f"{WAYS[way]}, {epochs} to {EPOCHS[-1]}": spearmanr([row[way][i] for row in rows], last)[0]
-        for way in WAYS
+    """Spearman's, of the order after few epochs with that after the last: of all, and of the better half."""
+    ranked = sorted(rows, key=lambda row: float(row["whole"][-1]))
+    return {
+        f"{words}, {epochs} to {EPOCHS[-1]}, {which}": float(
+            f"{spearmanr([row[way][i] for row in some], [row['whole'][-1] for row in some])[0]:.2f}"
+        )
+        for way, words in WAYS.items()
         for i, epochs in enumerate(EPOCHS[:-1])
+        for which, some in (("all", ranked), ("better half", ranked[: len(ranked) // 2]))
     }
-    for i, epochs in enumerate(EPOCHS):
-        pairs = [(row["batch_size"], row["whole"][i]) for row in rows]
-        found[f"batch size and loss after {epochs}"] = spearmanr(pairs)[0]
-    return {name: float(f"{value:.2f}") for name, value in found.items()}
 
 
 def draw(rows: list[dict[str, Any]], found: dict[str, float]) -> None:
@@ -93,17 +92,25 @@ def draw(rows: list[dict[str, Any]], found: dict[str, float]) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for i, axes in enumerate(panels):
         for way, words in WAYS.items():
-            rank = found[f"{words}, {EPOCHS[i]} to {EPOCHS[-1]}"]
+            place = f"{words}, {EPOCHS[i]} to {EPOCHS[-1]}"
             axes.plot(
                 [row[way][i] for row in rows],
                 [row["whole"][-1] for row in rows],
                 "o" if way == "whole" else "^",
                 ms=6,
                 mfc=None if way == "whole" else "none",
-                label=f"{words}: rank correlation {rank:.2f}",
+                label=f"{words}: {found[f'{place}, all']:.2f} ({found[f'{place}, better half']:.2f})",
             )
         axes.set_xlabel(f"loss after {EPOCHS[i]} epoch{'s' * (EPOCHS[i] > 1)} (nats per image)")
-        axes.legend(frameon=False, labelcolor=LIGHT.ink, fontsize=8)
+        axes.set_ylim(105, 195)
+        axes.legend(
+            loc="upper left",
+            title="rank correlation of all (and of the better half)",
+            frameon=False,
+            labelcolor=LIGHT.ink,
+            fontsize=8,
+            title_fontsize=8,
+        )
         style(axes, LIGHT)
     panels[0].set_ylabel(f"loss after {EPOCHS[-1]} epochs (nats per image)")
     figure.savefig(RESULTS.parents[1] / "docs" / "horizon.png")

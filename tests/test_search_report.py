@@ -1,5 +1,6 @@
 """A search's report says what its record holds, and its charts draw that."""
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -208,6 +209,19 @@ def test_the_pareto_chart_steps_along_the_front():
     step = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert list(step.get_xdata()) == [10.0, 20.0, 40.0]
     assert axes.get_xlabel() == "parameters"
+
+
+@pytest.mark.parametrize("most", [1.3e8, 2e8, 5e8, 7e8, 1e10])
+def test_sizes_of_the_pareto_chart_stand_apart(most):
+    points = [(1.2e8, 5.0), (most, 4.0)]
+    figure = pareto_chart(points, points, "FLOPs", LIGHT)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    left, right = axes.get_xlim()
+    shown = [label for label in axes.get_xticklabels() if left <= label.get_position()[0] <= right]
+    boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
+    assert len(boxes) > 1
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
 def test_the_command_writes_it(command, searched):

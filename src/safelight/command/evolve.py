@@ -100,6 +100,7 @@ VERB = Verb(
         "safelight evolve mnist --space structure --workers 2 --out runs/evo2",
         "safelight evolve --resume runs/evo --generations 20",
         "safelight evolve mnist --model conv-vae --final-epochs 30 --out runs/evo3",
+        "safelight evolve mnist --model conv-vae --epochs 10 --equal-cost --limit 1000 --out runs/evo4",
         "safelight train mnist --config runs/evo/best.json --epochs 30 --out runs/best",
     ),
     _add_options,

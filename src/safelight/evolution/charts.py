@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Trial
@@ -270,8 +270,10 @@ def pareto_chart(
     axes.step(*zip(*ordered, strict=True), where="post", color=theme.accent, lw=1.6)
     style(axes, theme)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    least, most = min(width for width, _ in points), max(width for width, _ in points)
+    is_wide = most >= 5 * least  # so that at least two of the locator's numbers lie between
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12) if is_wide else MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(which="minor", length=0)
     axes.set_xlabel(what)
