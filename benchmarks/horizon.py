@@ -28,7 +28,7 @@ from safelight.config.training import TrainingConfig
 from safelight.evolution.genes import apply_genes, hyper_genes
 from safelight.evolution.genetic import initial_design
 from safelight.evolution.genome import Gene, Space
-from safelight.evolution.trial import Job, Material, evaluate, image_cost
+from safelight.evolution.trial import Job, Material, evaluate
 from safelight.reporting.charts import LIGHT, style
 
 SETTINGS, IMAGES, VALIDATION = 12, 4000, 2000
@@ -68,7 +68,6 @@ def measure(config: RunConfig, material: Material) -> dict[str, Any]:
     training = config.training
     return {
         **{name: getattr(training, name) for name in ("batch_size", "lr", "gamma", "weight_decay")},
-        "cost": image_cost(config),
         **losses,
     }
 

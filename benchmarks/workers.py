@@ -1,8 +1,9 @@
 """Trials an hour with two workers against one, and the search's own share of the time.
 
 Each round searches the same space with the same seed, so the same trials, once with either number, in turn.
-The clock runs from the first trial's start to the last one's end, so that it leaves out the start of the
-workers and the finalists. The overhead is what of it with one worker no trial trained in.
+The clock runs from the first generation's start to the last trial's end, so that it leaves out the finalists
+and the start of the first worker, not of the second. The overhead is the share of it, with one worker, that no
+trial took.
 
     python benchmarks/workers.py --rounds 3
 """

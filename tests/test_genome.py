@@ -19,6 +19,8 @@ from safelight.evolution.genome import Gene, Space
 IMAGE = ImageConfig(28, 28, 1)
 SMALL = RunConfig(ConvVAEConfig(), IMAGE, DataConfig(), TrainingConfig())
 DEEP = RunConfig(DeepConvConfig(), IMAGE, DataConfig(), TrainingConfig())
+RATE = {"kind": "float", "low": 0.001, "high": 0.01}
+DECAY = {"training.decay": {"kind": "categorical", "choices": ["linear", "gamma"]}}
 
 units = st.floats(0, 1)
 
@@ -185,6 +187,10 @@ def test_spaces_by_name_and_from_a_file(tmp_path):
         ({"training.lr": {"kind": "float", "hi": 1}}, "unknown key 'hi'; did you mean 'high'"),
         ({"training.lr": 3}, "expected an object of kind"),
         ([1], "expected a JSON object"),
+        ({"training.lr": RATE | {"when": {"foo": [1]}}}, "a condition on an earlier gene, got 'foo'"),
+        (DECAY | {"training.lr": RATE | {"when": {"training.decay": []}}}, "expected values of it, got none"),
+        (DECAY | {"training.lr": RATE | {"when": {"training.decay": ["x"]}}}, "when training.decay: "),
+        ({"network.stages": {"kind": "categorical", "choices": ["x"]}}, "network.stages: expected 1 to"),
     ],
 )
 def test_bad_space_files(tmp_path, content, words):

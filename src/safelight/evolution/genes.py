@@ -95,8 +95,10 @@ def named_genes(space: str, base: RunConfig, images: int = MAX_COUNT) -> dict[st
         if name.rstrip("0123456789") not in known:
             shown = [f"{k}0" if k.endswith(".") else k for k in known]
             raise ConfigError(f"{space}: unknown gene {name!r}; {did_you_mean(name, shown)}")
-        acts = {other: values[0] for other, values in genes[name].when.items()}
-        for value in genes[name].choices or (genes[name].decode(0.0), genes[name].decode(1.0)):
+    Space(genes)  # refuses conditions that cannot be
+    for name, gene in genes.items():
+        acts = {other: values[0] for other, values in gene.when.items()}
+        for value in gene.choices or (gene.decode(0.0), gene.decode(1.0)):
             try:
                 apply_genes(acts | {name: value}, base)
             except ConfigError as error:

@@ -149,13 +149,16 @@ class Space:
                         f"space: {name}: expected a condition on an earlier gene, got {other!r}; "
                         f"{did_you_mean(other, names[:i]) if i else 'put that gene first'}"
                     )
+                if not values:
+                    raise ConfigError(f"space: {name}: when {other}: expected values of it, got none")
                 for value in values:
                     try:
                         self.genes[other].encode(value)
                     except ConfigError as error:
                         raise ConfigError(f"space: {name}: when {other}: {error}") from None
         stages = self.genes.get(STAGES)
-        if stages and not all(1 <= int(n) <= MAX_STAGES for n in stages.choices or (stages.low, stages.high)):
+        numbers = (stages.choices or (stages.low, stages.high)) if stages else ()
+        if not all(isinstance(n, int | float) and 1 <= n <= MAX_STAGES for n in numbers):
             raise ConfigError(f"space: {STAGES}: expected 1 to {MAX_STAGES}")
         self._sizes = [
             i
