@@ -2,8 +2,8 @@
 
 Each round searches the same space with the same seed, so the same trials, once with either number, in turn.
 The clock runs from the first generation's start to the last trial's end, so that it leaves out the finalists
-and the start of the first worker, not of the second. The overhead is the share of it, with one worker, that no
-trial took.
+and the start of the first worker, not of the second. The overhead is the share of it that no trial took, with
+one worker.
 
     python benchmarks/workers.py --rounds 3
 """
