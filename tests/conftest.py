@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import safelight
+from safelight.command.main import main
 from safelight.data.images import ImageSet
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,16 +26,19 @@ def digits() -> ImageSet:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Runs `safelight` as a user would, in a folder of its own."""
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `safelight` in a folder, without a process of its own, which would take seconds to start."""
 
     def run(*arguments: str | Path, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            safelight_command(arguments), cwd=cwd, capture_output=True, text=True, timeout=240
-        )
+        monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run
 
 
 def safelight_command(arguments: Sequence[str | Path]) -> list[str]:
+    """What starts `safelight` as a process of its own, as a user would."""
     return [sys.executable, "-m", "safelight", *map(str, arguments)]

@@ -13,6 +13,7 @@ from torch import nn
 
 import safelight
 from safelight import api
+from safelight.command.main import main
 from safelight.data import sources
 from safelight.data.images import ImageSet
 from safelight.data.pictures import png
@@ -126,23 +127,22 @@ def killed_and_resumed(tmp_path: Path, moments: list[tuple[int, float]], epochs:
     small = ["--network.channels", "8", "--network.hidden", "32", "--network.latent", "4"]
     options = ["--threads", "1", "--batch-size", "20", *small]
     start = ["train", "digits", "--epochs", str(epochs), *options]
-    done = subprocess.run(safelight_command([*start, "--out", "straight"]), cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    arguments: list[str] = [*start, "--out", "killed"]
-    history = tmp_path / "killed" / "history.jsonl"
+    assert main([*start, "--out", str(tmp_path / "straight")]) == 0
+    killed = tmp_path / "killed"
+    arguments: list[str] = [*start, "--out", str(killed)]
+    history = killed / "history.jsonl"
     for lines, seconds in moments:
-        process = subprocess.Popen(safelight_command(arguments), cwd=tmp_path, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(safelight_command(arguments), stderr=subprocess.DEVNULL)
         while not history.exists() or len(history.read_text().splitlines()) < lines:
             assert process.poll() is None, "finished before it could be killed"
             time.sleep(0.002)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "finished before it could be killed"
-        arguments = ["train", "--resume", "killed"]
-    done = subprocess.run(safelight_command(arguments), cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert same_weights(tmp_path / "straight", tmp_path / "killed")
-    assert curve(tmp_path / "straight") == curve(tmp_path / "killed")
+        arguments = ["train", "--resume", str(killed)]
+    assert main(arguments) == 0
+    assert same_weights(tmp_path / "straight", killed)
+    assert curve(tmp_path / "straight") == curve(killed)
     best = [safetensors.torch.load_file(tmp_path / n / "best.safetensors") for n in ("straight", "killed")]
     assert all(torch.equal(best[0][k], best[1][k]) for k in best[0])
 

@@ -37,7 +37,7 @@ def searched(tmp_path_factory):
         population=6,
         generations=3,
         limit=200,
-        workers=2,
+        workers=1,
         command="safelight evolve <digits>",
     )
     write_search_report(SearchFolder(found.path))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 from torch import nn
 
 from safelight.data.images import ImageSet
@@ -17,6 +16,7 @@ from safelight.files import write_file
 from safelight.labels.training import features_of
 from safelight.networks.base import Network
 from safelight.runs.typical import Typical
+from safelight.tasks.calibration import softmax
 from safelight.tasks.classify import Predictions, logits_of, temperature_of
 
 __all__ = ["predict", "write_predictions"]
@@ -41,7 +41,7 @@ def predict(
     logits = logits_of(network, images)
     return Predictions(
         classes or tuple(map(str, range(logits.shape[1]))),
-        softmax(logits / temperature_of(loss), axis=1),
+        softmax(logits, temperature_of(loss)),
         typical.unlike(features_of(network, images)) if typical else None,
     )
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.sparse.linalg import cg
 
 from safelight.data.label_files import UNKNOWN
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 __all__ = ["certainty", "neighbour_graph", "spread", "spread_over"]
 
@@ -43,7 +44,7 @@ def spread(
     return spread_over(neighbour_graph(codes, neighbours), labels, classes)
 
 
-def neighbour_graph(codes: NDArray[np.float32], neighbours: int = NEIGHBOURS) -> scipy.sparse.csr_matrix:
+def neighbour_graph(codes: NDArray[np.float32], neighbours: int = NEIGHBOURS) -> csr_matrix:
     """Each image joined with its nearest ones, near ones more strongly; no image with itself.
 
     The affinity of x and y is exp(-|x - y|² / (s(x) s(y))), s being the distance to the furthest neighbour
@@ -56,7 +57,8 @@ def neighbour_graph(codes: NDArray[np.float32], neighbours: int = NEIGHBOURS) ->
     Returns:
         (N, N), symmetric.
     """
-    from sklearn.neighbors import NearestNeighbors  # scikit-learn takes half a second to import
+    from scipy.sparse import csr_matrix  # slow to import
+    from sklearn.neighbors import NearestNeighbors
 
     n = len(codes)
     k = min(neighbours, n - 1)
@@ -64,13 +66,11 @@ def neighbour_graph(codes: NDArray[np.float32], neighbours: int = NEIGHBOURS) ->
     scales = np.maximum(distances[:, -1:], 1e-12)
     weights = np.exp(-(distances**2) / (scales * scales[places, 0]))
     rows = np.repeat(np.arange(n), k)
-    directed = scipy.sparse.csr_matrix((weights.ravel(), (rows, places.ravel())), shape=(n, n))
+    directed = csr_matrix((weights.ravel(), (rows, places.ravel())), shape=(n, n))
     return directed.maximum(directed.T)
 
 
-def spread_over(
-    graph: scipy.sparse.csr_matrix, labels: NDArray[np.int64], classes: int
-) -> NDArray[np.float32]:
+def spread_over(graph: csr_matrix, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
     """Spread labels over a graph: F = (I - αS)⁻¹ Y, S = D^-½ W D^-½ (Zhou et al. 2004, equation 4).
 
     Each class's column of F is then divided by its sum: a class does not grow by being labelled more often,
@@ -84,13 +84,14 @@ def spread_over(
     Returns:
         (N, K) probabilities, as `spread` gives them.
     """
+    from scipy.sparse import diags, identity  # slow to import
+    from scipy.sparse.linalg import cg
+
     known = np.flatnonzero(labels != UNKNOWN)
     sources = np.zeros((len(labels), classes))
     sources[known, labels[known]] = 1
-    roots = scipy.sparse.diags(1 / np.sqrt(np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)))
-    system = scipy.sparse.identity(len(labels)) - ALPHA * (
-        roots @ graph @ roots
-    )  # symmetric and positive definite
+    roots = diags(1 / np.sqrt(np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)))
+    system = identity(len(labels)) - ALPHA * (roots @ graph @ roots)  # symmetric and positive definite
     columns = [cg(system, column, rtol=TOLERANCE)[0] for column in sources.T]
     reached = np.maximum(np.stack(columns, 1), 0)  # (N, K); rounding may leave a little below zero
     shares = reached / np.maximum(reached.sum(0), 1e-12)

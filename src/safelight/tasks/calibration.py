@@ -6,13 +6,33 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
-__all__ = ["BINS", "calibration_error", "interval", "reliability", "temperature"]
+__all__ = ["BINS", "calibration_error", "interval", "reliability", "softmax", "temperature"]
 
 BINS = 15
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+    """What a classifier says of each class: the softmax of its logits.
+
+    Args:
+        logits: (N, K).
+        temperature: what to divide them by, as `temperature` finds it.
+
+    Returns:
+        (N, K), each row's sum 1.
+
+    Example:
+        >>> import numpy as np
+        >>> softmax(np.log(np.array([[3.0, 1.0]]))).round(6)
+        array([[0.75, 0.25]])
+    """
+    from scipy import special  # slow to import
+
+    found: Floats = special.softmax(logits / temperature, axis=1)
+    return found
 
 
 def reliability(probabilities: Floats, labels: Integers, bins: int = BINS) -> list[dict[str, float]]:
@@ -82,12 +102,12 @@ def temperature(logits: Floats, labels: Integers) -> float:
         >>> round(4 / temperature(logits, np.array([0, 0, 0, 1])), 3)  # log 3
         1.099
     """
+    from scipy.optimize import minimize_scalar  # slow to import
+    from scipy.special import log_softmax
 
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
         return -float(scaled[np.arange(len(labels)), labels].mean())
-
-    from scipy.optimize import minimize_scalar  # slow to import
 
     return float(np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x))
 

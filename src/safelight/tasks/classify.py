@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from PIL.Image import Image
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from safelight.config.run import RunConfig
@@ -22,7 +21,7 @@ from safelight.data.pictures import captioned
 from safelight.errors import DataError, TrainingError
 from safelight.networks.base import Network
 from safelight.tasks.base import Evaluation, Task, Transform
-from safelight.tasks.calibration import calibration_error, interval, reliability, temperature
+from safelight.tasks.calibration import calibration_error, interval, reliability, softmax, temperature
 
 __all__ = ["Classify", "CrossEntropy", "Predictions", "logits_of", "temperature_of"]
 
@@ -185,7 +184,7 @@ class Classify(Task):
         """
         logits, labels = _scored(network, images)
         divisor = temperature_of(loss)
-        probabilities = softmax(logits / divisor, axis=1)
+        probabilities = softmax(logits, divisor)
         found = logits.argmax(1)
         classes = self._settings.class_names or tuple(map(str, range(logits.shape[1])))
         counts = np.zeros((len(classes), len(classes)), np.int64)
@@ -228,7 +227,7 @@ def temperature_of(loss: nn.Module) -> float:
 
 
 def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    probabilities = softmax(logits, axis=1)
+    probabilities = softmax(logits)
     likelihoods = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
     return {
         "loss": float(-np.log(likelihoods).mean()),

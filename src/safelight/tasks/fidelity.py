@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from safelight.data.images import at_once
@@ -48,6 +47,8 @@ def ssim(images: Tensor, true: Tensor) -> Tensor:
         >>> ssim(image, image)
         tensor([1.])
     """
+    from skimage.metrics import structural_similarity  # slow to import
+
     pairs = zip(images.cpu().numpy(), true.cpu().numpy(), strict=True)
     options = {"win_size": 7, "data_range": 1.0, "channel_axis": 0}
     scores = [structural_similarity(a, b, **options) for a, b in pairs]  # type: ignore[no-untyped-call]
