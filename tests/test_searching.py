@@ -92,7 +92,7 @@ def test_an_interrupted_search_goes_on_to_the_same_table(found, tmp_path):
         seen = []
         out = tmp_path / str(finished)
         with pytest.raises(Interrupted, match="evolve --resume"):
-            search(out, workers=2, on_status=seen.append, is_stopped=Stop(seen, finished))
+            search(out, on_status=seen.append, is_stopped=Stop(seen, finished))
         kept = [t for t in trials_of(out / "study.db") if t.is_done]
         assert finished <= len(kept) < 18
         safelight.resume_evolution(out, workers=1)
@@ -247,7 +247,8 @@ def test_rungs_train_the_better_ones_on(tmp_path):
 
 
 def test_structures_keep_their_bound(tmp_path):
-    found = search(tmp_path / "a", "deep-conv-vae", space="structure", max_parameters=20_000, generations=2)
+    bound = {"space": "structure", "max_parameters": 20_000}
+    found = search(tmp_path / "a", "deep-conv-vae", algorithm="truncation", generations=2, **bound)
     assert 0 < max(t.parameters for t in found.trials) <= 20_000
     assert len({t.values["network.stages"] for t in found.trials}) > 1
     assert found.values.keys() >= {"network.stages", "network.hidden", "network.activation"}
