@@ -100,12 +100,19 @@ def test_children_that_a_model_chose_beat_those_taken_as_they_come(monkeypatch):
     assert np.median(chosen) < 0.5 * np.median([min(run("ga", seed)[1])[0] for seed in range(6)])
 
 
-@pytest.mark.parametrize("name", MAKERS)
+def hidden(values):
+    return values["network.hidden"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"), [*((name, 49) for name in MAKERS), ("ga", 40), ("truncation", 40), ("random", 40)]
+)
 @pytest.mark.parametrize("batch", [2, 3, 7])
-def test_the_contract_of_asking_and_telling(name, batch):
+def test_the_contract_of_asking_and_telling(name, bound, batch):
     """Batches of any length, cut at any place: in the space, without a question twice, the same again."""
     space = Space(
-        {"training.batch_size": Gene("integer", 10, 49), "task.beta": Gene("categorical", choices=(1, 2))}
+        {"network.hidden": Gene("integer", 10, 49), "task.beta": Gene("categorical", choices=(1, 2))},
+        lambda values: hidden(values) / bound,
     )
 
     def ask(cut):
@@ -115,7 +122,7 @@ def test_the_contract_of_asking_and_telling(name, batch):
             individuals = algorithm.ask()
             assert len(individuals) == batch
             tried = individuals[: batch - 1 - turn % batch if cut else batch]
-            algorithm.tell([(space.decode(i.genotype)["training.batch_size"] % 7,) for i in tried])
+            algorithm.tell([(hidden(space.decode(i.genotype)) % 7,) for i in tried])
             asked += individuals
         return asked
 
@@ -124,6 +131,32 @@ def test_the_contract_of_asking_and_telling(name, batch):
         assert asked == ask(cut)
         assert len({key_of(space, i.genotype) for i in asked}) == len(asked)
         assert all(space.repair(i.genotype) == i.genotype for i in asked)
+
+
+def test_bounds_are_looked_up_for_those_to_try_alone():
+    """What a network costs takes longer to find than a child to breed, of which there are many more."""
+    looked_up = []
+
+    def excess(values):
+        looked_up.append(values)
+        return hidden(values) / 400
+
+    space = Space({"network.hidden": Gene("integer", 10, 999), "task.beta": Gene("float", 1, 2)}, excess)
+    algorithm = GeneticAlgorithm(space, 10, 0, initial_design(space, 10, 0))
+    algorithm.tell([(abs(hidden(space.decode(i.genotype)) - 380),) for i in algorithm.ask()])
+    looked_up.clear()
+    assert len(algorithm.ask()) == 10
+    assert 10 <= len(looked_up) < 10 * GeneticAlgorithm.candidates
+
+
+def test_a_bounded_space_is_used_up():
+    space = Space({"network.hidden": Gene("integer", 1, 90)}, lambda values: hidden(values) / 9)
+    algorithm = GeneticAlgorithm(space, 4, 0, initial_design(space, 4, 0))
+    asked = []
+    while individuals := algorithm.ask():
+        algorithm.tell([(hidden(space.decode(i.genotype)),) for i in individuals])
+        asked += [hidden(space.decode(i.genotype)) for i in individuals]
+    assert sorted(asked) == list(range(1, 10))
 
 
 @pytest.mark.parametrize("name", MAKERS)

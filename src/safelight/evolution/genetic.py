@@ -7,6 +7,7 @@ were asked.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -169,12 +170,11 @@ class _Generational(Algorithm, ABC):
             drawn = round(self.population * self.immigrants) if len(elders) > 1 else self.population
             new = []
             for i in range(self.population):
-                bred: list[Individual] = []
-                while len(bred) < self.candidates and (one := self._unseen(elders if i >= drawn else [])):
-                    bred.append(one)
-                if bred:
-                    new.append(self._choose(bred))
-                    self._seen.add(key_of(self.space, new[-1].genotype))
+                child = self._child(elders if i >= drawn else [])
+                if child is None:
+                    break
+                new.append(child)
+                self._seen.add(key_of(self.space, child.genotype))
         self._asked += new
         return new
 
@@ -200,8 +200,26 @@ class _Generational(Algorithm, ABC):
         self._told += fitnesses
         del self._asked[len(self._told) :]
 
+    def _child(self, elders: list[int]) -> Individual | None:
+        """One of many bred, repaired; None when all seems to be tried.
+
+        The others are not repaired: to look up what a network costs takes longer than to breed it.
+        """
+        for attempt in range(ATTEMPTS):
+            bred: list[Individual] = []
+            parents = elders if attempt < ATTEMPTS // 2 else []
+            while len(bred) < self.candidates and (one := self._unseen(parents)):
+                bred.append(one)
+            if not bred:
+                return None
+            chosen = self._choose(bred)
+            genotype = self.space.repair(chosen.genotype)
+            if key_of(self.space, genotype) not in self._seen:
+                return dataclasses.replace(chosen, genotype=genotype)
+        return None
+
     def _unseen(self, elders: list[int]) -> Individual | None:
-        """A child of the elders, if there are any, or a stranger; None when all seems to be tried."""
+        """As bred: a child of the elders, if there are any, or a stranger; None when all seems tried."""
         for attempt in range(2 * ATTEMPTS):
             parents: tuple[int, ...] = ()
             if elders and attempt < ATTEMPTS:
@@ -209,7 +227,7 @@ class _Generational(Algorithm, ABC):
                 units = self._breed(*(np.array(self._asked[i].genotype) for i in parents))
             else:
                 units = self.rng.random(len(self.space))
-            genotype = self.space.repair(tuple(map(float, units)))
+            genotype = tuple(map(float, units))
             if key_of(self.space, genotype) not in self._seen:
                 return Individual(genotype, "offspring" if parents else "immigrant", parents)
         return None
