@@ -35,6 +35,7 @@ __all__ = ["Finalist", "run_search"]
 FINALISTS = 3
 FRESH_SEEDS = 3
 LONG_FINALISTS = 6  # of one seed each: after many epochs settings differ more than seeds do
+CHEAPER = 0.9  # than the finalist before it
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ class _Run:
             )
         best, seeds, epochs = ranked[:FINALISTS], FRESH_SEEDS, self.search.final_epochs
         if epochs:
-            best, seeds = self._differing(ranked[: self.search.population], LONG_FINALISTS), 1
+            best, seeds = self._differing(ranked), 1
         configs = {
             trial.number: {
                 f"final-{trial.number}-{fresh}": trial_config(
@@ -296,15 +297,23 @@ class _Run:
         self._write_settings(finalists[0].values, epochs)
         return finalists
 
-    def _differing(self, trials: list[Trial], count: int) -> list[Trial]:
-        """The first, then again and again the one that is furthest from all those chosen (Gonzalez 1985)."""
-        points = features(self.space, [self.space.encode(trial.values) for trial in trials])
-        distances = np.linalg.norm(points - points[0], axis=1)
+    def _differing(self, ranked: list[Trial]) -> list[Trial]:
+        """The best, then again and again the best that costs at least a tenth less than the one before.
+
+        What small batches gain in few epochs they lose in many. Places that are left go to those furthest
+        from all chosen (Gonzalez 1985), among as many of the best as a generation has.
+        """
+        costs = [image_cost(trial_config(self.record, trial.values, "")) for trial in ranked]
         chosen = [0]
-        while len(chosen) < min(count, len(trials)):
-            chosen.append(int(np.where(np.isin(range(len(trials)), chosen), -1, distances).argmax()))
-            distances = np.minimum(distances, np.linalg.norm(points - points[chosen[-1]], axis=1))
-        return [trials[i] for i in chosen]
+        for i, flops in enumerate(costs):
+            if flops <= CHEAPER * costs[chosen[-1]] and len(chosen) < LONG_FINALISTS:
+                chosen.append(i)
+        points = features(self.space, [self.space.encode(trial.values) for trial in ranked])
+        others = [i for i in range(min(self.search.population, len(ranked))) if i not in chosen]
+        while others and len(chosen) < LONG_FINALISTS:
+            gaps = np.linalg.norm(points[others][:, None] - points[chosen], axis=2).min(1)
+            chosen.append(others.pop(int(gaps.argmax())))
+        return [ranked[i] for i in chosen]
 
     def _show(self, generation: int, what: str = "searching") -> None:
         self.on_status(status_of(self.search, self.trials.values(), generation, self.pace, what))
