@@ -39,7 +39,7 @@ class SearchConfig:
         generations: number of generations
         epochs: of a whole trial
         equal_cost: give a trial as many epochs as cost what those of the starting settings do, at least one
-        final_epochs: train six of the best that differ anew for so many, and choose by that
+        final_epochs: train six that differ in cost anew for so many, the best at each, and choose by that
         rungs: epochs after which only the best share of a generation trains on, such as 1,3,9
         objective: what is minimized; with more than one, the Pareto front is kept
         limit: number of training images; None for all

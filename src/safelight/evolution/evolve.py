@@ -125,8 +125,8 @@ def evolve(
     """Search for the settings or the structure of an autoencoder.
 
     Trials are judged by their validation loss. The best three are trained again from three fresh seeds, or
-    with `final_epochs` six that differ, once each for so long; the one with the least mean wins, and only its
-    trainings are then measured on the test images.
+    with `final_epochs` six that differ in cost, once each for so long; the one with the least mean wins, and
+    only its trainings are then measured on the test images.
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
