@@ -53,7 +53,7 @@ STEPS_AN_EPOCH, TRAINED_EPOCHS, WARM_UP = -(-TRAIN_IMAGES // BATCH), 5, 20
 LIBRARY_DEFAULT = (
     "300000"  # rounds that GNU's OpenMP spins, by its manual, where the threads have a core each
 )
-SPIN_COUNTS = (LIBRARY_DEFAULT, "100000", "30000", "20000", "10000", "5000")
+SPIN_COUNTS = (LIBRARY_DEFAULT, "100000", "30000", "10000", "3000", "1000")
 PLAIN_EPOCHS = 30
 TARGET_LOSS = 100.99
 VARIANTS = ("plain", "float32", "bfloat16")

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import ray.cloudpickle as ray_pickle
@@ -47,6 +48,32 @@ def test_every_thread_of_the_compute_thread_takes_denormals_for_zero(two_threads
         assert run(torch.get_num_threads) == 2
         assert run(denormals_left) == 0
     assert denormals_left() == 1 << 21
+
+
+def test_a_process_without_denormals_computes_where_it_is(two_threads):
+    """Handing each step to another thread costs a fifth of it."""
+    with compute_thread() as run:
+        assert run(threading.get_ident) != threading.get_ident()
+    code = (
+        "import threading, torch\n"
+        "from safelight.machine import compute_thread, prepare_process\n"
+        "prepare_process()\n"
+        "with compute_thread() as run:\n"
+        "    print(run(threading.get_ident) == threading.get_ident())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_training_computes_gradients_wherever_it_is_called(digits, mode, monkeypatch):
+    inline = contextlib.nullcontext(lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(training, "compute_thread", lambda: inline)
+    with mode():
+        state = fit(
+            HalfDead(), Batches(digits, 500, 0), NegativeELBO(Bernoulli()), TrainingConfig(epochs=1, lr=0.1)
+        )
+    assert state.network.logit.item() != pytest.approx(0.3)
 
 
 def test_what_the_compute_thread_raises_arrives():

@@ -31,7 +31,8 @@ __all__ = [
 # How long OpenMP's threads wait awake for each other, in rounds of GNU's and in milliseconds of LLVM's and
 # Intel's. Beside a busy process they wait for one that has lost its core, so: no longer than pays on an idle
 # machine, as docs/lab-log.md tells.
-SPIN = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
+SPIN = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+GRAIN = 1 << 15  # elements of a product that one thread computes at the least
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -85,7 +86,9 @@ def compute_thread() -> Iterator[Callable[..., Any]]:
 
     Weight decay and the moments of dead units lead to such denormal numbers, with which many processors
     compute some hundred times slower. The setting belongs to a thread and is inherited by those made later:
-    to set it in a caller whose OpenMP threads exist would miss those, and would change the caller.
+    to set it in a caller whose OpenMP threads exist would miss those, and would change the caller. A caller
+    whose threads all do so already, as in a process of the command, is that thread itself: handing each step
+    to another would cost a fifth.
 
     Returns:
         `run(function, *arguments)`: the function's result, or what it raises.
@@ -98,8 +101,19 @@ def compute_thread() -> Iterator[Callable[..., Any]]:
     """
     import torch
 
+    if _flushes_denormals():
+        yield lambda function, *arguments: function(*arguments)
+        return
     with ThreadPoolExecutor(1, "compute", torch.set_flush_denormal, (True,)) as executor:
         yield lambda function, *arguments: executor.submit(function, *arguments).result()
+
+
+def _flushes_denormals() -> bool:
+    """Whether every thread that computes for the caller takes denormal numbers for zero."""
+    import torch
+
+    small = torch.full((4 * GRAIN * torch.get_num_threads(),), 1e-20)
+    return not (small * small).any()
 
 
 def shorten_spinning() -> None:

@@ -116,7 +116,7 @@ def fit(
         optimizer.step()
         state.add(terms, len(batch))
 
-    with torch.inference_mode(False), compute_thread() as compute:
+    with torch.inference_mode(False), torch.enable_grad(), compute_thread() as compute:
         if packed:
             try:
                 state.unpack(packed)
