@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight.data.png16 import decode_png16, encode_png16
-from safelight.data.readers import DAMAGE, MAX_IMAGE, mode_in_words
+from safelight.data.readers import DAMAGE
 from safelight.errors import DataError
 
 __all__ = ["SUFFIXES", "Picture", "encode_picture", "read_picture"]
@@ -24,6 +24,7 @@ SUFFIXES = tuple(FORMATS)
 MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16", "I;16B")  # Pillow's names of what is taken
 KEPT = ("icc_profile", "exif", "dpi")
 JPEG_QUALITY = 95
+MAX_IMAGE = 64_000_000
 BITS_PER_SAMPLE = 258  # of TIFF's tags
 
 
@@ -101,7 +102,7 @@ def _decode(path: Path, image: Image.Image) -> Picture:
     if image.mode not in MODES:
         raise DataError(
             f"expected a picture in gray or RGB, with alpha or without, got {path} in "
-            f"{mode_in_words(image.mode)}; convert it"
+            f"{image.mode}; convert it"
         )
     if getattr(image, "n_frames", 1) > 1:
         raise DataError(f"expected one picture in {path}, got {getattr(image, 'n_frames', 1)}; split it")

@@ -6,12 +6,11 @@ import contextlib
 import gzip
 import struct
 import tokenize
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,37 +18,19 @@ from numpy.typing import NDArray
 from safelight.errors import DataError
 from safelight.files import legible
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = ["Accept", "as_pixels", "read_idx", "read_npy", "read_npz", "read_pictures"]
 
-__all__ = ["Accept", "as_pixels", "mode_in_words", "read_idx", "read_npy", "read_npz", "read_pictures"]
+if TYPE_CHECKING:
+    from safelight.data.kinds import Header
 
 Shape = tuple[int, int, int]  # (C, H, W)
 Accept = Callable[[Shape], object]  # raises what is wrong with images of that shape
-T = TypeVar("T")
 
 MAX_BYTES = 16 << 30  # of one array in memory; a header that declares more is not followed
-MAX_IMAGE = 64_000_000  # pixels times channels of one picture
 DEFLATE = 1032  # gzip and zip pack at most this many bytes into one
-ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: how a camera was held
 WHITES = (1.0, 16.0, 255.0, 1023.0, 4095.0, 65535.0)
 WHOLE_BYTES = "array.astype('uint8')"
 PICTURES = (".png", ".jpg", ".jpeg")
-CHANNELS = {"1": 1, "L": 1, "RGB": 3}  # of the kinds of picture that are taken, in Pillow's names
-MODES = {  # these and others in words
-    "1": "black and white",
-    "L": "8-bit gray",
-    "LA": "gray with alpha",
-    "P": "colours of a palette",
-    "PA": "colours of a palette with alpha",
-    "RGB": "8-bit RGB",
-    "RGBA": "RGB with alpha",
-    "CMYK": "CMYK, the colours of printing inks",
-    "YCbCr": "YCbCr",
-    "LAB": "L*a*b*",
-    "I": "32-bit gray",
-    "F": "gray of floating-point numbers",
-}
 DAMAGE = (
     EOFError, KeyError, OverflowError, RuntimeError, SyntaxError, TypeError, ValueError,
     gzip.BadGzipFile, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
@@ -199,16 +180,6 @@ def read_npz(path: Path, member: str | None = None) -> tuple[NDArray[Any], NDArr
         return images, labels.astype(np.int64)
 
 
-def mode_in_words(mode: str) -> str:
-    """What people call one of Pillow's kinds of picture.
-
-    Example:
-        >>> mode_in_words("RGBA"), mode_in_words("I;16B")
-        ('RGB with alpha', '16-bit gray')
-    """
-    return "16-bit gray" if mode.startswith("I;16") else MODES.get(mode, f"the kind {mode}")
-
-
 def read_pictures(source: Path, accept: Accept | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """A PNG or JPEG file, or those of a flat folder: (N, C, H, W), and their names in order.
 
@@ -219,6 +190,8 @@ def read_pictures(source: Path, accept: Accept | None = None) -> tuple[NDArray[n
     Raises:
         DataError: there are none, one cannot be read, or they differ in size or kind.
     """
+    from safelight.data.opening import declared, open_picture
+
     folder = source if source.is_dir() else source.parent
     listed = folder.iterdir() if source.is_dir() else [source]
     named = (path for path in listed if path.suffix.lower() in PICTURES and path.name[0] != ".")
@@ -227,7 +200,10 @@ def read_pictures(source: Path, accept: Accept | None = None) -> tuple[NDArray[n
         raise DataError(
             f"expected PNG, JPEG or IDX files in {folder}, got none; give the folder that holds them directly"
         )
-    shapes = [_opened(path, _declared_shape) for path in paths]
+    headers = [declared(path, str(path)) for path in paths]
+    for path, header in zip(paths, headers, strict=True):
+        _refuse_others(path, header)
+    shapes = [(header.channels, header.height, header.width) for header in headers]
     first = shapes[0]
     for path, shape in zip(paths, shapes, strict=True):
         if shape != first:
@@ -239,61 +215,23 @@ def read_pictures(source: Path, accept: Accept | None = None) -> tuple[NDArray[n
     if accept is not None:
         accept(first)
     pixels = np.empty((_affordable(len(paths), first, folder), *first), np.uint8)
-    for index, path in enumerate(paths):
-        decoded = _opened(path, _decoded)
-        if decoded.shape != first:
+    for index, (path, header) in enumerate(zip(paths, headers, strict=True)):
+        picture = open_picture(path, str(path))
+        if picture.header != header:
             raise DataError(
                 f"expected {path} to stay as it is while it is read; leave it alone, and try again"
             )
-        pixels[index] = decoded
+        pixels[index] = picture.pixels
     return pixels, tuple(legible(path.name) for path in paths)
 
 
-def _opened(path: Path, read: Callable[[Path, Image.Image], T]) -> T:
-    """What a function reads of an open picture; only its header is read so far. One line if that fails."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                return read(path, image)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise DataError(
-                f"expected at most {MAX_IMAGE} values in a picture, got more in {path}; scale it down"
-            ) from error
-        except (OSError, *DAMAGE) as error:
-            raise DataError(
-                f"expected a PNG or JPEG picture in {path}, got '{_line(error)}'; replace or remove it"
-            ) from error
-
-
-def _declared_shape(path: Path, image: Image.Image) -> Shape:
-    """(C, H, W) of a picture held upright, as its header has them."""
-    from PIL import Image
-
-    if image.mode not in CHANNELS:
+def _refuse_others(path: Path, header: Header) -> None:
+    if header.alpha or header.bits != 8 or header.channels not in (1, 3):
+        kind = {1: "gray", 3: "RGB"}.get(header.channels, f"{header.channels} channels")
         raise DataError(
-            f"expected a picture in 8-bit gray or RGB, got {path} in {mode_in_words(image.mode)}; convert it"
+            f"expected a picture in 8-bit gray or RGB, got {path} in {header.bits}-bit {kind}"
+            f"{' with alpha' * header.alpha}; convert it"
         )
-    channels, height, width = CHANNELS[image.mode], image.height, image.width
-    if height * width * channels > MAX_IMAGE:
-        raise Image.DecompressionBombError
-    return (channels, width, height) if _held(image) in ON_ITS_SIDE else (channels, height, width)
-
-
-def _decoded(path: Path, image: Image.Image) -> NDArray[np.uint8]:
-    """Its pixels, (C, H, W), held upright."""
-    from PIL import ImageOps
-
-    channels, height, width = _declared_shape(path, image)
-    upright = image if _held(image) == 1 else ImageOps.exif_transpose(image)
-    decoded = np.asarray(upright.convert("RGB" if channels == 3 else "L"))  # (H, W[, 3])
-    return decoded.reshape(height, width, channels).transpose(2, 0, 1)
-
-
-def _held(image: Image.Image) -> int:
-    return int(image.getexif().get(ORIENTATION, 1)) if "exif" in image.info else 1
 
 
 def _named_shape(path: Path, shape: Shape) -> str:

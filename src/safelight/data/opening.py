@@ -1,0 +1,283 @@
+"""A picture file to pixels, one way for everything that opens one.
+
+Read are PNG, JPEG (of MPO its first picture), TIFF (its pages), WebP, BMP and GIF (its first frame), by their
+content, whatever their names end in.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import jpeg_factory
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from safelight.data.kinds import Header, Picture, affordable, find_orientation, from_cmyk, upright
+from safelight.data.png16 import chunks_of, decode_png16
+from safelight.data.tiff import opened_tiff, places_of, read_place, tiff_header
+from safelight.errors import DataError
+from safelight.files import why
+
+__all__ = ["SUFFIXES", "Header", "Picture", "declared", "open_pages", "open_picture"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".mpo", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+MAX_FILE = 2 << 30  # bytes of a file that is read as a whole, which a TIFF is not
+TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+CHANNELS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I": 1, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
+OPENERS: dict[bytes, Callable[[BinaryIO], Image.Image]] = {  # by how a file begins
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"\xff\xd8\xff": jpeg_factory,
+    b"RIFF": WebPImageFile,
+    b"BM": BmpImageFile,
+    b"GIF8": GifImageFile,
+}  # Pillow's Image.open would warn of, or refuse, sizes that are capped here
+
+
+def declared(source: Path | bytes, where: str) -> Header:
+    """What a file says of its picture; nothing of it is decoded.
+
+    Args:
+        source: the file, or its content.
+        where: its name in messages.
+
+    Raises:
+        DataError: it is no picture, damaged, or declares more than is taken.
+
+    Example:
+        >>> from PIL import Image
+        >>> buffer = io.BytesIO()
+        >>> Image.new("RGBA", (90, 60)).save(buffer, "PNG")
+        >>> declared(buffer.getvalue(), "here")
+        Header(kind='PNG', height=60, width=90, channels=3, alpha=True, bits=8, pages=1, frames=1)
+    """
+    where = _one_line(where)
+    with _naming(where):
+        if _is_tiff(source, where):
+            with opened_tiff(source) as file:
+                places = places_of(file, where)
+                return tiff_header(places[0], len(places), where)
+        with _stream(source) as stream:
+            return _header(_image(stream, where), where)
+
+
+def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
+    """The picture of a file.
+
+    Args:
+        source: the file, or its content: a member of an archive, a cell of a table.
+        where: its name in messages.
+        page: which picture of a TIFF file.
+
+    Raises:
+        DataError: as `declared`, or the file is damaged or cut short, or has no such page.
+
+    Example:
+        >>> from PIL import Image
+        >>> buffer = io.BytesIO()
+        >>> Image.new("L", (90, 60), 200).save(buffer, "PNG")
+        >>> picture = open_picture(buffer.getvalue(), "here")
+        >>> picture.pixels.shape, picture.pixels.max().item(), picture.white
+        ((1, 60, 90), 200, 255)
+    """
+    where = _one_line(where)
+    with _naming(where):
+        if _is_tiff(source, where):
+            with opened_tiff(source) as file:
+                places = places_of(file, where)
+                if not 0 <= page < len(places):
+                    raise DataError(
+                        f"expected {page + 1} pages in {where}, got {len(places)}; choose another"
+                    )
+                return read_place(file, places[page], len(places), where)
+        if page:
+            raise DataError(f"expected {page + 1} pages in {where}, got 1; choose another")
+        data = source if isinstance(source, bytes) else _content(source, where)
+        return _picture(data, where)
+
+
+def open_pages(source: Path | bytes, where: str) -> Iterator[Picture]:
+    """Each picture of a TIFF file, one after another; the one of any other.
+
+    Raises:
+        DataError: as `open_picture`.
+    """
+    where = _one_line(where)
+    with _naming(where):
+        if not _is_tiff(source, where):
+            yield open_picture(source, where)
+            return
+        with opened_tiff(source) as file:
+            places = places_of(file, where)
+            for place in places:
+                yield read_place(file, place, len(places), where)
+
+
+def _one_line(name: str) -> str:
+    """A file's name as messages can hold it."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Whatever a damaged file makes a decoder raise becomes one line with the file's name."""
+    try:
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise _damaged(error, where) from error
+        raise DataError(f"expected to read {where}, got {why(error)}") from error
+    except MemoryError as error:
+        raise DataError(f"expected {where} to fit into memory, got more; scale it down") from error
+    except Exception as error:  # decoders of hostile files raise anything
+        raise _damaged(error, where) from error
+
+
+def _damaged(error: Exception, where: str) -> DataError:
+    detail = " ".join(str(error).split())[:200] or type(error).__name__
+    return DataError(f"expected a whole picture in {where}, got '{detail}'; replace or remove it")
+
+
+@contextmanager
+def _stream(source: Path | bytes) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    else:
+        with source.open("rb") as stream:
+            yield stream
+
+
+def _content(path: Path, where: str) -> bytes:
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > MAX_FILE:
+            raise DataError(f"expected at most {MAX_FILE:,} bytes in {where}, got {size:,}; scale it down")
+        return stream.read(MAX_FILE)
+
+
+def _is_tiff(source: Path | bytes, where: str) -> bool:
+    with _stream(source) as stream:
+        start = stream.read(4)
+    if not start:
+        raise DataError(f"expected a picture in {where}, got an empty file; replace or remove it")
+    return start in TIFF_MARKS
+
+
+def _image(stream: BinaryIO, where: str) -> Image.Image:
+    """Pillow's image, of which the header alone is read."""
+    start = stream.read(12)
+    stream.seek(0)
+    for mark, opener in OPENERS.items():
+        if start.startswith(mark) and (mark != b"RIFF" or start[8:] == b"WEBP"):
+            return opener(stream)
+    raise DataError(
+        f"expected a PNG, JPEG, TIFF, WebP, BMP or GIF picture in {where}, got something else; "
+        "convert, replace or remove it"
+    )
+
+
+def _header(image: Image.Image, where: str) -> Header:
+    mode = "I;16" if image.mode.startswith("I;16") else image.mode
+    if mode == "P":
+        channels = _palette(image).shape[1]
+    elif mode in CHANNELS:
+        channels = CHANNELS[mode]
+    else:
+        raise DataError(f"expected gray or colours in {where}, got the kind {mode}; convert it")
+    affordable(image.height, image.width, channels, where)
+    orientation = find_orientation(image.info.get("exif", b""))[0]
+    height, width = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
+    alpha = mode in ("LA", "RGBA") or "transparency" in image.info
+    return Header(
+        str(image.format), height, width, channels, alpha, _bits(image), 1, getattr(image, "n_frames", 1)
+    )
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits a sample, by the name that Pillow gives to how samples lie in the file."""
+    return 16 if image.format == "PNG" and image.tile and "16" in str(image.tile[0][3]) else 8
+
+
+def _picture(data: bytes, where: str) -> Picture:
+    image = _image(io.BytesIO(data), where)
+    header = _header(image, where)
+    transparent, exif = image.info.get("transparency"), image.info.get("exif", b"")
+    levels = _levels(image) if header.kind == "PNG" else 255
+    if header.bits == 16 and image.mode not in ("I;16", "I"):
+        samples = decode_png16(data, where)
+    elif image.mode == "P":
+        samples = _coloured(image)
+    else:
+        plain = {"1": "L", "YCbCr": "RGB"}.get(image.mode)
+        samples = np.asarray(image.convert(plain) if plain else image)
+        samples = samples.astype(np.uint16) if header.bits == 16 else samples
+    samples = samples.reshape(*samples.shape[:2], -1)  # (H, W, channels and alpha)
+    if image.mode == "CMYK":
+        samples = from_cmyk(samples, 255)
+    if samples.shape[2] == header.channels and header.alpha:
+        most = 2**header.bits - 1
+        key = np.atleast_1d(transparent) * (most // levels if levels < 255 else 1)
+        opaque = (samples != key).any(axis=2, keepdims=True) * samples.dtype.type(most)
+        samples = np.concatenate([samples, opaque.astype(samples.dtype)], axis=2)
+    seen = upright(samples.transpose(2, 0, 1), find_orientation(exif)[0])
+    pixels = np.ascontiguousarray(seen[: header.channels])
+    alpha = np.ascontiguousarray(seen[-1]) if header.alpha else None
+    white = 255.0 if header.bits == 8 else _white(data, pixels)
+    return Picture(pixels, white, alpha, header, data)
+
+
+def _levels(image: Image.Image) -> int:
+    """The largest sample of gray in fewer than 8 bits, which Pillow scales to 255."""
+    mode = str(image.tile[0][3]) if image.tile else ""
+    return {"1": 1, "L;2": 3, "L;4": 15}.get(mode, 255)
+
+
+def _palette(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of a palette: (n, 3) levels, or (n, 1) where all are gray."""
+    levels = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    return levels[:, :1] if (levels == levels[:, :1]).all() else levels
+
+
+def _coloured(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of an image with a palette, and alpha where it has any: (H, W, samples)."""
+    levels = _palette(image)
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        alpha = np.full((256, 1), 255, np.uint8)
+        if isinstance(transparent, bytes):
+            alpha[: len(transparent), 0] = np.frombuffer(transparent, np.uint8)
+        else:
+            alpha[transparent] = 0
+        levels = np.concatenate([levels, alpha[: len(levels)]], axis=1)
+    whole = np.zeros((256, levels.shape[1]), np.uint8)  # an index without a colour is black
+    whole[: len(levels)] = levels
+    return whole[np.asarray(image)]
+
+
+def _white(data: bytes, pixels: NDArray[np.uint16]) -> float:
+    """White of a PNG of 16 bits.
+
+    Where the chunk sBIT says that fewer are significant, samples should be scaled to 16 (specification,
+    section 11.3.2.4), their low bits then being zeros or the first ones again. Many programs leave them as
+    they are.
+    """
+    significant = next((content for kind, content in chunks_of(data) if kind == b"sBIT"), b"")
+    bits = max(significant, default=16)
+    scaled_low = (1 << max(0, 16 - bits)) - 1
+    most = int(pixels.max(initial=0))
+    if bits < 16 and most < 1 << bits and (pixels & scaled_low).any():
+        return float((1 << bits) - 1)
+    return 65535.0
