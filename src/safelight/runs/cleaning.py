@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safelight.data.finding import Images, as_image_set
+from safelight.config.data import DataConfig, Fit, FitOptions
+from safelight.data.arrays import array_of, as_pixels
+from safelight.data.finding import Images
 from safelight.data.images import ImageSet
 from safelight.data.picture_files import SUFFIXES, Picture, encode_picture, read_picture
 from safelight.data.pictures import make_folder, png, tile
 from safelight.data.readers import read_npy
+from safelight.data.sources import load_for
 from safelight.errors import DataError, RunError
 from safelight.files import write_file
-from safelight.networks.base import ImageNetwork, Shape
+from safelight.networks.base import ImageNetwork
 from safelight.networks.tiling import clean
 from safelight.networks.unet import DenoisingUNet
 
@@ -40,8 +44,7 @@ class Cleaner:
 
     Args:
         network: in evaluation mode.
-        shape: (C, H, W) of the images that it was made for.
-        value_range: what stands for black and white in arrays of whole numbers.
+        fit: of the images that it was made for; its range is what stands for black and white in arrays.
         precision: bfloat16, or float32.
         resize: scale images to the size of a network that takes no other, and the results back.
     """
@@ -49,16 +52,15 @@ class Cleaner:
     def __init__(
         self,
         network: ImageNetwork,
-        shape: Shape,
-        value_range: tuple[float, float],
+        fit: Fit,
         precision: str,
         resize: bool = False,
     ) -> None:
         self.network = network
-        self.shape = shape
-        self.value_range = value_range
+        self.fit, self.shape, self.value_range = fit, fit.shape, fit.range
         self.precision = precision
-        self.resize = resize and not isinstance(network, DenoisingUNet)
+        self.takes_any_size = isinstance(network, DenoisingUNet)
+        self.resize = resize and not self.takes_any_size
         self.device = next(network.parameters()).device
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -83,8 +85,15 @@ class Cleaner:
         Raises:
             DataError: they cannot be loaded, or do not keep to that range.
         """
-        own_range = None if self.value_range in FULL_SCALES else self.value_range
-        return as_image_set(images, own_range, self.check)
+        options = FitOptions() if self.value_range in FULL_SCALES else self.fit
+        if isinstance(images, ImageSet):
+            image_set = images
+        elif isinstance(images, str | os.PathLike):
+            image_set = load_for(images, DataConfig(), FitOptions() if self.takes_any_size else self.fit)
+        else:
+            image_set = as_pixels(array_of(images), "the array", options)
+        self.check(image_set.shape)
+        return image_set
 
     def check(self, shape: Sequence[int]) -> None:
         """Refuse images (C, H, W) that the network does not take.
@@ -99,7 +108,7 @@ class Cleaner:
                 f"expected {kinds[self.shape[0]]} pictures, as the network was trained on, got "
                 f"{kinds.get(channels, f'{channels} channels')}; convert them, or use another run"
             )
-        if isinstance(self.network, DenoisingUNet):
+        if self.takes_any_size:
             if min(size) < LEAST_SIDE:
                 raise DataError(
                     f"expected sides from {LEAST_SIDE} pixels up, got {size[1]}×{size[0]}; enlarge it"

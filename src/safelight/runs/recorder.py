@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, final
 
 from safelight.config.run import RunConfig
-from safelight.data.images import Splits
+from safelight.data.images import Divided
 from safelight.data.pictures import make_folder, png, write_examples
 from safelight.errors import Interrupted, RunError, TrainingError
 from safelight.files import legible, write_file
@@ -68,7 +68,7 @@ class Recorder:
         folder: RunFolder,
         config: RunConfig,
         parts: Parts,
-        splits: Splits,
+        splits: Divided,
         on_epoch: OnEpoch | None = None,
         on_step: OnStep | None = None,
     ) -> None:
