@@ -73,24 +73,24 @@ class FitOptions:
         fit: pad or crop pictures of other proportions, stretch them, or cut large ones into tiles
         background: behind transparent pixels and around padded pictures: white, black, #ffcc00, or border,
             each picture's own border colour
-        channels: 1 for gray, 3 for colour; by default colour where a tenth of the pictures have any
+        image_channels: 1 for gray, 3 for colour; by default colour where a tenth of the pictures have any
         range: LOW..HIGH, the values that stand for black and white, such as 0..4095; auto finds them
     """
 
     size: str | None = None
     fit: How = "pad"
     background: str = "border"
-    channels: int | None = None
+    image_channels: int | None = None
     range: str = "auto"
 
     def __post_init__(self) -> None:
         _ = self.height_and_width, self.low_and_high
         check(self.fit in get_args(How), "fit", f"one of {', '.join(get_args(How))}", self.fit)
         check(
-            self.channels is None or 1 <= self.channels <= MAX_CHANNELS,
-            "channels",
+            self.image_channels is None or 1 <= self.image_channels <= MAX_CHANNELS,
+            "image_channels",
             f"1 to {MAX_CHANNELS}",
-            self.channels,
+            self.image_channels,
         )
         _check_background(self.background)
 

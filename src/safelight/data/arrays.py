@@ -229,7 +229,7 @@ def fitted(images: ImageSet, options: FitOptions | Fit) -> ImageSet:
         size, channels, how = (options.height, options.width), options.channels, options.how
     else:
         size = options.height_and_width or (images.shape[1], images.shape[2])
-        channels, how = options.channels or images.shape[0], options.fit
+        channels, how = options.image_channels or images.shape[0], options.fit
     fit = Fit(*size, channels, images.value_range, "pad" if how == "tile" else how, options.background)
     if images.shape == fit.shape:
         return images if isinstance(options, Fit) else replace(images, fit=fit)

@@ -140,7 +140,7 @@ def choose_fit(
         ((1, 40, 30), (0.0, 4095.0), ['12 bits: white is 4095'])
     """
     height, width = options.height_and_width or _own_size(sizes)
-    channels = options.channels
+    channels = options.image_channels
     if channels is None:
         counts = Counter(look.channels for look in looks)
         most = counts.most_common(1)[0][0]
