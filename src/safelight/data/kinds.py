@@ -6,7 +6,6 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import DataError
@@ -17,8 +16,6 @@ __all__ = [
     "Picture",
     "affordable",
     "find_orientation",
-    "from_cmyk",
-    "to_cmyk",
     "upright",
 ]
 
@@ -134,15 +131,3 @@ def find_orientation(exif: bytes) -> tuple[int, int, str]:
         if tag == ORIENTATION and kind == 3 and values == 1 and 1 <= value <= 8:
             return value, entry + 8, order
     return 1, 0, "<"
-
-
-def from_cmyk(inks: NDArray[Any], white: int) -> NDArray[Any]:
-    """The colours of printing inks, without a profile: (..., 4), 0 for no ink, to RGB (..., 3)."""
-    paper = white - inks.astype(np.int64)
-    product = paper[..., :3] * paper[..., 3:]
-    return ((product + white // 2) // white).astype(inks.dtype)
-
-
-def to_cmyk(colours: NDArray[Any], white: int) -> NDArray[Any]:
-    """RGB (..., 3) to printing inks (..., 4), without black, so that `from_cmyk` gives the same again."""
-    return np.concatenate([white - colours, np.zeros_like(colours[..., :1])], axis=-1)

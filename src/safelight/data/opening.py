@@ -22,13 +22,23 @@ from PIL.JpegImagePlugin import jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from safelight.data.kinds import Header, Picture, affordable, find_orientation, from_cmyk, upright
+from safelight.data.colours import from_cmyk
+from safelight.data.kinds import Header, Picture, affordable, find_orientation, upright
 from safelight.data.png16 import chunks_of, decode_png16
 from safelight.data.tiff import opened_tiff, places_of, read_place, tiff_header
 from safelight.errors import DataError
 from safelight.files import why
 
-__all__ = ["SUFFIXES", "Header", "Picture", "declared", "open_pages", "open_picture"]
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "Picture",
+    "declared",
+    "image_of",
+    "open_pages",
+    "open_picture",
+    "_palette",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".mpo", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 MAX_FILE = 2 << 30  # bytes of a file that is read as a whole, which a TIFF is not
@@ -67,7 +77,7 @@ def declared(source: Path | bytes, where: str) -> Header:
                 places = places_of(file, where)
                 return tiff_header(places[0], len(places), where)
         with _stream(source) as stream:
-            return _header(_image(stream, where), where)
+            return _header(image_of(stream, where), where)
 
 
 def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
@@ -176,7 +186,7 @@ def _is_tiff(source: Path | bytes, where: str) -> bool:
     return start in TIFF_MARKS
 
 
-def _image(stream: BinaryIO, where: str) -> Image.Image:
+def image_of(stream: BinaryIO, where: str) -> Image.Image:
     """Pillow's image, of which the header alone is read."""
     start = stream.read(12)
     stream.seek(0)
@@ -212,7 +222,7 @@ def _bits(image: Image.Image) -> int:
 
 
 def _picture(data: bytes, where: str) -> Picture:
-    image = _image(io.BytesIO(data), where)
+    image = image_of(io.BytesIO(data), where)
     header = _header(image, where)
     transparent, exif = image.info.get("transparency"), image.info.get("exif", b"")
     levels = _levels(image) if header.kind == "PNG" else 255
@@ -226,7 +236,7 @@ def _picture(data: bytes, where: str) -> Picture:
         samples = samples.astype(np.uint16) if header.bits == 16 else samples
     samples = samples.reshape(*samples.shape[:2], -1)  # (H, W, channels and alpha)
     if image.mode == "CMYK":
-        samples = from_cmyk(samples, 255)
+        samples = from_cmyk(samples)
     if samples.shape[2] == header.channels and header.alpha:
         most = 2**header.bits - 1
         key = np.atleast_1d(transparent) * (most // levels if levels < 255 else 1)
@@ -251,17 +261,23 @@ def _palette(image: Image.Image) -> NDArray[np.uint8]:
     return levels[:, :1] if (levels == levels[:, :1]).all() else levels
 
 
-def _coloured(image: Image.Image) -> NDArray[np.uint8]:
-    """The colours of an image with a palette, and alpha where it has any: (H, W, samples)."""
+def coloured_palette(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of a palette, with alpha where it has any: (n, samples)."""
     levels = _palette(image)
     transparent = image.info.get("transparency")
-    if transparent is not None:
-        alpha = np.full((256, 1), 255, np.uint8)
-        if isinstance(transparent, bytes):
-            alpha[: len(transparent), 0] = np.frombuffer(transparent, np.uint8)
-        else:
-            alpha[transparent] = 0
-        levels = np.concatenate([levels, alpha[: len(levels)]], axis=1)
+    if transparent is None:
+        return levels
+    alpha = np.full((max(len(levels), 256), 1), 255, np.uint8)
+    if isinstance(transparent, bytes):
+        alpha[: len(transparent), 0] = np.frombuffer(transparent, np.uint8)
+    else:
+        alpha[transparent] = 0
+    return np.concatenate([levels, alpha[: len(levels)]], axis=1)
+
+
+def _coloured(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of an image with a palette, and alpha where it has any: (H, W, samples)."""
+    levels = coloured_palette(image)
     whole = np.zeros((256, levels.shape[1]), np.uint8)  # an index without a colour is black
     whole[: len(levels)] = levels
     return whole[np.asarray(image)]
