@@ -200,7 +200,8 @@ def image_of(stream: BinaryIO, where: str) -> Image.Image:
 
 
 def _header(image: Image.Image, where: str) -> Header:
-    mode = "I;16" if image.mode.startswith("I;16") else image.mode
+    raw = _raw_mode(image)
+    mode = "LA" if raw.startswith("LA") else "I;16" if image.mode.startswith("I;16") else image.mode
     if mode == "P":
         channels = _palette(image).shape[1]
     elif mode in CHANNELS:
@@ -211,21 +212,20 @@ def _header(image: Image.Image, where: str) -> Header:
     orientation = find_orientation(image.info.get("exif", b""))[0]
     height, width = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
     alpha = mode in ("LA", "RGBA") or "transparency" in image.info
-    return Header(
-        str(image.format), height, width, channels, alpha, _bits(image), 1, getattr(image, "n_frames", 1)
-    )
+    bits = 16 if "16" in raw else 8
+    return Header(str(image.format), height, width, channels, alpha, bits, 1, getattr(image, "n_frames", 1))
 
 
-def _bits(image: Image.Image) -> int:
-    """Bits a sample, by the name that Pillow gives to how samples lie in the file."""
-    return 16 if image.format == "PNG" and image.tile and "16" in str(image.tile[0][3]) else 8
+def _raw_mode(image: Image.Image) -> str:
+    """Pillow's name of how the samples of a PNG file lie, which tells what its mode does not: their depth."""
+    return str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
 
 
 def _picture(data: bytes, where: str) -> Picture:
     image = image_of(io.BytesIO(data), where)
     header = _header(image, where)
     transparent, exif = image.info.get("transparency"), image.info.get("exif", b"")
-    levels = _levels(image) if header.kind == "PNG" else 255
+    most = {"1": 1, "L;2": 3, "L;4": 15}.get(_raw_mode(image), 255)  # of gray, which Pillow scales to 255
     if header.bits == 16 and image.mode not in ("I;16", "I"):
         samples = decode_png16(data, where)
     elif image.mode == "P":
@@ -238,21 +238,14 @@ def _picture(data: bytes, where: str) -> Picture:
     if image.mode == "CMYK":
         samples = from_cmyk(samples)
     if samples.shape[2] == header.channels and header.alpha:
-        most = 2**header.bits - 1
-        key = np.atleast_1d(transparent) * (most // levels if levels < 255 else 1)
-        opaque = (samples != key).any(axis=2, keepdims=True) * samples.dtype.type(most)
+        key = np.atleast_1d(transparent) * (255 // most)
+        opaque = (samples != key).any(axis=2, keepdims=True) * np.iinfo(samples.dtype).max
         samples = np.concatenate([samples, opaque.astype(samples.dtype)], axis=2)
     seen = upright(samples.transpose(2, 0, 1), find_orientation(exif)[0])
     pixels = np.ascontiguousarray(seen[: header.channels])
     alpha = np.ascontiguousarray(seen[-1]) if header.alpha else None
     white = 255.0 if header.bits == 8 else _white(data, pixels)
     return Picture(pixels, white, alpha, header, data)
-
-
-def _levels(image: Image.Image) -> int:
-    """The largest sample of gray in fewer than 8 bits, which Pillow scales to 255."""
-    mode = str(image.tile[0][3]) if image.tile else ""
-    return {"1": 1, "L;2": 3, "L;4": 15}.get(mode, 255)
 
 
 def _palette(image: Image.Image) -> NDArray[np.uint8]:
