@@ -56,7 +56,8 @@ def save(path, shares: np.ndarray, bits: int = 8, alpha: np.ndarray | None = Non
     if bits == 16 and samples.shape[2] > 1:
         path.write_bytes(encode_png16(samples))
     else:
-        Image.fromarray(samples.squeeze(2) if samples.shape[2] == 1 else samples).save(path)
+        image = Image.fromarray(samples.squeeze(2) if samples.shape[2] == 1 else samples)
+        image.save(path, **({"quality": 95} if path.suffix.lower() == ".jpg" else {}))
     return path
 
 

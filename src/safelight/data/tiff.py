@@ -258,11 +258,13 @@ def _samples(file: Any, series: Any, number: int, where: str) -> tuple[NDArray[A
 
 def _unpacks(key: Any) -> bool:
     """Whether tifffile can, with what is installed."""
+    import tifffile
+
     try:
-        key.decode  # noqa: B018 it finds its decoder when it is first asked for
-        return key.bitspersample in (1, 8, 16, 32, 64) and (key.photometric, key.compression) != (YCBCR, 1)
-    except (ValueError, KeyError):
+        tifffile.TIFF.DECOMPRESSORS[key.compression]
+    except KeyError:
         return False
+    return key.bitspersample in (1, 8, 16, 32, 64) and (key.photometric, key.compression) != (YCBCR, 1)
 
 
 def _by_pillow(file: Any, page: Any, where: str) -> NDArray[Any]:
