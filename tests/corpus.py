@@ -61,8 +61,8 @@ def make_corpus(folder: Path) -> dict[str, np.ndarray | None]:
         folder: where to; it is made.
 
     Returns:
-        For each name what is seen in the file, (C, H, W), in its own numbers, without alpha; of stacks the first
-        page; None where there is no picture in it.
+        For each name what is seen in the file, (C, H, W), in its own numbers, without alpha; of stacks the
+        first page; None where there is no picture in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     expected: dict[str, np.ndarray | None] = {}
@@ -122,8 +122,12 @@ def _pillow_files(folder: Path, expected: dict[str, np.ndarray | None], rgb: np.
     add("fax.tif", Image.fromarray(two).convert("1"), two, compression="group4")
     for packing in ("tiff_lzw", "packbits", "tiff_deflate"):
         add(f"colour {packing}.tif", image, rgb, compression=packing)
-        add(f"16 bits {packing}.tif", Image.fromarray(gray.astype(np.uint16) * 257), gray * np.uint16(257),
-            compression=packing)  # fmt: skip
+        add(
+            f"16 bits {packing}.tif",
+            Image.fromarray(gray.astype(np.uint16) * 257),
+            gray * np.uint16(257),
+            compression=packing,
+        )
     add("colour named wrongly.png", image, rgb, format="TIFF")
     add("one pixel.png", image.crop((0, 0, 1, 1)), rgb[:1, :1])
     add("long and thin.png", image.crop((0, 0, 53, 1)), rgb[:1])
@@ -164,8 +168,12 @@ def _tiff_files(folder: Path, expected: dict[str, np.ndarray | None], rgb: np.nd
         expected[name] = planes(pixels)
 
     add("12 bits.tif", gray.astype(np.uint16) * 16, gray.astype(np.uint16) * 16)
-    add("12 bits declared.tif", gray.astype(np.uint16) * 16, gray.astype(np.uint16) * 16,
-        extratags=[(281, 3, 1, 4095, True)])  # fmt: skip
+    add(
+        "12 bits declared.tif",
+        gray.astype(np.uint16) * 16,
+        gray.astype(np.uint16) * 16,
+        extratags=[(281, 3, 1, 4095, True)],
+    )
     add("16 bits.tif", deep[..., 1], deep[..., 1])
     add("big-endian.tif", deep[..., 1], deep[..., 1], byteorder=">")
     add("16 bits colour.tif", deep, deep, photometric="rgb")
@@ -179,8 +187,13 @@ def _tiff_files(folder: Path, expected: dict[str, np.ndarray | None], rgb: np.nd
         tile=(16, 32),
         compression="zlib",
     )
-    add("16 bits alpha.tif", np.dstack([deep, 65535 - deep[..., :1]]), deep, photometric="rgb",
-        extrasamples=["unassalpha"])  # fmt: skip
+    add(
+        "16 bits alpha.tif",
+        np.dstack([deep, 65535 - deep[..., :1]]),
+        deep,
+        photometric="rgb",
+        extrasamples=["unassalpha"],
+    )
     add("signed.tif", gray.astype(np.int16) - 100, gray.astype(np.float32) - 100)
     add("32 bits.tif", gray.astype(np.uint32) * 1000, gray.astype(np.float32) * 1000)
     for bits in (16, 32, 64):
@@ -200,8 +213,13 @@ def _tiff_files(folder: Path, expected: dict[str, np.ndarray | None], rgb: np.nd
         photometric="minisblack",
         planarconfig="separate",
     )
-    add("four channels.tif", four.transpose(1, 2, 0), four.transpose(1, 2, 0), photometric="minisblack",
-        planarconfig="contig")  # fmt: skip
+    add(
+        "four channels.tif",
+        four.transpose(1, 2, 0),
+        four.transpose(1, 2, 0),
+        photometric="minisblack",
+        planarconfig="contig",
+    )
     add("four pages.tif", four, four[0], photometric="minisblack")
     add("colour pages.tif", np.stack([rgb, 255 - rgb]), rgb, photometric="rgb")
     add(
@@ -212,8 +230,13 @@ def _tiff_files(folder: Path, expected: dict[str, np.ndarray | None], rgb: np.nd
         metadata={"axes": "ZYX", "unit": "um"},
         resolution=(2.5, 2.5),
     )
-    add("ImageJ colours.tif", np.stack([four[:2]] * 3), four[:2].transpose(1, 2, 0), imagej=True,
-        metadata={"axes": "ZCYX", "mode": "composite"})  # fmt: skip
+    add(
+        "ImageJ colours.tif",
+        np.stack([four[:2]] * 3),
+        four[:2].transpose(1, 2, 0),
+        imagej=True,
+        metadata={"axes": "ZCYX", "mode": "composite"},
+    )
     add(
         "OME.ome.tif",
         np.stack([stack, stack // 2]),
@@ -269,7 +292,11 @@ def _bad_files(folder: Path, expected: dict[str, np.ndarray | None]) -> None:
     for name, data in files.items():
         (folder / name).write_bytes(data)
         expected[name] = None
-    tifffile.imwrite(folder / "nine channels.tif", np.zeros((9, 20, 30), np.uint8), photometric="minisblack",
-                     planarconfig="separate")  # fmt: skip
+    tifffile.imwrite(
+        folder / "nine channels.tif",
+        np.zeros((9, 20, 30), np.uint8),
+        photometric="minisblack",
+        planarconfig="separate",
+    )
     tifffile.imwrite(folder / "complex.tif", np.zeros((20, 30), np.complex64))
     expected["nine channels.tif"] = expected["complex.tif"] = None

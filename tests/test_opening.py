@@ -61,7 +61,7 @@ def test_what_is_no_picture_is_one_line_with_its_name(corpus):
 
 
 def test_content_in_memory_is_read_as_files_are(corpus):
-    folder, expected = corpus
+    folder, _ = corpus
     for name in (
         "colour.png",
         "OME.ome.tif",
@@ -249,9 +249,15 @@ def test_any_tiff_is_read_as_it_was_seen(shape, kind, orientation, compression, 
     tags = [(274, 3, 1, orientation, True)]
     options = {"planarconfig": "contig"} if shape[2] > 1 else {}
     tifffile.imwrite(
-        buffer, lying if shape[2] > 1 else lying[..., 0], photometric="minisblack", compression=compression,
-        byteorder=order, extratags=tags, metadata=None, **options,
-    )  # fmt: skip
+        buffer,
+        lying if shape[2] > 1 else lying[..., 0],
+        photometric="minisblack",
+        compression=compression,
+        byteorder=order,
+        extratags=tags,
+        metadata=None,
+        **options,
+    )
     picture = open_picture(buffer.getvalue(), "x")
     assert (picture.header.height, picture.header.width, picture.header.channels) == shape
     np.testing.assert_array_equal(picture.pixels, planes(seen).astype(picture.pixels.dtype))

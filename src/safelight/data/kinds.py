@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = [
     "Picture",
     "affordable",
     "find_orientation",
+    "unturned",
     "upright",
 ]
 
@@ -131,3 +133,16 @@ def find_orientation(exif: bytes) -> tuple[int, int, str]:
         if tag == ORIENTATION and kind == 3 and values == 1 and 1 <= value <= 8:
             return value, entry + 8, order
     return 1, 0, "<"
+
+
+def unturned(metadata: bytes) -> bytes:
+    """EXIF or XMP data of a picture that is upright now; all else in them stays.
+
+    Example:
+        >>> unturned(b'<rdf:Description tiff:Orientation="6"/>')
+        b'<rdf:Description tiff:Orientation="1"/>'
+    """
+    orientation, place, order = find_orientation(metadata)
+    if orientation != 1:
+        return metadata[:place] + struct.pack(f"{order}H", 1) + metadata[place + 2 :]
+    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", metadata)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.data.colours import divided, from_cmyk, from_lab
-from safelight.data.kinds import MAX_CHANNELS, Header, Picture, affordable, upright
+from safelight.data.kinds import MAX_CHANNELS, Header, Picture, affordable, unturned, upright
 from safelight.data.strips import PACKED, out_of_strips
 from safelight.errors import DataError
 
@@ -45,7 +45,7 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, INKS, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6
 ASSOCIATED, STRAIGHT = 1, 2  # of the tag ExtraSamples: alpha that colours are multiplied by, or are not
 SEEN = {"1": "L", "L": "L", "LA": "LA", "P": "P", "RGB": "RGB", "RGBA": "RGBA", "YCbCr": "RGB"}  # by Pillow
 MAX_SAMPLE, INK_SET, ORIENTATION, COLORMAP, IMAGEJ = 281, 332, 274, 320, 50839
-DESCRIPTION, RESOLUTION, RESOLUTION_UNIT, PROFILE = 270, (282, 283), 296, 34675
+DESCRIPTION, RESOLUTION, RESOLUTION_UNIT, XMP, PROFILE = 270, (282, 283), 296, 700, 34675
 LAYOUT = frozenset(  # tags that are written anew, or point to what is not copied: Exif data, smaller pictures
     {*range(254, 260), *range(262, 267), DESCRIPTION, 273, ORIENTATION, *range(277, 280), *RESOLUTION, 284}
     | {288, 289, RESOLUTION_UNIT, 317, COLORMAP, *range(322, 326), 330, 338, 339, 347, *range(512, 533)}
@@ -380,7 +380,7 @@ def _copied(file: Any, tags: Any, is_own: bool) -> list[tuple[Any, ...]]:
     import tifffile
 
     copied = [
-        (tag.code, int(tag.dtype), tag.count, tag.value, True)
+        (tag.code, int(tag.dtype), tag.count, unturned(tag.value) if tag.code == XMP else tag.value, True)
         for tag in tags
         if tag.code not in LAYOUT and not isinstance(tag.value, dict)
     ]

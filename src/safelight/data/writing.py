@@ -8,7 +8,6 @@ upright, and the orientation in EXIF, XMP and TIFF becomes 1: every viewer shows
 from __future__ import annotations
 
 import io
-import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from safelight.data.colours import in_numbers, indices_of, to_cmyk
-from safelight.data.kinds import Picture, find_orientation
+from safelight.data.kinds import Picture, find_orientation, unturned
 from safelight.data.opening import coloured_palette, image_of
 from safelight.data.png16 import chunks_of, encode_png16, joined, png_of_rows
 from safelight.data.tiff_writing import encode_tiff
@@ -106,7 +105,7 @@ def _with_chunks(bare: bytes, source: Sequence[tuple[bytes, bytes]], dropped: fr
     (start, *body) = chunks_of(bare)
     first = next(i for i, (kind, _) in enumerate(source) if kind == b"IDAT")
     kept = [
-        (kind, _unturned(content) if kind == b"eXIf" else content, i < first)
+        (kind, unturned(content) if kind == b"eXIf" else content, i < first)
         for i, (kind, content) in enumerate(source)
         if kind not in dropped
         and (kind == b"PLTE" or kind in KNOWN or kind[3:].islower())
@@ -154,7 +153,7 @@ def _jpeg(samples: NDArray[Any], like: Picture) -> bytes:
     if sampling > 0:
         bare = _sharpened(bare, samples, options)
     kept = [
-        (mark, _unturned(content))
+        (mark, unturned(content))
         for mark, content in _segments(like.written)
         if (mark == APP0 and content.startswith(JFIF))
         or (mark in KEPT_SEGMENTS and not content.startswith(MPF))
@@ -210,7 +209,7 @@ def _webp(samples: NDArray[Any], like: Picture) -> bytes:
     info, lossless = image.info, any(kind == LOSSLESS for kind in _riff(like.written))
     if _is_as_it_was(samples, like, image):
         return bytes(like.written)
-    options = {name: _unturned(info[name]) for name in ("icc_profile", "exif", "xmp") if info.get(name)}
+    options = {name: unturned(info[name]) for name in ("icc_profile", "exif", "xmp") if info.get(name)}
     quality = 100 if lossless else UNKNOWN_QUALITY
     return _by_pillow(
         _with_alpha(samples, like), "WEBP", lossless=lossless, quality=quality, exact=True, **options
@@ -285,14 +284,6 @@ def _with_alpha(samples: NDArray[Any], like: Picture) -> NDArray[Any]:
     if like.alpha is None:
         return samples
     return np.concatenate([samples, like.alpha[..., None]], axis=2)
-
-
-def _unturned(metadata: bytes) -> bytes:
-    """EXIF or XMP data of a picture that is upright now."""
-    orientation, place, order = find_orientation(metadata)
-    if orientation != 1:
-        return metadata[:place] + struct.pack(f"{order}H", 1) + metadata[place + 2 :]
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", metadata)
 
 
 ENCODERS = {"PNG": _png, "JPEG": _jpeg, "MPO": _jpeg, "WEBP": _webp, "BMP": _bmp, "GIF": _gif}
