@@ -408,3 +408,13 @@ def test_16_bit_png_is_as_small_as_its_pixels_allow():
     picture = open_picture(png(np.dstack([ramp] * 3), 16, 2), "x")
     data = encode_picture(picture.pixels, picture)
     assert len(data) < len(zlib.compress(picture.pixels.tobytes()))
+
+
+def test_a_transparent_gray_of_a_gif_stays_so():
+    gray = scene()[..., 1]
+    picture = open_picture(written(Image.fromarray(gray), "GIF", transparency=int(gray[3, 4])), "x")
+    np.testing.assert_array_equal(picture.alpha, np.where(gray == gray[3, 4], 0, 255))
+    found = open_picture(encode_picture(255 - picture.pixels, picture), "y")
+    np.testing.assert_array_equal(found.alpha, picture.alpha)
+    opaque = picture.alpha > 0
+    np.testing.assert_array_equal(found.pixels[0, opaque] // 2, (255 - gray[opaque]) // 2)

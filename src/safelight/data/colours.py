@@ -24,7 +24,7 @@ def from_cmyk(inks: NDArray[Any]) -> NDArray[Any]:
     white = np.iinfo(inks.dtype).max
     paper = white - inks
     product = paper[..., :3].astype(np.uint32) * paper[..., 3:]
-    return ((product + white // 2) // white).astype(inks.dtype)
+    return np.asarray((product + white // 2) // white, inks.dtype)
 
 
 def to_cmyk(colours: NDArray[Any]) -> NDArray[Any]:
@@ -62,16 +62,16 @@ def divided(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Colours (H, W, C) that were multiplied by alpha (H, W) as they were before."""
     shares = _shares(colours, alpha)
     if colours.dtype.kind == "f":
-        return np.divide(colours, shares, out=np.zeros_like(colours), where=shares > 0)
+        return np.asarray(np.divide(colours, shares, out=np.zeros_like(colours), where=shares > 0))
     most = np.iinfo(colours.dtype).max
     before = np.divide(colours, shares, out=np.zeros(colours.shape), where=shares > 0)
-    return np.rint(before.clip(0, most)).astype(colours.dtype)
+    return np.asarray(np.rint(before.clip(0, most)), colours.dtype)
 
 
 def multiplied(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """The way back: of what `divided` gave, the same numbers."""
     product = colours * _shares(colours, alpha)
-    return (product if colours.dtype.kind == "f" else np.rint(product)).astype(colours.dtype)
+    return np.asarray(product if colours.dtype.kind == "f" else np.rint(product), colours.dtype)
 
 
 def _shares(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:

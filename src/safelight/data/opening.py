@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,14 +218,16 @@ def _header(image: Image.Image, where: str) -> Header:
 
 def _raw_mode(image: Image.Image) -> str:
     """Pillow's name of how the samples of a PNG file lie, which tells what its mode does not: their depth."""
-    return str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
+    tiles = getattr(image, "tile", ())
+    return str(tiles[0][3]) if image.format == "PNG" and tiles else ""
 
 
 def _picture(data: bytes, where: str) -> Picture:
     image = image_of(io.BytesIO(data), where)
     header = _header(image, where)
-    transparent, exif = image.info.get("transparency"), image.info.get("exif", b"")
+    exif = image.info.get("exif", b"")
     most = {"1": 1, "L;2": 3, "L;4": 15}.get(_raw_mode(image), 255)  # of gray, which Pillow scales to 255
+    samples: NDArray[Any]
     if header.bits == 16 and image.mode not in ("I;16", "I"):
         samples = decode_png16(data, where)
     elif image.mode == "P":
@@ -238,7 +240,7 @@ def _picture(data: bytes, where: str) -> Picture:
     if image.mode == "CMYK":
         samples = from_cmyk(samples)
     if samples.shape[2] == header.channels and header.alpha:
-        key = np.atleast_1d(transparent) * (255 // most)
+        key = np.atleast_1d(image.info["transparency"]) * (255 // most)
         opaque = (samples != key).any(axis=2, keepdims=True) * np.iinfo(samples.dtype).max
         samples = np.concatenate([samples, opaque.astype(samples.dtype)], axis=2)
     seen = upright(samples.transpose(2, 0, 1), find_orientation(exif)[0])
@@ -273,7 +275,7 @@ def _coloured(image: Image.Image) -> NDArray[np.uint8]:
     levels = coloured_palette(image)
     whole = np.zeros((256, levels.shape[1]), np.uint8)  # an index without a colour is black
     whole[: len(levels)] = levels
-    return whole[np.asarray(image)]
+    return np.asarray(whole[np.asarray(image)])
 
 
 def _white(data: bytes, pixels: NDArray[np.uint16]) -> float:

@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +102,7 @@ def in_strips(
         yield part
 
 
-def differences(part: NDArray[Any], predictor: int, order: str) -> bytes:
+def differences(part: NDArray[Any], predictor: int, order: Literal["<", ">"]) -> bytes:
     """The bytes of a part as they are packed: samples, or what the tag Predictor makes of them."""
     rows, columns, samples = part.shape
     if predictor == FLOATING:

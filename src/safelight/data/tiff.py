@@ -115,7 +115,7 @@ def places_of(file: Any, where: str) -> list[TiffPlace]:
     Raises:
         DataError: there are none, or too many.
     """
-    places = []
+    places: list[TiffPlace] = []
     for series in file.series:
         key = series.keyframe
         area = key.imagelength * key.imagewidth * key.samplesperpixel
@@ -312,7 +312,7 @@ def _alpha_at(key: Any) -> int | None:
 def _is_inks(key: Any) -> bool:
     own = key.samplesperpixel - (_alpha_at(key) is not None)
     whole = key.dtype.kind == "u" and key.dtype.itemsize <= 2
-    return key.photometric == INKS and own == 4 and whole and key.tags.valueof(INK_SET, 1) == 1
+    return bool(key.photometric == INKS and own == 4 and whole and key.tags.valueof(INK_SET, 1) == 1)
 
 
 def palette_of(key: Any) -> NDArray[np.uint8]:
@@ -343,7 +343,7 @@ def _written(file: Any, place: TiffPlace) -> TiffWritten:
     series, key = place.series, place.series.keyframe
     position = next(i for i, other in enumerate(file.series) if other is series)
     own = series.pages[place.planes[0]] if place.planes[0] < len(series.pages) else None
-    page = own if hasattr(own, "tags") else key  # pages after the first may lie without tags
+    page: Any = own if hasattr(own, "tags") else key  # pages after the first may lie without tags
     tags = page.tags
     resolution = tuple(tags.valueof(code) for code in RESOLUTION)
     options = {

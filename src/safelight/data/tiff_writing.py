@@ -56,7 +56,8 @@ def encode_tiff(pages: Iterable[NDArray[Any]], like: Sequence[Picture]) -> bytes
             changes.append(_write(writer, samples, photometric, picture.written, options))
     content = bytearray(buffer.getvalue())
     with tifffile.TiffFile(io.BytesIO(content)) as file:
-        for page, change in zip(file.pages, changes, strict=True):
+        for number, change in enumerate(changes):
+            page: Any = file.pages[number]
             for tag, value in change.items():
                 struct.pack_into(f"{file.byteorder}H", content, page.tags[tag].valueoffset, value)
     return bytes(content)

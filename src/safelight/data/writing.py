@@ -121,7 +121,7 @@ def _keyed(samples: NDArray[Any], like: Picture, key: bytes, bits: int) -> NDArr
     """Samples of which just those that were transparent have the colour that says so."""
     most, whole = 2**bits - 1, np.iinfo(samples.dtype).max
     values = np.frombuffer(key, ">u2").astype(np.int64) & most
-    transparent = (like.alpha == 0)[..., None]
+    transparent = (np.asarray(like.alpha) == 0)[..., None]
     colour = (values * (whole // most)).astype(samples.dtype)
     taken = (samples == colour).all(axis=2, keepdims=True) & ~transparent
     beside = np.where(colour > 0, colour - whole // most, colour + whole // most).astype(samples.dtype)
@@ -134,7 +134,7 @@ def _in_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     filled = np.pad(values, [(0, 0), (0, -values.shape[1] % together)]).astype(np.uint8)
     shifts = np.arange(together - 1, -1, -1, dtype=np.uint8) * np.uint8(bits)
     parts = filled.reshape(len(values), -1, together) << shifts
-    return np.bitwise_or.reduce(parts, axis=2).astype(np.uint8)
+    return np.asarray(np.bitwise_or.reduce(parts, axis=2))
 
 
 def _jpeg(samples: NDArray[Any], like: Picture) -> bytes:
@@ -209,7 +209,9 @@ def _webp(samples: NDArray[Any], like: Picture) -> bytes:
     info, lossless = image.info, any(kind == LOSSLESS for kind in _riff(like.written))
     if _is_as_it_was(samples, like, image):
         return bytes(like.written)
-    options = {name: unturned(info[name]) for name in ("icc_profile", "exif", "xmp") if info.get(name)}
+    options: dict[str, Any] = {name: unturned(info[name]) for name in ("exif", "xmp") if info.get(name)}
+    if info.get("icc_profile"):
+        options["icc_profile"] = info["icc_profile"]
     quality = 100 if lossless else UNKNOWN_QUALITY
     return _by_pillow(
         _with_alpha(samples, like), "WEBP", lossless=lossless, quality=quality, exact=True, **options
@@ -239,10 +241,11 @@ def _bmp(samples: NDArray[Any], like: Picture) -> bytes:
 
 def _gif(samples: NDArray[Any], like: Picture) -> bytes:
     image = image_of(io.BytesIO(like.written), "GIF")
-    options = {
-        name: image.info[name] for name in ("transparency", "comment", "background") if name in image.info
-    }
-    if image.mode == "L" and not like.header.alpha:
+    kept = ("transparency", "comment", "background")
+    options: dict[str, Any] = {name: image.info[name] for name in kept if name in image.info}
+    if image.mode == "L":  # the palette is every gray in order
+        if like.header.alpha:
+            samples = _keyed(samples, like, struct.pack(">H", options["transparency"]), 8)
         return _by_pillow(samples, "GIF", **options)
     levels = coloured_palette(image)
     indices = indices_of(_with_alpha(samples, like), levels, like.header.alpha)
