@@ -1,7 +1,7 @@
-"""Strips and tiles of TIFF files, packed as LZW, PackBits or deflate.
+"""Strips and tiles of TIFF files, of samples of any bits, packed as LZW, PackBits, deflate or zstd.
 
 tifffile leaves most of this to imagecodecs, of 30 MB, and Pillow takes few kinds of samples. A strip is bytes
-whatever its samples are, so for LZW and PackBits it is put into a file of its own, one row of 8-bit gray,
+whatever its samples are, so where zlib will not do it is put into a file of its own, one row of 8-bit gray,
 which the libtiff that Pillow brings reads and writes.
 """
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-__all__ = ["PACKED", "differences", "in_strips", "out_of_strips", "pack", "unpack"]
+__all__ = ["HORIZONTAL", "NONE", "PACKED", "as_stored", "in_strips", "out_of_strips", "pack", "unpack"]
 
-PACKED = {5: "tiff_lzw", 32773: "packbits", 8: "deflate", 32946: "deflate"}  # values of the tag Compression
+NONE = 1  # of the tag Compression, as the keys of
+PACKED = {NONE: "", 5: "tiff_lzw", 8: "deflate", 32946: "deflate", 32773: "packbits", 50000: "zstd"}
 OFFSETS, COUNTS = 273, 279
 HORIZONTAL, FLOATING = 2, 3  # of the tag Predictor
 
@@ -32,6 +33,8 @@ def pack(content: bytes, compression: int) -> bytes:
         >>> len(pack(bytes(1000), 5)) < 100, unpack(pack(bytes(1000), 5), 5, 1000) == bytes(1000)
         (True, True)
     """
+    if compression == NONE:
+        return content
     if PACKED[compression] == "deflate":
         return zlib.compress(content)
     buffer = io.BytesIO()
@@ -48,8 +51,8 @@ def unpack(strip: bytes, compression: int, size: int) -> bytes:
     Raises:
         OSError: it is damaged; or zlib.error.
     """
-    if PACKED[compression] == "deflate":
-        content = zlib.decompressobj().decompress(strip, size)
+    if compression == NONE or PACKED[compression] == "deflate":
+        content = strip[:size] if compression == NONE else zlib.decompressobj().decompress(strip, size)
         if len(content) < size:
             raise OSError(f"a strip of {len(content)} bytes in place of {size}")
         return content
@@ -65,7 +68,7 @@ def out_of_strips(file: Any, page: Any) -> NDArray[Any]:
 
     Args:
         file: tifffile's `TiffFile`.
-        page: one of its pages, of 8 to 64 bits a sample.
+        page: one of its pages.
 
     Returns:
         (H, W, samples), differences from neighbours (the tag Predictor) undone.
@@ -80,10 +83,13 @@ def out_of_strips(file: Any, page: Any) -> NDArray[Any]:
     for (plane, top, left), offset, count in zip(places, page.dataoffsets, page.databytecounts, strict=True):
         rows = size[0] if page.is_tiled else min(size[0], height - top)
         file.filehandle.seek(offset)
-        content = unpack(
-            file.filehandle.read(count), page.compression, rows * size[1] * samples * dtype.itemsize
-        )
-        part = _summed(np.frombuffer(content, np.uint8), (rows, size[1], samples), dtype, page.predictor)
+        row = -(-size[1] * samples * page.bitspersample // 8)  # bytes
+        content = np.frombuffer(unpack(file.filehandle.read(count), page.compression, rows * row), np.uint8)
+        shape = (rows, size[1], samples)
+        if page.bitspersample < 8 * dtype.itemsize:
+            part = _out_of_bits(content.reshape(rows, row), shape, page.bitspersample)
+        else:
+            part = _summed(content, shape, dtype, page.predictor)
         whole[plane, top : top + rows, left : left + size[1]] = part[: height - top, : width - left]
     return whole.transpose(1, 2, 3, 0).reshape(height, width, -1)
 
@@ -102,9 +108,13 @@ def in_strips(
         yield part
 
 
-def differences(part: NDArray[Any], predictor: int, order: Literal["<", ">"]) -> bytes:
-    """The bytes of a part as they are packed: samples, or what the tag Predictor makes of them."""
+def as_stored(part: NDArray[Any], bits: int, predictor: int, order: Literal["<", ">"]) -> bytes:
+    """The bytes of a part before they are packed: its samples, or what the tag Predictor makes of them."""
     rows, columns, samples = part.shape
+    if bits < 8 * part.dtype.itemsize:
+        places = np.arange(bits - 1, -1, -1, dtype=part.dtype)
+        digits = (part.reshape(rows, -1, 1) >> places & 1).astype(np.uint8)
+        return np.packbits(digits.reshape(rows, -1), axis=1).tobytes()
     if predictor == FLOATING:
         size = part.dtype.itemsize
         bytes_of = np.ascontiguousarray(part.astype(part.dtype.newbyteorder(">"))).view(np.uint8)
@@ -123,10 +133,20 @@ def _places(planes: int, whole: tuple[int, int], size: tuple[int, int]) -> Itera
                 yield plane, top, left
 
 
+def _out_of_bits(content: NDArray[np.uint8], shape: tuple[int, int, int], bits: int) -> NDArray[Any]:
+    """Samples of fewer bits than their type has, packed without gaps within a row."""
+    rows, columns, samples = shape
+    digits = np.unpackbits(content, axis=1, count=columns * samples * bits).reshape(rows, -1, bits)
+    values = np.zeros(digits.shape[:2], np.uint16)
+    for place in range(bits):
+        values = values << 1 | digits[..., place]
+    return values.reshape(shape)
+
+
 def _summed(
     content: NDArray[np.uint8], shape: tuple[int, int, int], dtype: np.dtype[Any], predictor: int
 ) -> NDArray[Any]:
-    """The way back from `differences`."""
+    """The way back from `as_stored`."""
     rows, columns, samples = shape
     if predictor == FLOATING:  # bytes of equal weight lie beside each other
         planes = np.cumsum(content.reshape(rows, -1, samples), axis=1, dtype=np.uint8)

@@ -1,7 +1,7 @@
 """TIFF files: which pictures are in them, and their samples.
 
-tifffile reads them, but for LZW and PackBits (`strips`) and what libtiff alone unpacks (fax, JPEG), which
-Pillow does. Of a file's axes Y and X are the picture, S (samples of a pixel) and C its channels, all others
+tifffile finds its way in them, `strips` unpacks most, and what libtiff alone can (fax, JPEG), Pillow does.
+Of a file's axes Y and X are the picture, S (samples of a pixel) and C its channels, all others
 pages.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from safelight.data.colours import divided, from_cmyk, from_lab
 from safelight.data.kinds import MAX_CHANNELS, Header, Picture, affordable, unturned, upright
-from safelight.data.strips import PACKED, out_of_strips
+from safelight.data.strips import NONE, PACKED, out_of_strips
 from safelight.errors import DataError
 
 __all__ = [
@@ -247,7 +247,7 @@ def _samples(file: Any, series: Any, number: int, where: str) -> tuple[NDArray[A
             raise DataError(
                 f"expected {max(ends)} bytes in {where}, got {file.filehandle.size}; get it again"
             )
-        if key.compression in PACKED and key.bitspersample in (8, 16, 32, 64):
+        if key.compression in PACKED and key.fillorder == 1 and key.photometric != YCBCR:
             return out_of_strips(file, _full(page)), False
         if not _unpacks(key):
             return _by_pillow(file, page, where), True
@@ -262,9 +262,9 @@ def _unpacks(key: Any) -> bool:
 
     try:
         tifffile.TIFF.DECOMPRESSORS[key.compression]
-    except KeyError:
+    except (KeyError, ImportError):
         return False
-    return key.bitspersample in (1, 8, 16, 32, 64) and (key.photometric, key.compression) != (YCBCR, 1)
+    return (key.photometric, key.compression) != (YCBCR, NONE)
 
 
 def _by_pillow(file: Any, page: Any, where: str) -> NDArray[Any]:

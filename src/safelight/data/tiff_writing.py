@@ -12,22 +12,24 @@ from numpy.typing import NDArray
 
 from safelight.data.colours import in_numbers, indices_of, multiplied, to_cmyk, to_lab
 from safelight.data.kinds import Picture
-from safelight.data.strips import PACKED, differences, in_strips, pack
-from safelight.data.tiff import CIELAB, INKS, MAX_SAMPLE, MIN_IS_BLACK, MIN_IS_WHITE, PALETTE, RGB, YCBCR
+from safelight.data.strips import HORIZONTAL, NONE, PACKED, as_stored, in_strips, pack
+from safelight.data.tiff import CIELAB, INKS, MIN_IS_BLACK, MIN_IS_WHITE, PALETTE, RGB, YCBCR
 
 __all__ = ["encode_tiff"]
 
-NONE, DEFLATE = 1, 8  # of the tag Compression
-COMPRESSION, PREDICTOR, IMAGEJ_TAGS = 259, 317, (50838, 50839)
+DEFLATE = 8  # of the tag Compression
+SEPARATE, FLOATS = 2, 3  # of the tags PlanarConfiguration, SampleFormat
+SAMPLE_FORMAT = 339
+BITS, COMPRESSION, PREDICTOR, IMAGEJ_TAGS = 258, 259, 317, (50838, 50839)
 
 
 def encode_tiff(pages: Iterable[NDArray[Any]], like: Sequence[Picture]) -> bytes:
     """A TIFF file of pictures.
 
-    Pages lie as in the file that they were read from, with its byte order, packing (LZW, PackBits, deflate or
-    none; any other becomes deflate), differences, tiles, resolution, colour profile, descriptions (of ImageJ
-    and OME too) and other tags, but for Exif data. Samples keep their type; of 2, 4 or 12 bits they take 8 or
-    16. Palettes stay where no pixel is far from their colours.
+    Pages lie as in the file that they were read from, with its byte order, packing (LZW, PackBits, deflate,
+    zstd or none; any other becomes deflate), differences, tiles, resolution, colour profile, descriptions (of
+    ImageJ and OME too) and other tags, but for Exif data. Samples keep their type and bits. Palettes stay
+    where no pixel is far from their colours.
 
     Args:
         pages: (C, H, W) each, in the numbers of the file.
@@ -59,7 +61,10 @@ def encode_tiff(pages: Iterable[NDArray[Any]], like: Sequence[Picture]) -> bytes
         for number, change in enumerate(changes):
             page: Any = file.pages[number]
             for tag, value in change.items():
-                struct.pack_into(f"{file.byteorder}H", content, page.tags[tag].valueoffset, value)
+                count = page.tags[tag].count
+                struct.pack_into(
+                    f"{file.byteorder}{count}H", content, page.tags[tag].valueoffset, *[value] * count
+                )
     return bytes(content)
 
 
@@ -74,55 +79,52 @@ def _as_stored(pixels: NDArray[Any], picture: Picture) -> tuple[NDArray[Any], in
         if indices is None:
             return colours, RGB if colours.shape[2] == 3 else MIN_IS_BLACK
         return indices.astype(written.dtype)[..., None], PALETTE
-    if written.bits == 1:
-        seen = seen / 255
-    samples = in_numbers(seen, np.dtype(np.uint8) if written.bits < 8 else written.dtype)
+    if written.bits < 8:
+        seen = seen * ((2**written.bits - 1) / 255)
+    samples = in_numbers(seen, np.dtype(np.uint8) if written.dtype.kind == "b" else written.dtype)
     if photometric == INKS and samples.shape[2] == 3:
         samples = to_cmyk(samples)
     elif photometric == CIELAB and samples.shape[2] == 3:
         samples = to_lab(samples)
     elif photometric == MIN_IS_WHITE and samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
-        white = 1 if written.bits == 1 else picture.white or np.iinfo(samples.dtype).max
+        white = 2**written.bits - 1 if written.bits < 8 else picture.white or np.iinfo(samples.dtype).max
         samples = in_numbers(white - samples.astype(np.float64), samples.dtype)
     if picture.alpha is not None:
         if written.multiplied:
             samples = multiplied(samples, picture.alpha)
         at = min(written.alpha_at, samples.shape[2])
         samples = np.insert(samples, at, picture.alpha, axis=2)
-    stored = samples.astype(np.bool_) if written.bits == 1 else samples
-    return stored, RGB if photometric == YCBCR else photometric
+    return samples, RGB if photometric == YCBCR else photometric
 
 
 def _write(
     writer: Any, samples: NDArray[Any], photometric: int, written: Any, options: dict[str, Any]
 ) -> dict[int, int]:
     """Write a page, and return the tags to change in it, which tifffile writes only with imagecodecs."""
-    separate = options["planarconfig"] == 2
     compression, predictor = options.pop("compression"), options.pop("predictor")
-    rows = options["rowsperstrip"] or samples.shape[0]
-    if options["tile"] is None:
-        options["rowsperstrip"] = rows = min(rows, samples.shape[0])
+    bits = written.bits
+    if compression not in PACKED:
+        compression, predictor = DEFLATE, NONE
     if photometric != written.photometric:  # a palette that did not hold, or YCbCr
         options |= {"planarconfig": None, "extrasamples": []}
-        separate = False
+        bits = 8
     options |= {"photometric": photometric, "metadata": None, "contiguous": False}
     if photometric == PALETTE:
         options["colormap"] = written.colormap
-    if 8 < written.bits < 16 and not any(tag[0] == MAX_SAMPLE for tag in options["extratags"]):
-        declared = (MAX_SAMPLE, 3, samples.shape[2], (2**written.bits - 1,) * samples.shape[2], True)
-        options["extratags"] = [*options["extratags"], declared]
+    separate = options["planarconfig"] == SEPARATE
     stored = np.ascontiguousarray(samples.transpose(2, 0, 1)) if separate else samples
-    stored = stored[..., 0] if not separate and samples.shape[2] == 1 else stored
-    if compression == NONE or samples.dtype.kind == "b":
-        packing = None if compression == NONE else "zlib"
-        writer.write(stored, compression=packing, **options)
+    stored = stored[..., 0] if samples.shape[2] == 1 else stored
+    if compression == NONE and bits == 8 * samples.dtype.itemsize:
+        writer.write(stored, **options)
         return {}
-    if compression not in PACKED:
-        compression, predictor = DEFLATE, 1
-    size = options["tile"] or (rows, samples.shape[1])
+    size = options["tile"] or (min(options["rowsperstrip"], len(samples)), samples.shape[1])
     parts = in_strips(samples, separate, size, options["tile"] is not None)
     order = written.file["byteorder"]
-    packed = (pack(differences(part, predictor, order), compression) for part in parts)
-    options |= {"compression": DEFLATE, "predictor": None if predictor == 1 else 2}
-    writer.write(packed, shape=stored.shape, dtype=samples.dtype, **options)
-    return {COMPRESSION: compression} | ({PREDICTOR: predictor} if predictor != 1 else {})
+    packed = (pack(as_stored(part, bits, predictor, order), compression) for part in parts)
+    changes, dtype = {COMPRESSION: compression, BITS: bits}, samples.dtype
+    if predictor != NONE:
+        options["predictor"], changes[PREDICTOR] = HORIZONTAL, predictor
+        if dtype.kind == "f":  # declared as whole numbers, since tifffile has no differences of others
+            dtype, changes[SAMPLE_FORMAT] = np.dtype(f"i{dtype.itemsize}"), FLOATS
+    writer.write(packed, shape=stored.shape, dtype=dtype, compression=DEFLATE, **options)
+    return changes
