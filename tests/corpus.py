@@ -54,6 +54,28 @@ def png(samples: np.ndarray, bits: int, colour: int, *between: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
+def plain_tiff(content: bytes, size: tuple[int, int], bits: int, photometric: int = 1) -> bytes:
+    """A TIFF file by the specification: one strip of gray, not packed."""
+    entries = (
+        (256, size[1]),
+        (257, size[0]),
+        (258, bits),
+        (259, 1),
+        (262, photometric),
+        (273, 122),
+        (277, 1),
+    )
+    tags = (*entries, (278, size[0]), (279, len(content)))
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4) + content
+
+
+def in_bits(values: np.ndarray, bits: int) -> bytes:
+    """Values (H, W) written in so many bits each, rows beginning at bytes."""
+    rows = ("".join(f"{value:0{bits}b}" for value in row) for row in values.tolist())
+    return b"".join(int(row.ljust(-(-len(row) // 8) * 8, "0"), 2).to_bytes(-(-len(row) // 8)) for row in rows)
+
+
 def make_corpus(folder: Path) -> dict[str, np.ndarray | None]:
     """Write some ninety files.
 
@@ -245,6 +267,12 @@ def _tiff_files(folder: Path, expected: dict[str, np.ndarray | None], rgb: np.nd
         metadata={"axes": "CZYX"},
     )
     add("bigtiff.tif", rgb, rgb, photometric="rgb", bigtiff=True)
+    for bits, photometric in ((2, 1), (4, 1), (4, 0), (10, 1), (12, 1), (14, 1)):
+        values = gray.astype(np.uint16) * 256 >> (16 - bits)
+        name = f"{bits} bits packed{', white is zero' * (photometric == 0)}.tif"
+        (folder / name).write_bytes(plain_tiff(in_bits(values, bits), gray.shape, bits, photometric))
+        levels = (values * (255 // (2**bits - 1))).astype(np.uint8) if bits < 8 else values
+        expected[name] = planes(levels if photometric else 255 - levels)
 
 
 def _turned_files(folder: Path, expected: dict[str, np.ndarray | None], rgb: np.ndarray) -> None:

@@ -414,3 +414,48 @@ def test_suffixes_are_those_of_the_corpus(corpus):
     }
     assert endings <= set(SUFFIXES)
     assert HEIGHT != WIDTH
+
+
+def test_pages_that_pillow_unpacks_are_the_right_ones_and_upright():
+    two = scene()[..., 1] > 100
+    first, second = Image.fromarray(two), Image.fromarray(np.flipud(two).copy())
+    buffer = io.BytesIO()
+    first.save(buffer, "TIFF", compression="group4", save_all=True, append_images=[second])
+    pages = [page.pixels[0] for page in open_pages(buffer.getvalue(), "x")]
+    np.testing.assert_array_equal(pages, np.stack([two, np.flipud(two)]) * np.uint8(255))
+    exif = Image.Exif()
+    for orientation, lay in TURNED.items():
+        exif[274] = orientation
+        buffer = io.BytesIO()
+        lying = Image.fromarray(np.ascontiguousarray(lay(scene())))
+        lying.save(buffer, "TIFF", compression="jpeg", quality=95, exif=exif)
+        picture = open_picture(buffer.getvalue(), "x")
+        assert (picture.header.height, picture.header.width) == (HEIGHT, WIDTH)
+        assert np.abs(picture.pixels.astype(int) - planes(scene())).max() <= LOSSY
+
+
+def test_colours_that_are_not_rgb_are_seen_as_it():
+    from PIL import ImageCms
+
+    image = Image.fromarray(scene())
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
+    buffer = io.BytesIO()
+    ImageCms.applyTransform(image, to_lab).save(buffer, "TIFF")
+    picture = open_picture(buffer.getvalue(), "x")
+    assert np.abs(picture.pixels.astype(int) - planes(scene())).mean() <= 1  # a and b are whole numbers
+    inks = np.zeros((4, 5, 4), np.uint16)  # of 16 bits: paper, then full cyan, then half black
+    inks[:, 1, 0], inks[:, 2, 3] = 65535, 32768
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, inks, photometric="separated")
+    pixels = open_picture(buffer.getvalue(), "x").pixels
+    assert pixels[:, 0, :3].T.tolist() == [[65535] * 3, [0, 65535, 65535], [32767] * 3]
+
+
+def test_bytes_after_the_picture_do_no_harm(corpus):
+    folder, _ = corpus
+    for name in ("colour.png", "gray.jpg", "palette.gif", "colour tiff_lzw.tif"):
+        data = (folder / name).read_bytes()
+        expected = open_picture(data, name).pixels
+        np.testing.assert_array_equal(open_picture(data + b"\0" * 99, name).pixels, expected)

@@ -124,6 +124,21 @@ def test_inks_come_back_as_inks_that_look_the_same():
         assert np.abs(np.asarray(after.convert("RGB")) - 0.97 * scene()).max() <= 8
 
 
+def test_lab_comes_back_as_lab():
+    image = Image.fromarray(scene())
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
+    data = written(ImageCms.applyTransform(image, to_lab), "TIFF")
+    picture = open_picture(data, "x")
+    with (
+        Image.open(io.BytesIO(data)) as before,
+        Image.open(io.BytesIO(encode_picture(picture.pixels, picture))) as after,
+    ):
+        assert after.mode == "LAB"
+        assert np.abs(np.asarray(after)[..., 0].astype(int) - np.asarray(before)[..., 0]).max() <= 2
+
+
 def test_png_keeps_its_chunks():
     kept = [
         (b"gAMA", struct.pack(">I", 45455)),

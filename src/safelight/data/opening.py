@@ -7,7 +7,6 @@ content, whatever their names end in.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,12 +71,12 @@ def declared(source: Path | bytes, where: str) -> Header:
     """
     where = _one_line(where)
     with _naming(where):
-        if _is_tiff(source, where):
-            with opened_tiff(source) as file:
-                places = places_of(file, where)
-                return tiff_header(places[0], len(places), where)
         with _stream(source) as stream:
-            return _header(image_of(stream, where), where)
+            if not _is_tiff(stream, where):
+                return _header(image_of(stream, where), where)
+        with opened_tiff(source) as file:
+            places = places_of(file, where)
+            return tiff_header(places[0], len(places), where)
 
 
 def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
@@ -101,7 +100,8 @@ def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
     """
     where = _one_line(where)
     with _naming(where):
-        if _is_tiff(source, where):
+        data = _content(source, where)
+        if data is None:
             with opened_tiff(source) as file:
                 places = places_of(file, where)
                 if not 0 <= page < len(places):
@@ -111,7 +111,6 @@ def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
                 return read_place(file, places[page], len(places), where)
         if page:
             raise DataError(f"expected {page + 1} pages in {where}, got 1; choose another")
-        data = source if isinstance(source, bytes) else _content(source, where)
         return _picture(data, where)
 
 
@@ -123,8 +122,9 @@ def open_pages(source: Path | bytes, where: str) -> Iterator[Picture]:
     """
     where = _one_line(where)
     with _naming(where):
-        if not _is_tiff(source, where):
-            yield open_picture(source, where)
+        data = _content(source, where)
+        if data is not None:
+            yield _picture(data, where)
             return
         with opened_tiff(source) as file:
             places = places_of(file, where)
@@ -170,17 +170,20 @@ def _stream(source: Path | bytes) -> Iterator[BinaryIO]:
             yield stream
 
 
-def _content(path: Path, where: str) -> bytes:
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size > MAX_FILE:
-            raise DataError(f"expected at most {MAX_FILE:,} bytes in {where}, got {size:,}; scale it down")
-        return stream.read(MAX_FILE)
-
-
-def _is_tiff(source: Path | bytes, where: str) -> bool:
+def _content(source: Path | bytes, where: str) -> bytes | None:
+    """All of a file, or None of a TIFF, which is read in parts."""
     with _stream(source) as stream:
-        start = stream.read(4)
+        if _is_tiff(stream, where):
+            return None
+        content = source if isinstance(source, bytes) else stream.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise DataError(f"expected at most {MAX_FILE:,} bytes in {where}, got more; scale it down")
+    return content
+
+
+def _is_tiff(stream: BinaryIO, where: str) -> bool:
+    start = stream.read(4)
+    stream.seek(0)
     if not start:
         raise DataError(f"expected a picture in {where}, got an empty file; replace or remove it")
     return start in TIFF_MARKS

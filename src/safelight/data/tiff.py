@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 MAX_PAGES = 1_000_000
+QUIET = logging.NullHandler()  # what tifffile logs of a file is an error of ours, or does no harm
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, INKS, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8  # of the tag Photometric
 ASSOCIATED, STRAIGHT = 1, 2  # of the tag ExtraSamples: alpha that colours are multiplied by, or are not
 SEEN = {"1": "L", "L": "L", "LA": "LA", "P": "P", "RGB": "RGB", "RGBA": "RGBA", "YCbCr": "RGB"}  # by Pillow
@@ -100,9 +101,7 @@ def opened_tiff(source: Path | bytes) -> Iterator[Any]:
     """A `TiffFile` of tifffile's; of a set in several files (OME) this one alone."""
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(
-        logging.NullHandler()
-    )  # what is wrong becomes a DataError, not a log
+    logging.getLogger("tifffile").addHandler(QUIET)  # what is wrong becomes a DataError, not a log
     with tifffile.TiffFile(
         io.BytesIO(source) if isinstance(source, bytes) else source, _multifile=False
     ) as file:
