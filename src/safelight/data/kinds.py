@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import DataError
@@ -17,8 +17,7 @@ __all__ = [
     "Picture",
     "affordable",
     "find_orientation",
-    "from_cmyk",
-    "to_cmyk",
+    "unturned",
     "upright",
 ]
 
@@ -136,13 +135,14 @@ def find_orientation(exif: bytes) -> tuple[int, int, str]:
     return 1, 0, "<"
 
 
-def from_cmyk(inks: NDArray[Any], white: int) -> NDArray[Any]:
-    """The colours of printing inks, without a profile: (..., 4), 0 for no ink, to RGB (..., 3)."""
-    paper = white - inks.astype(np.int64)
-    product = paper[..., :3] * paper[..., 3:]
-    return ((product + white // 2) // white).astype(inks.dtype)
+def unturned(metadata: bytes) -> bytes:
+    """EXIF or XMP data of a picture that is upright now; all else in them stays.
 
-
-def to_cmyk(colours: NDArray[Any], white: int) -> NDArray[Any]:
-    """RGB (..., 3) to printing inks (..., 4), without black, so that `from_cmyk` gives the same again."""
-    return np.concatenate([white - colours, np.zeros_like(colours[..., :1])], axis=-1)
+    Example:
+        >>> unturned(b'<rdf:Description tiff:Orientation="6"/>')
+        b'<rdf:Description tiff:Orientation="1"/>'
+    """
+    orientation, place, order = find_orientation(metadata)
+    if orientation != 1:
+        return metadata[:place] + struct.pack(f"{order}H", 1) + metadata[place + 2 :]
+    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", metadata)

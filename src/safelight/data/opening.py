@@ -7,11 +7,10 @@ content, whatever their names end in.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +21,23 @@ from PIL.JpegImagePlugin import jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from safelight.data.kinds import Header, Picture, affordable, find_orientation, from_cmyk, upright
+from safelight.data.colours import from_cmyk
+from safelight.data.kinds import Header, Picture, affordable, find_orientation, upright
 from safelight.data.png16 import chunks_of, decode_png16
 from safelight.data.tiff import opened_tiff, places_of, read_place, tiff_header
 from safelight.errors import DataError
 from safelight.files import why
 
-__all__ = ["SUFFIXES", "Header", "Picture", "declared", "open_pages", "open_picture"]
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "Picture",
+    "declared",
+    "image_of",
+    "open_pages",
+    "open_picture",
+    "_palette",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".mpo", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 MAX_FILE = 2 << 30  # bytes of a file that is read as a whole, which a TIFF is not
@@ -62,12 +71,12 @@ def declared(source: Path | bytes, where: str) -> Header:
     """
     where = _one_line(where)
     with _naming(where):
-        if _is_tiff(source, where):
-            with opened_tiff(source) as file:
-                places = places_of(file, where)
-                return tiff_header(places[0], len(places), where)
         with _stream(source) as stream:
-            return _header(_image(stream, where), where)
+            if not _is_tiff(stream, where):
+                return _header(image_of(stream, where), where)
+        with opened_tiff(source) as file:
+            places = places_of(file, where)
+            return tiff_header(places[0], len(places), where)
 
 
 def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
@@ -91,7 +100,8 @@ def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
     """
     where = _one_line(where)
     with _naming(where):
-        if _is_tiff(source, where):
+        data = _content(source, where)
+        if data is None:
             with opened_tiff(source) as file:
                 places = places_of(file, where)
                 if not 0 <= page < len(places):
@@ -101,7 +111,6 @@ def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
                 return read_place(file, places[page], len(places), where)
         if page:
             raise DataError(f"expected {page + 1} pages in {where}, got 1; choose another")
-        data = source if isinstance(source, bytes) else _content(source, where)
         return _picture(data, where)
 
 
@@ -113,8 +122,9 @@ def open_pages(source: Path | bytes, where: str) -> Iterator[Picture]:
     """
     where = _one_line(where)
     with _naming(where):
-        if not _is_tiff(source, where):
-            yield open_picture(source, where)
+        data = _content(source, where)
+        if data is not None:
+            yield _picture(data, where)
             return
         with opened_tiff(source) as file:
             places = places_of(file, where)
@@ -160,23 +170,26 @@ def _stream(source: Path | bytes) -> Iterator[BinaryIO]:
             yield stream
 
 
-def _content(path: Path, where: str) -> bytes:
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size > MAX_FILE:
-            raise DataError(f"expected at most {MAX_FILE:,} bytes in {where}, got {size:,}; scale it down")
-        return stream.read(MAX_FILE)
-
-
-def _is_tiff(source: Path | bytes, where: str) -> bool:
+def _content(source: Path | bytes, where: str) -> bytes | None:
+    """All of a file, or None of a TIFF, which is read in parts."""
     with _stream(source) as stream:
-        start = stream.read(4)
+        if _is_tiff(stream, where):
+            return None
+        content = source if isinstance(source, bytes) else stream.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise DataError(f"expected at most {MAX_FILE:,} bytes in {where}, got more; scale it down")
+    return content
+
+
+def _is_tiff(stream: BinaryIO, where: str) -> bool:
+    start = stream.read(4)
+    stream.seek(0)
     if not start:
         raise DataError(f"expected a picture in {where}, got an empty file; replace or remove it")
     return start in TIFF_MARKS
 
 
-def _image(stream: BinaryIO, where: str) -> Image.Image:
+def image_of(stream: BinaryIO, where: str) -> Image.Image:
     """Pillow's image, of which the header alone is read."""
     start = stream.read(12)
     stream.seek(0)
@@ -190,7 +203,8 @@ def _image(stream: BinaryIO, where: str) -> Image.Image:
 
 
 def _header(image: Image.Image, where: str) -> Header:
-    mode = "I;16" if image.mode.startswith("I;16") else image.mode
+    raw = _raw_mode(image)
+    mode = "LA" if raw.startswith("LA") else "I;16" if image.mode.startswith("I;16") else image.mode
     if mode == "P":
         channels = _palette(image).shape[1]
     elif mode in CHANNELS:
@@ -201,21 +215,22 @@ def _header(image: Image.Image, where: str) -> Header:
     orientation = find_orientation(image.info.get("exif", b""))[0]
     height, width = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
     alpha = mode in ("LA", "RGBA") or "transparency" in image.info
-    return Header(
-        str(image.format), height, width, channels, alpha, _bits(image), 1, getattr(image, "n_frames", 1)
-    )
+    bits = 16 if "16" in raw else 8
+    return Header(str(image.format), height, width, channels, alpha, bits, 1, getattr(image, "n_frames", 1))
 
 
-def _bits(image: Image.Image) -> int:
-    """Bits a sample, by the name that Pillow gives to how samples lie in the file."""
-    return 16 if image.format == "PNG" and image.tile and "16" in str(image.tile[0][3]) else 8
+def _raw_mode(image: Image.Image) -> str:
+    """Pillow's name of how the samples of a PNG file lie, which tells what its mode does not: their depth."""
+    tiles = getattr(image, "tile", ())
+    return str(tiles[0][3]) if image.format == "PNG" and tiles else ""
 
 
 def _picture(data: bytes, where: str) -> Picture:
-    image = _image(io.BytesIO(data), where)
+    image = image_of(io.BytesIO(data), where)
     header = _header(image, where)
-    transparent, exif = image.info.get("transparency"), image.info.get("exif", b"")
-    levels = _levels(image) if header.kind == "PNG" else 255
+    exif = image.info.get("exif", b"")
+    most = {"1": 1, "L;2": 3, "L;4": 15}.get(_raw_mode(image), 255)  # of gray, which Pillow scales to 255
+    samples: NDArray[Any]
     if header.bits == 16 and image.mode not in ("I;16", "I"):
         samples = decode_png16(data, where)
     elif image.mode == "P":
@@ -226,11 +241,10 @@ def _picture(data: bytes, where: str) -> Picture:
         samples = samples.astype(np.uint16) if header.bits == 16 else samples
     samples = samples.reshape(*samples.shape[:2], -1)  # (H, W, channels and alpha)
     if image.mode == "CMYK":
-        samples = from_cmyk(samples, 255)
+        samples = from_cmyk(samples)
     if samples.shape[2] == header.channels and header.alpha:
-        most = 2**header.bits - 1
-        key = np.atleast_1d(transparent) * (most // levels if levels < 255 else 1)
-        opaque = (samples != key).any(axis=2, keepdims=True) * samples.dtype.type(most)
+        key = np.atleast_1d(image.info["transparency"]) * (255 // most)
+        opaque = (samples != key).any(axis=2, keepdims=True) * np.iinfo(samples.dtype).max
         samples = np.concatenate([samples, opaque.astype(samples.dtype)], axis=2)
     seen = upright(samples.transpose(2, 0, 1), find_orientation(exif)[0])
     pixels = np.ascontiguousarray(seen[: header.channels])
@@ -239,32 +253,32 @@ def _picture(data: bytes, where: str) -> Picture:
     return Picture(pixels, white, alpha, header, data)
 
 
-def _levels(image: Image.Image) -> int:
-    """The largest sample of gray in fewer than 8 bits, which Pillow scales to 255."""
-    mode = str(image.tile[0][3]) if image.tile else ""
-    return {"1": 1, "L;2": 3, "L;4": 15}.get(mode, 255)
-
-
 def _palette(image: Image.Image) -> NDArray[np.uint8]:
     """The colours of a palette: (n, 3) levels, or (n, 1) where all are gray."""
     levels = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     return levels[:, :1] if (levels == levels[:, :1]).all() else levels
 
 
-def _coloured(image: Image.Image) -> NDArray[np.uint8]:
-    """The colours of an image with a palette, and alpha where it has any: (H, W, samples)."""
+def coloured_palette(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of a palette, with alpha where it has any: (n, samples)."""
     levels = _palette(image)
     transparent = image.info.get("transparency")
-    if transparent is not None:
-        alpha = np.full((256, 1), 255, np.uint8)
-        if isinstance(transparent, bytes):
-            alpha[: len(transparent), 0] = np.frombuffer(transparent, np.uint8)
-        else:
-            alpha[transparent] = 0
-        levels = np.concatenate([levels, alpha[: len(levels)]], axis=1)
+    if transparent is None:
+        return levels
+    alpha = np.full((max(len(levels), 256), 1), 255, np.uint8)
+    if isinstance(transparent, bytes):
+        alpha[: len(transparent), 0] = np.frombuffer(transparent, np.uint8)
+    else:
+        alpha[transparent] = 0
+    return np.concatenate([levels, alpha[: len(levels)]], axis=1)
+
+
+def _coloured(image: Image.Image) -> NDArray[np.uint8]:
+    """The colours of an image with a palette, and alpha where it has any: (H, W, samples)."""
+    levels = coloured_palette(image)
     whole = np.zeros((256, levels.shape[1]), np.uint8)  # an index without a colour is black
     whole[: len(levels)] = levels
-    return whole[np.asarray(image)]
+    return np.asarray(whole[np.asarray(image)])
 
 
 def _white(data: bytes, pixels: NDArray[np.uint16]) -> float:

@@ -1,7 +1,7 @@
 """TIFF files: which pictures are in them, and their samples.
 
-tifffile reads them, but for LZW and PackBits (`strips`) and what libtiff alone unpacks (fax, JPEG), which
-Pillow does. Of a file's axes Y and X are the picture, S (samples of a pixel) and C its channels, all others
+tifffile finds its way in them, `strips` unpacks most, and what libtiff alone can (fax, JPEG), Pillow does.
+Of a file's axes Y and X are the picture, S (samples of a pixel) and C its channels, all others
 pages.
 """
 
@@ -18,20 +18,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.data.kinds import MAX_CHANNELS, Header, Picture, affordable, from_cmyk, upright
-from safelight.data.strips import PACKED, rows_from_strips
+from safelight.data.colours import divided, from_cmyk, from_lab
+from safelight.data.kinds import MAX_CHANNELS, Header, Picture, affordable, unturned, upright
+from safelight.data.strips import NONE, PACKED, out_of_strips
 from safelight.errors import DataError
 
-__all__ = ["TiffPlace", "TiffWritten", "opened_tiff", "places_of", "read_place", "tiff_header"]
+__all__ = [
+    "CIELAB",
+    "INKS",
+    "MAX_SAMPLE",
+    "MIN_IS_BLACK",
+    "MIN_IS_WHITE",
+    "PALETTE",
+    "RGB",
+    "YCBCR",
+    "TiffPlace",
+    "TiffWritten",
+    "opened_tiff",
+    "places_of",
+    "read_place",
+    "tiff_header",
+]
 
 MAX_PAGES = 1_000_000
+QUIET = logging.NullHandler()  # what tifffile logs of a file is an error of ours, or does no harm
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, INKS, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8  # of the tag Photometric
 ASSOCIATED, STRAIGHT = 1, 2  # of the tag ExtraSamples: alpha that colours are multiplied by, or are not
+SEEN = {"1": "L", "L": "L", "LA": "LA", "P": "P", "RGB": "RGB", "RGBA": "RGBA", "YCbCr": "RGB"}  # by Pillow
 MAX_SAMPLE, INK_SET, ORIENTATION, COLORMAP, IMAGEJ = 281, 332, 274, 320, 50839
-LAYOUT = frozenset(  # tags that follow from how samples are laid out, and pointers to what is not copied
-    {*range(254, 260), *range(262, 267), 269, 270, 273, ORIENTATION, *range(277, 280), 282, 283, 284, 288}
-    | {289, 296, 305, 306, 317, COLORMAP, *range(322, 326), 330, 338, 339, 347, *range(512, 533)}
-    | {34665, 34675, 34853, 40965, 50838, IMAGEJ}
+DESCRIPTION, RESOLUTION, RESOLUTION_UNIT, XMP, PROFILE = 270, (282, 283), 296, 700, 34675
+LAYOUT = frozenset(  # tags that are written anew, or point to what is not copied: Exif data, smaller pictures
+    {*range(254, 260), *range(262, 267), DESCRIPTION, 273, ORIENTATION, *range(277, 280), *RESOLUTION, 284}
+    | {288, 289, RESOLUTION_UNIT, 317, COLORMAP, *range(322, 326), 330, 338, 339, 347, *range(512, 533)}
+    | {34665, PROFILE, 34853, 40965, 50838, IMAGEJ}
 )
 
 
@@ -50,29 +69,29 @@ class TiffPlace:
 
 @dataclass(frozen=True, eq=False)
 class TiffWritten:
-    """How a page was written.
+    """How a picture was written.
 
     Attributes:
-        dtype: of its samples, in the file's byte order.
+        dtype: of its samples.
         bits: a sample.
-        photometric: the tag; 2 and 8 (L*a*b*), 3 (palette), 5 (inks) and so on.
-        white_is_zero: whether it is to be turned about.
-        palette: (n, channels) levels of the colours of a palette, or None.
-        alpha: 1 for one that colours are multiplied by, 2 for one they are not, or 0.
-        samples: a pixel, in one plane.
-        planes: the place of each plane among those of the file.
-        options: for tifffile's writer, the rest.
-        file: likewise, of the file as a whole.
+        photometric: the tag: what samples mean.
+        colormap: (3, n) of 16 bits, the colours of a palette, or None.
+        alpha_at: which sample is alpha, or None.
+        multiplied: whether colours are multiplied by it.
+        planes: the place of each of its planes in the file: a series, and a plane of it.
+        describes_all: whether its description is one of the whole file, as ImageJ's and OME's are.
+        options: for tifffile's writer.
+        file: likewise, for the file as a whole.
     """
 
     dtype: np.dtype[Any]
     bits: int
     photometric: int
-    palette: NDArray[Any] | None
-    colormap: NDArray[Any] | None
-    alpha: int
-    alpha_at: int
+    colormap: NDArray[np.uint16] | None
+    alpha_at: int | None
+    multiplied: bool
     planes: tuple[tuple[int, int], ...]
+    describes_all: bool
     options: dict[str, Any]
     file: dict[str, Any]
 
@@ -82,9 +101,7 @@ def opened_tiff(source: Path | bytes) -> Iterator[Any]:
     """A `TiffFile` of tifffile's; of a set in several files (OME) this one alone."""
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(
-        logging.NullHandler()
-    )  # what is wrong becomes a DataError, not a log
+    logging.getLogger("tifffile").addHandler(QUIET)  # what is wrong becomes a DataError, not a log
     with tifffile.TiffFile(
         io.BytesIO(source) if isinstance(source, bytes) else source, _multifile=False
     ) as file:
@@ -97,7 +114,7 @@ def places_of(file: Any, where: str) -> list[TiffPlace]:
     Raises:
         DataError: there are none, or too many.
     """
-    places = []
+    places: list[TiffPlace] = []
     for series in file.series:
         key = series.keyframe
         area = key.imagelength * key.imagewidth * key.samplesperpixel
@@ -152,7 +169,7 @@ def tiff_header(place: TiffPlace, pages: int, where: str) -> Header:
         key.imagelength, key.imagewidth, channels + alpha if channels < MAX_CHANNELS else channels, where
     )
     if key.photometric == PALETTE:
-        channels = _palette(key).shape[1]
+        channels = palette_of(key).shape[1]
     elif _is_inks(key):
         channels = 3
     size = key.imagelength, key.imagewidth
@@ -192,14 +209,14 @@ def read_place(file: Any, place: TiffPlace, pages: int, where: str) -> Picture:
     if at is not None:
         alpha = samples[..., at]
         samples = np.delete(samples, at, axis=-1)
-        if written.alpha == ASSOCIATED and not turned:
-            samples = _divided(samples, alpha)
+        if written.multiplied and not turned:
+            samples = divided(samples, alpha)
     if key.photometric == PALETTE and not turned:
-        samples = _palette(key)[samples[..., 0]]
+        samples = palette_of(key)[samples[..., 0]]
     elif _is_inks(key) and samples.shape[-1] == 4:
-        samples = from_cmyk(samples, np.iinfo(samples.dtype).max)
+        samples = from_cmyk(samples)
     elif key.photometric == CIELAB and samples.shape[-1] == 3:
-        samples = lab_to_rgb(samples, where)
+        samples = from_lab(samples, where)
     pixels = samples.transpose(2, 0, 1)
     if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         pixels = pixels.astype(np.float32)
@@ -207,30 +224,6 @@ def read_place(file: Any, place: TiffPlace, pages: int, where: str) -> Picture:
     pixels = np.ascontiguousarray(upright(pixels, orientation))
     alpha = None if alpha is None else np.ascontiguousarray(upright(alpha, orientation))
     return Picture(pixels, white, alpha, header, written)
-
-
-def lab_to_rgb(samples: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """L*a*b* of 8 bits (H, W, 3), a and b being signed, to sRGB."""
-    from PIL import Image, ImageCms
-
-    if samples.dtype.itemsize != 1:
-        raise DataError(f"expected L*a*b* of 8 bits in {where}, got {samples.dtype}; save it again as RGB")
-    to_rgb = ImageCms.buildTransform(
-        ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
-    )
-    raw = np.ascontiguousarray(samples.view(np.uint8))
-    image = Image.frombytes("LAB", raw.shape[1::-1], raw.tobytes())
-    return np.asarray(ImageCms.applyTransform(image, to_rgb))
-
-
-def rgb_to_lab(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The way back."""
-    from PIL import Image, ImageCms
-
-    to_lab = ImageCms.buildTransform(
-        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
-    )
-    return np.asarray(ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(colours)), to_lab))
 
 
 def _samples(file: Any, series: Any, number: int, where: str) -> tuple[NDArray[Any], bool]:
@@ -253,8 +246,8 @@ def _samples(file: Any, series: Any, number: int, where: str) -> tuple[NDArray[A
             raise DataError(
                 f"expected {max(ends)} bytes in {where}, got {file.filehandle.size}; get it again"
             )
-        if key.compression in PACKED and key.bitspersample in (8, 16, 32, 64):
-            return rows_from_strips(file, _full(page)), False
+        if key.compression in PACKED and key.fillorder == 1 and key.photometric != YCBCR:
+            return out_of_strips(file, _full(page)), False
         if not _unpacks(key):
             return _by_pillow(file, page, where), True
         plane = page.asarray()
@@ -264,11 +257,13 @@ def _samples(file: Any, series: Any, number: int, where: str) -> tuple[NDArray[A
 
 def _unpacks(key: Any) -> bool:
     """Whether tifffile can, with what is installed."""
+    import tifffile
+
     try:
-        key.decode  # noqa: B018 it finds its decoder when it is first asked for
-        return not (key.photometric == YCBCR and key.compression == 1)
-    except (ValueError, KeyError):
+        tifffile.TIFF.DECOMPRESSORS[key.compression]
+    except (KeyError, ImportError):
         return False
+    return (key.photometric, key.compression) != (YCBCR, NONE)
 
 
 def _by_pillow(file: Any, page: Any, where: str) -> NDArray[Any]:
@@ -280,9 +275,9 @@ def _by_pillow(file: Any, page: Any, where: str) -> NDArray[Any]:
     handle.seek(0)
     with TiffImageFile(io.BytesIO(handle.read(handle.size))) as image:
         image.seek(page.index)
-        kept = {"1": 8, "L": 8, "LA": 8, "RGB": 8, "RGBA": 8, "YCbCr": 8, "I;16": 16, "F": 32}
         key = page.keyframe
-        if kept.get(image.mode, 0) != max(8, key.bitspersample):
+        held = {"I;16": 16, "F": 32}.get(image.mode, 8 * (image.mode in SEEN))
+        if held != (key.bitspersample + 7) // 8 * 8:
             packing = getattr(key.compression, "name", key.compression)
             raise DataError(
                 f"expected {where} packed by LZW or deflate, got {packing} of {key.bitspersample} bits; "
@@ -290,9 +285,9 @@ def _by_pillow(file: Any, page: Any, where: str) -> NDArray[Any]:
             )
         image.load()
         seen = ImageOps.exif_transpose(image)
-        if seen.mode in ("1", "YCbCr"):
-            seen = seen.convert("L" if seen.mode == "1" else "RGB")
-        array = np.asarray(seen)
+        if seen.mode == "P":
+            seen = seen.convert("RGB" if palette_of(key).shape[1] == 3 else "L")
+        array = np.asarray(seen.convert(SEEN.get(seen.mode, seen.mode)))
         return array.reshape(*array.shape[:2], -1)
 
 
@@ -316,10 +311,10 @@ def _alpha_at(key: Any) -> int | None:
 def _is_inks(key: Any) -> bool:
     own = key.samplesperpixel - (_alpha_at(key) is not None)
     whole = key.dtype.kind == "u" and key.dtype.itemsize <= 2
-    return key.photometric == INKS and own == 4 and whole and key.tags.valueof(INK_SET, 1) == 1
+    return bool(key.photometric == INKS and own == 4 and whole and key.tags.valueof(INK_SET, 1) == 1)
 
 
-def _palette(key: Any) -> NDArray[np.uint8]:
+def palette_of(key: Any) -> NDArray[np.uint8]:
     """(n, 3) levels, or (n, 1) where all are gray."""
     colours = np.asarray(key.colormap)
     if colours.max(initial=0) > 255:
@@ -343,64 +338,56 @@ def _white(key: Any, samples: NDArray[Any]) -> float | None:
     return float(declared) if is_bits and samples.max(initial=0) <= declared else None
 
 
-def _divided(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Colours that were multiplied by alpha as they were before."""
-    if colours.dtype.kind == "f":
-        return np.divide(colours, alpha[..., None], out=np.zeros_like(colours), where=alpha[..., None] > 0)
-    most = np.iinfo(colours.dtype).max
-    shares = np.maximum(alpha[..., None].astype(np.float64), 1) / most
-    return np.rint(np.minimum(colours / shares, most)).astype(colours.dtype)
-
-
 def _written(file: Any, place: TiffPlace) -> TiffWritten:
-    import tifffile
-
     series, key = place.series, place.series.keyframe
     position = next(i for i, other in enumerate(file.series) if other is series)
-    first = position == 0 and 0 in place.planes
-    page = _full(file.pages.first) if first else key
+    own = series.pages[place.planes[0]] if place.planes[0] < len(series.pages) else None
+    page: Any = own if hasattr(own, "tags") else key  # pages after the first may lie without tags
     tags = page.tags
-    extra = [
-        (tag.code, int(tag.dtype), tag.count, tag.value, True)
-        for tag in tags
-        if tag.code not in LAYOUT and not isinstance(tag.value, dict)
-    ]
-    if ORIENTATION in tags:
-        extra.append((ORIENTATION, 3, 1, 1, True))
-    if first and isinstance(tags.valueof(IMAGEJ), dict):
-        extra += tifffile.tifffile.imagej_metadata_tag(tags.valueof(IMAGEJ), file.byteorder)
+    resolution = tuple(tags.valueof(code) for code in RESOLUTION)
     options = {
         "planarconfig": int(key.planarconfig) if key.samplesperpixel > 1 else None,
         "compression": int(key.compression),
         "predictor": int(key.predictor),
         "tile": (key.tilelength, key.tilewidth) if key.is_tiled else None,
         "rowsperstrip": None if key.is_tiled else min(key.rowsperstrip, key.imagelength),
-        "resolution": tuple(tags.valueof(code) for code in (282, 283))
-        if 282 in tags and 283 in tags
-        else None,
-        "resolutionunit": int(tags.valueof(296, 2)) if 296 in tags else None,
-        "description": _encoded(tags.valueof(270)) if page is not key or first else None,
-        "datetime": tags.valueof(306),
-        "software": _encoded(tags.valueof(305)) or False,
-        "iccprofile": tags.valueof(34675),
+        "resolution": None if None in resolution else resolution,
+        "resolutionunit": int(tags.valueof(RESOLUTION_UNIT, 2)),
+        "description": _encoded(tags.valueof(DESCRIPTION)) if page is own else None,
+        "iccprofile": tags.valueof(PROFILE),
         "subfiletype": int(page.subfiletype),
         "extrasamples": [int(kind) for kind in key.extrasamples],
-        "extratags": extra,
+        "extratags": _copied(file, tags, page is own),
+        "software": False,
     }
-    at = _alpha_at(key)
-    start = key.samplesperpixel - len(key.extrasamples)
     return TiffWritten(
         dtype=key.dtype,
         bits=key.bitspersample,
         photometric=int(key.photometric),
-        palette=_palette(key) if key.photometric == PALETTE else None,
         colormap=np.asarray(key.colormap) if key.photometric == PALETTE else None,
-        alpha=0 if at is None else int(key.extrasamples[at - start]),
-        alpha_at=-1 if at is None else at,
+        alpha_at=_alpha_at(key),
+        multiplied=ASSOCIATED in key.extrasamples,
         planes=tuple((position, number) for number in place.planes),
+        describes_all=series.kind not in ("generic", "uniform"),
         options=options,
         file={"byteorder": file.byteorder, "bigtiff": file.is_bigtiff},
     )
+
+
+def _copied(file: Any, tags: Any, is_own: bool) -> list[tuple[Any, ...]]:
+    """Tags that are written again as they are, and the orientation of a picture that was turned."""
+    import tifffile
+
+    copied = [
+        (tag.code, int(tag.dtype), tag.count, unturned(tag.value) if tag.code == XMP else tag.value, True)
+        for tag in tags
+        if tag.code not in LAYOUT and not isinstance(tag.value, dict)
+    ]
+    if ORIENTATION in tags:
+        copied.append((ORIENTATION, 3, 1, 1, True))
+    if is_own and isinstance(tags.valueof(IMAGEJ), dict):
+        copied += tifffile.tifffile.imagej_metadata_tag(tags.valueof(IMAGEJ), file.byteorder)
+    return copied
 
 
 def _encoded(text: Any) -> bytes | None:

@@ -20,12 +20,13 @@ from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data.arrays import array_of, as_pixels
 from safelight.data.finding import Images
 from safelight.data.images import ImageSet
-from safelight.data.picture_files import SUFFIXES, Picture, encode_picture, read_picture
+from safelight.data.opening import SUFFIXES, Picture, open_pages
 from safelight.data.pictures import make_folder, png, tile
 from safelight.data.readers import read_npy
 from safelight.data.sources import load_for
+from safelight.data.writing import encode_pages, encode_picture
 from safelight.errors import DataError, RunError
-from safelight.files import write_file
+from safelight.files import MAX_NAME, write_file
 from safelight.networks.base import ImageNetwork
 from safelight.networks.tiling import clean
 from safelight.networks.unet import DenoisingUNet
@@ -163,6 +164,10 @@ def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> 
         if out.resolve() in {file.parent.resolve() for file in files}:
             raise RunError(f"expected another folder than the input's, got {out}; choose another --out")
     written = [*targets, *(_comparison(target) for target in targets if compare)]
+    theirs = {_identity(file) for file in files}
+    covered = next((path for path in written if _identity(path) in theirs), None)
+    if covered is not None:
+        raise RunError(f"expected outputs beside what is cleaned, got {covered}; choose another --out")
     name, count = Counter(path.name for path in written).most_common(1)[0]
     if count > 1:
         raise RunError(f"expected outputs of different names, got {name} {count} times; clean them apart")
@@ -196,8 +201,12 @@ def clean_files(cleaner: Cleaner, files: Iterable[tuple[Path, Path]], compare: b
             if source.suffix.lower() == ".npy":
                 _clean_array(cleaner, source, target, compare)
             else:
-                picture = read_picture(source)
-                cleaner.check(picture.pixels.shape)
+                pages = open_pages(source, str(source))
+                picture = next(pages)
+                _check(cleaner, picture, source)
+                if picture.header.pages > 1:
+                    _clean_stack(cleaner, [picture, *pages], (source, target), compare)
+                    picture = None
         except DataError as caught:
             error = caught
         if waiting and not (picture and _fits(picture, waiting)):
@@ -229,7 +238,18 @@ def _files(source: Path) -> list[Path]:
 
 
 def _comparison(target: Path) -> Path:
-    return target.with_name(f"{target.stem}-compare.png")
+    """Beside the target, by a name that file systems take."""
+    stem, ending = os.fsencode(target.stem), b"-compare.png"
+    return target.with_name(os.fsdecode(stem[: MAX_NAME - len(ending)] + ending))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, under whatever name; a link is one of its own."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _fits(picture: Picture, waiting: Sequence[tuple[Path, Path, Picture]]) -> bool:
@@ -242,13 +262,49 @@ def _clean_pictures(
 ) -> Iterator[Cleaned]:
     if not waiting:
         return
-    before = np.stack([picture.pixels for _, _, picture in waiting])
+    before = np.stack([_shares(picture) for _, _, picture in waiting])
     after = cleaner(before)
     for (source, target, picture), dirty, pixels in zip(waiting, before, after, strict=True):
-        _write(target, encode_picture(pixels, picture))
+        _write(target, encode_picture(pixels * _white(picture), picture))
         if compare:
             _write(_comparison(target), png(tile([dirty, pixels, _difference(dirty, pixels)], columns=3)))
         yield Cleaned(source)
+
+
+def _check(cleaner: Cleaner, picture: Picture, source: Path) -> None:
+    """Refuse what the network does not take, and what is no number."""
+    cleaner.check(picture.pixels.shape)
+    if not np.isfinite(picture.pixels).all():
+        count = int((~np.isfinite(picture.pixels)).sum())
+        raise DataError(
+            f"expected finite pixels in {source}, got {count:,} NaN or infinite; mend the picture"
+        )
+
+
+def _clean_stack(cleaner: Cleaner, pages: Sequence[Picture], file: tuple[Path, Path], compare: bool) -> None:
+    """The pages of a file, one after another; its comparison shows the first."""
+    source, target = file
+    for page in pages:
+        _check(cleaner, page, source)
+    cleaned = (cleaner(_shares(page)[None])[0] * _white(page) for page in pages)
+    if compare:
+        dirty = _shares(pages[0])
+        clean_first = cleaner(dirty[None])[0]
+        sheet = tile([dirty, clean_first, _difference(dirty, clean_first)], columns=3)
+        _write(_comparison(target), png(sheet))
+    _write(target, encode_pages(cleaned, pages))
+
+
+def _white(picture: Picture) -> float:
+    """What stands for white: as the file says, else all that its whole numbers hold, else 1."""
+    if picture.white is not None:
+        return picture.white
+    return float(np.iinfo(picture.pixels.dtype).max) if picture.pixels.dtype.kind == "u" else 1.0
+
+
+def _shares(picture: Picture) -> NDArray[np.float32]:
+    """Pixels as shares of white, (C, H, W)."""
+    return picture.pixels.astype(np.float32) / np.float32(_white(picture))
 
 
 def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) -> None:
