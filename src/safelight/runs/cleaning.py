@@ -19,6 +19,7 @@ from torch import Tensor
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data.arrays import array_of, as_pixels
 from safelight.data.finding import Images
+from safelight.data.fitting import Untold
 from safelight.data.images import ImageSet
 from safelight.data.opening import SUFFIXES, Picture, open_pages
 from safelight.data.pictures import make_folder, png, tile
@@ -64,13 +65,28 @@ class Cleaner:
         self.resize = resize and not self.takes_any_size
         self.device = next(network.parameters()).device
 
+    def range_of(self, picture: Picture) -> tuple[float, float]:
+        """What stands for black and white in a picture: as its file says, else as in the run's own images."""
+        own = {"uint16": Untold(whole=self.fit.range), "float32": Untold(real=self.fit.range)}
+        return own.get(self.fit.dtype, Untold()).range_of(picture.pixels, picture.white)
+
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Images (N, C, H, W) in [0, 1] to clean ones.
+
+        A network for gray images cleans one channel after another, one for colours a gray image as three.
 
         Raises:
             DataError: they have other channels, or a size, that the network does not take.
         """
         self.check(images.shape[1:])
+        (count, channels, *size), own = images.shape, self.shape[0]
+        if channels == own:
+            return self._clean(images)
+        if own == 1:
+            return self._clean(images.reshape(-1, 1, *size)).reshape(count, channels, *size)
+        return self._clean(np.repeat(images, own, axis=1)).mean(1, keepdims=True)
+
+    def _clean(self, images: NDArray[Any]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
         if self.resize:
             cleaned = _scaled(
@@ -103,11 +119,10 @@ class Cleaner:
             DataError: as it says.
         """
         channels, *size = shape
-        if channels != self.shape[0]:
-            kinds = {1: "gray", 3: "RGB"}
+        if channels != self.shape[0] and 1 not in (channels, self.shape[0]):
             raise DataError(
-                f"expected {kinds[self.shape[0]]} pictures, as the network was trained on, got "
-                f"{kinds.get(channels, f'{channels} channels')}; convert them, or use another run"
+                f"expected pictures of {self.shape[0]} channels, as the network was trained on, or gray ones, "
+                f"got {channels} channels; convert them, or use another run"
             )
         if self.takes_any_size:
             if min(size) < LEAST_SIDE:
@@ -262,10 +277,10 @@ def _clean_pictures(
 ) -> Iterator[Cleaned]:
     if not waiting:
         return
-    before = np.stack([_shares(picture) for _, _, picture in waiting])
+    before = np.stack([_shares(cleaner, picture) for _, _, picture in waiting])
     after = cleaner(before)
     for (source, target, picture), dirty, pixels in zip(waiting, before, after, strict=True):
-        _write(target, encode_picture(pixels * _white(picture), picture))
+        _write(target, encode_picture(_levels(cleaner, picture, pixels), picture))
         if compare:
             _write(_comparison(target), png(tile([dirty, pixels, _difference(dirty, pixels)], columns=3)))
         yield Cleaned(source)
@@ -286,25 +301,25 @@ def _clean_stack(cleaner: Cleaner, pages: Sequence[Picture], file: tuple[Path, P
     source, target = file
     for page in pages:
         _check(cleaner, page, source)
-    cleaned = (cleaner(_shares(page)[None])[0] * _white(page) for page in pages)
+    cleaned = (_levels(cleaner, page, cleaner(_shares(cleaner, page)[None])[0]) for page in pages)
     if compare:
-        dirty = _shares(pages[0])
+        dirty = _shares(cleaner, pages[0])
         clean_first = cleaner(dirty[None])[0]
         sheet = tile([dirty, clean_first, _difference(dirty, clean_first)], columns=3)
         _write(_comparison(target), png(sheet))
     _write(target, encode_pages(cleaned, pages))
 
 
-def _white(picture: Picture) -> float:
-    """What stands for white: as the file says, else all that its whole numbers hold, else 1."""
-    if picture.white is not None:
-        return picture.white
-    return float(np.iinfo(picture.pixels.dtype).max) if picture.pixels.dtype.kind == "u" else 1.0
+def _levels(cleaner: Cleaner, picture: Picture, shares: NDArray[np.float32]) -> NDArray[Any]:
+    """Shares of white, (C, H, W), in the picture's own numbers."""
+    low, high = cleaner.range_of(picture)
+    return low + shares * np.float32(high - low)
 
 
-def _shares(picture: Picture) -> NDArray[np.float32]:
-    """Pixels as shares of white, (C, H, W)."""
-    return picture.pixels.astype(np.float32) / np.float32(_white(picture))
+def _shares(cleaner: Cleaner, picture: Picture) -> NDArray[np.float32]:
+    """Pixels as shares of white, (C, H, W); noise below black and above white stays."""
+    low, high = cleaner.range_of(picture)
+    return (picture.pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
 
 
 def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) -> None:
