@@ -11,9 +11,9 @@ from PIL import Image
 
 import safelight
 from safelight.command.main import main
+from safelight.data.arrays import as_pixels
 from safelight.data.finding import as_image_set
 from safelight.data.images import ImageSet
-from safelight.data.arrays import as_pixels
 from safelight.errors import DataError, SafelightError
 
 SHAPE = (40, 8, 8)

@@ -121,8 +121,8 @@ class Cleaner:
         channels, *size = shape
         if channels != self.shape[0] and 1 not in (channels, self.shape[0]):
             raise DataError(
-                f"expected pictures of {self.shape[0]} channels, as the network was trained on, or gray ones, "
-                f"got {channels} channels; convert them, or use another run"
+                f"expected pictures of {self.shape[0]} channels, as the network was trained on, or gray "
+                f"ones, got {channels} channels; convert them, or use another run"
             )
         if self.takes_any_size:
             if min(size) < LEAST_SIDE:
