@@ -101,10 +101,9 @@ def opened_tiff(source: Path | bytes) -> Iterator[Any]:
     """A `TiffFile` of tifffile's; of a set in several files (OME) this one alone."""
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(QUIET)  # what is wrong becomes a DataError, not a log
-    with tifffile.TiffFile(
-        io.BytesIO(source) if isinstance(source, bytes) else source, _multifile=False
-    ) as file:
+    logging.getLogger("tifffile").addHandler(QUIET)
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    with tifffile.TiffFile(stream, _multifile=False) as file:
         yield file
 
 
