@@ -167,6 +167,8 @@ def tiff_header(place: TiffPlace, pages: int, where: str) -> Header:
     affordable(
         key.imagelength, key.imagewidth, channels + alpha if channels < MAX_CHANNELS else channels, where
     )
+    if key.is_tiled:
+        affordable(key.tilelength, key.tilewidth, 1, where)
     if key.photometric == PALETTE:
         channels = palette_of(key).shape[1]
     elif _is_inks(key):
@@ -325,13 +327,13 @@ def palette_of(key: Any) -> NDArray[np.uint8]:
 def _white(key: Any, samples: NDArray[Any]) -> float | None:
     """What the tags say white is; MaxSampleValue where it is a number of bits' and holds."""
     if samples.dtype.kind == "b" or (samples.dtype.kind == "u" and samples.dtype.itemsize == 1):
-        return 255
+        return 255.0
     if key.photometric == PALETTE:
-        return 255
+        return 255.0
     if samples.dtype.kind != "u" or samples.dtype.itemsize != 2:
         return None
     if _is_inks(key):
-        return 65535
+        return 65535.0
     declared = np.max(key.tags.valueof(MAX_SAMPLE, 2**key.bitspersample - 1 if key.bitspersample < 16 else 0))
     is_bits = declared > 255 and (int(declared) + 1) & int(declared) == 0
     return float(declared) if is_bits and samples.max(initial=0) <= declared else None
