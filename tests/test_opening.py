@@ -459,3 +459,18 @@ def test_bytes_after_the_picture_do_no_harm(corpus):
         data = (folder / name).read_bytes()
         expected = open_picture(data, name).pixels
         np.testing.assert_array_equal(open_picture(data + b"\0" * 99, name).pixels, expected)
+
+
+def test_alpha_is_no_colour_where_white_is_zero():
+    gray, alpha = scene()[..., 1], scene()[..., 0]
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        np.dstack([255 - gray, alpha]),
+        photometric="miniswhite",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    picture = open_picture(buffer.getvalue(), "x")
+    np.testing.assert_array_equal(picture.pixels[0], gray)
+    np.testing.assert_array_equal(picture.alpha, alpha)
