@@ -33,7 +33,7 @@ WINGS = {
     "": ("errors", "files", "machine"),
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
-        *("kinds", "png16", "strips", "tiff", "opening", "writing"),
+        *("kinds", "colours", "png16", "strips", "tiff", "tiff_writing", "opening", "writing"),
         *("images", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
         *("named_sets", "sources", "finding", "pictures"),
     ),

@@ -16,7 +16,10 @@ __all__ = ["VERB"]
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder, of training with --corrupt or --self-supervised")
     parser.add_argument(
-        "noisy", type=str, nargs="+", help="PNG, JPEG and TIFF pictures, .npy files, or folders of them"
+        "noisy",
+        type=str,
+        nargs="+",
+        help="pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy files, or folders",
     )
     parser.add_argument(
         "--out", type=str, required=True, help="folder for the clean ones, or the file for a single one"
