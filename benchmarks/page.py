@@ -20,8 +20,8 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 import safelight
-from safelight.latent.contents import MAX_IMAGES, Package, page_contents, page_networks
-from safelight.latent.explorer import page
+from safelight.explorer.bundling import page
+from safelight.explorer.contents import MAX_IMAGES, Package, page_contents, page_networks
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 CLAIM_A_GPU = """const real = WebGL2RenderingContext.prototype.getParameter;

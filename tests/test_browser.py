@@ -15,10 +15,10 @@ from PIL import Image
 
 import safelight
 from safelight.config.network import DeepConvConfig
+from safelight.explorer.bundling import page
+from safelight.explorer.contents import page_contents, page_networks
+from safelight.explorer.serving import Served, serve
 from safelight.latent.codes import encode
-from safelight.latent.contents import page_contents, page_networks
-from safelight.latent.explorer import page
-from safelight.latent.serving import Served, serve
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.tasks.objective import Bernoulli
 

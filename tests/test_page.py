@@ -16,12 +16,12 @@ from conftest import safelight_command
 import safelight
 from safelight.command.main import main
 from safelight.errors import ConfigError, RunError
-from safelight.latent import explorer
+from safelight.explorer import bundling
+from safelight.explorer.bundling import bundle, page, page_sources
+from safelight.explorer.contents import Package, pack, page_contents
+from safelight.explorer.serving import Served, serve
 from safelight.latent.codes import Codes
-from safelight.latent.contents import Package, pack, page_contents
-from safelight.latent.explorer import bundle, page, page_sources
 from safelight.latent.export import OnnxModels
-from safelight.latent.serving import Served, serve
 
 ABOUT = {"title": "a </script><b>", "source": "test", "fingerprint": "0", "total": 5, "shape": (1, 8, 8)}
 MODELS = OnnxModels(b"encoder", b"decoder", 2, True)
@@ -101,7 +101,7 @@ def test_every_module_is_short():
 
 
 def test_the_policy_knows_no_outside_source(monkeypatch):
-    monkeypatch.setattr(explorer, "engine_files", lambda: {"script": b"s", "wasm": b"w"})
+    monkeypatch.setattr(bundling, "engine_files", lambda: {"script": b"s", "wasm": b"w"})
     text = page(page_contents(some_codes(5, 2), None, ABOUT), MODELS)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
     assert policy.startswith("default-src 'none'")
@@ -113,9 +113,9 @@ def test_the_policy_knows_no_outside_source(monkeypatch):
 
 
 def test_without_the_engine_one_line_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr(explorer, "FOLDER", tmp_path)
+    monkeypatch.setattr(bundling, "FOLDER", tmp_path)
     with pytest.raises(RunError, match="install npm, then run make page"):
-        explorer.engine_files()
+        bundling.engine_files()
 
 
 def test_the_server_answers_this_machine_alone():

@@ -306,8 +306,8 @@ class Run(OpenedRun):
             ConfigError: too many images, or the packages for ONNX are not installed.
             RunError: the network has no codes, the engine is missing, or the file cannot be written.
         """
-        from safelight.latent.contents import MAX_IMAGES, page_contents, page_networks
-        from safelight.latent.explorer import engine_files, page
+        from safelight.explorer.bundling import engine_files, page
+        from safelight.explorer.contents import MAX_IMAGES, page_contents, page_networks
 
         path = new_file(out, [".html"], overwrite)
         n = whole("n", n, 1, MAX_IMAGES)

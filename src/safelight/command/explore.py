@@ -33,7 +33,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
-    from safelight.latent.serving import Served, serve
+    from safelight.explorer.serving import Served, serve
     from safelight.run import Run
 
     run = Run(options.run)

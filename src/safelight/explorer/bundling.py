@@ -12,7 +12,7 @@ from importlib import resources
 import numpy as np
 
 from safelight.errors import RunError
-from safelight.latent.contents import Package, pack
+from safelight.explorer.contents import Package, pack
 from safelight.latent.export import OnnxModels
 
 __all__ = ["bundle", "engine_files", "page", "page_sources"]
@@ -21,7 +21,7 @@ ENGINE = {"script": "ort.wasm.bundle.min.mjs", "wasm": "ort-wasm-simd-threaded.w
 ENTRY = "main.js"
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
-FOLDER = resources.files("safelight.latent") / "page"
+FOLDER = resources.files("safelight.explorer") / "page"
 
 
 def engine_files() -> dict[str, bytes]:
