@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from browsing import LONELY, PIXEL_OF, click_point, lasso_all, until, values_of
 from PIL import Image
 
 import safelight
@@ -27,11 +28,6 @@ pytest.importorskip("onnxscript")
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"
 NO_WEBGL = """const real = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
@@ -41,94 +37,6 @@ CLAIM_A_GPU = """const real = WebGL2RenderingContext.prototype.getParameter;
 WebGL2RenderingContext.prototype.getParameter = function (name) {
   return name === 0x9246 ? "some GPU" : real.call(this, name);
 };"""
-PIXEL_OF = """i => { const { seen, ratio, overlay } = safelight.map;
-  const box = overlay.getBoundingClientRect();
-  return [box.x + seen[3 * i] / ratio, box.y + seen[3 * i + 1] / ratio]; }"""
-LONELY = """() => { const { seen } = safelight.map; const n = seen.length / 3;
-  const far = i => { let least = Infinity; for (let j = 0; j < n; j++) if (j !== i)
-    least = Math.min(least, Math.hypot(seen[3*i] - seen[3*j], seen[3*i+1] - seen[3*j+1])); return least; };
-  return Array.from({ length: n }, (_, i) => i).sort((a, b) => far(b) - far(a)).slice(0, 2); }"""
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    settings = {"channels": (8, 16), "hidden": 32, "latent": 4, "lr": 0.01, "batch_size": 64, "threads": 1}
-    path = tmp_path_factory.mktemp("runs") / "digits"
-    return safelight.train("digits", out=path, epochs=5, limit=400, **settings)
-
-
-@pytest.fixture(scope="module")
-def file(run, tmp_path_factory):
-    return run.page(tmp_path_factory.mktemp("page") / "digits.html", n=300)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser, file):
-    """Opens the page, and at the end finds that it asked for nothing and complained of nothing."""
-    contexts, asked, complaints = [], [], []
-
-    def open_page(url=None, script=None, wait="[data-engine=ready]", **options):
-        context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **options})
-        contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(20_000)
-        if script:
-            tab.add_init_script(script)
-        url = url or file.as_uri()
-        tab.on("request", lambda request: asked.append(request.url) if request.url != url else None)
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        tab.goto(url)
-        tab.wait_for_selector(f"#page{wait}")
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [url for url in asked if not url.startswith(("blob:", "data:"))] == []
-    assert complaints == []
-
-
-@pytest.fixture
-def tab(visit):
-    return visit()
-
-
-def values_of(tab, expression: str) -> np.ndarray:
-    return np.array(tab.evaluate(f"async () => Array.from(await {expression})"), np.float32)
-
-
-def until(tab, expression: str) -> None:
-    """Waits for an expression, as playwright does, but without the eval that the page's policy forbids."""
-    for _ in range(200):
-        if tab.evaluate(f"Boolean({expression})"):
-            return
-        tab.wait_for_timeout(25)
-    raise AssertionError(f"still not: {expression}")
-
-
-def click_point(tab, at: int) -> None:
-    tab.mouse.click(*tab.evaluate(PIXEL_OF, at))
-
-
-def lasso_all(tab) -> None:
-    tab.check("input[value=lasso]")
-    box = tab.locator("#map").bounding_box()
-    left, top = box["x"] + 3, box["y"] + 3
-    right, bottom = left + box["width"] - 6, top + box["height"] - 6
-    tab.mouse.move(left, top)
-    tab.mouse.down()
-    for x, y in ((right, top), (right, bottom), (left, bottom)):
-        tab.mouse.move(x, y, steps=3)
-    tab.mouse.up()
 
 
 def drop(tab, name: str, content: bytes, kind: str) -> None:
@@ -137,37 +45,37 @@ def drop(tab, name: str, content: bytes, kind: str) -> None:
     tab.set_input_files("#panel-draw input[type=file]", picked)
 
 
-def decoded_by_torch(run, codes: np.ndarray) -> np.ndarray:
-    return run.decode(codes).ravel()
+def decoded_by_torch(page_run, codes: np.ndarray) -> np.ndarray:
+    return page_run.decode(codes).ravel()
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
-def test_the_page_computes_what_torch_does(visit, run, file, scheme):
+def test_the_page_computes_what_torch_does(visit, page_run, page_file, scheme):
     if scheme == "file":
         tab = visit()
     else:
-        server = serve({"/": Served("text/html; charset=utf-8", file.read_bytes())})
+        server = serve({"/": Served("text/html; charset=utf-8", page_file.read_bytes())})
         threading.Thread(target=server.serve_forever, daemon=True).start()
         tab = visit(server.url)
     codes = np.random.default_rng(0).normal(size=(70, 4)).astype(np.float32)
     pixels = values_of(tab, f"safelight.app.engine.decode(Float32Array.from({codes.ravel().tolist()}))")
-    assert np.abs(pixels - decoded_by_torch(run, codes)).max() <= 1 / 255
-    images = run.images("train").subset(slice(10))
+    assert np.abs(pixels - decoded_by_torch(page_run, codes)).max() <= 1 / 255
+    images = page_run.images("train").subset(slice(10))
     x = images.floats().numpy()
     found = values_of(tab, f"safelight.app.engine.encode(Float32Array.from({x.ravel().tolist()}))")
-    np.testing.assert_allclose(found, run.encode(images).ravel(), atol=0.02)
+    np.testing.assert_allclose(found, page_run.encode(images).ravel(), atol=0.02)
     if scheme == "http":
         server.shutdown()
         server.server_close()
 
 
-def test_even_a_script_in_the_page_may_ask_for_nothing(browser, file):
+def test_even_a_script_in_the_page_may_ask_for_nothing(browser, page_file):
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as elsewhere:
         elsewhere.timeout = 0.5
         url = f"http://127.0.0.1:{elsewhere.server_port}"
         context = browser.new_context()
         tab = context.new_page()
-        tab.goto(file.as_uri())
+        tab.goto(page_file.as_uri())
         refused = (
             f"new Promise(done => Object.assign(new Image(), {{ onerror: done, src: '{url}/a' }}))",
             f"fetch('{url}/b').catch(error => error.message)",
@@ -181,7 +89,7 @@ def test_even_a_script_in_the_page_may_ask_for_nothing(browser, file):
         context.close()
 
 
-def test_hover_shows_and_a_click_picks_a_point(tab, run):
+def test_hover_shows_and_a_click_picks_a_point(tab, page_run):
     (at, _) = tab.evaluate(LONELY)
     tab.mouse.move(*tab.evaluate(PIXEL_OF, at))
     name = tab.evaluate("i => safelight.app.contents.header.names[i]", at)
@@ -190,7 +98,7 @@ def test_hover_shows_and_a_click_picks_a_point(tab, run):
     panel = tab.locator("#panel-point")
     playwright.expect(panel.locator("h3:visible").first).to_have_text(f"Image {name}")
     image = safelight.load("digits")  # names are places in the whole set, as finetune reads them
-    loss = float(run.codes(image.subset([int(name)])).reconstruction[0])
+    loss = float(page_run.codes(image.subset([int(name)])).reconstruction[0])
     assert f"loss {loss:.1f} nats" in panel.inner_text()
     assert f"label {image.labels[int(name)]}" in panel.inner_text()
     codes = values_of(tab, "safelight.app.contents.codes").reshape(-1, 4)
@@ -207,7 +115,7 @@ def test_a_click_between_points_is_decoded(tab):
     until(tab, "document.querySelector('#panel-point canvas').width === 8")
 
 
-def test_a_drag_with_walk_makes_a_film_from_one_point_to_another(tab, run):
+def test_a_drag_with_walk_makes_a_film_from_one_point_to_another(tab, page_run):
     (a, b) = tab.evaluate(LONELY)
     tab.check("input[value=walk]")
     tab.mouse.move(*tab.evaluate(PIXEL_OF, a))
@@ -220,7 +128,7 @@ def test_a_drag_with_walk_makes_a_film_from_one_point_to_another(tab, run):
       Array.from(canvas.getContext('2d').getImageData(0, 0, 8, 8).data).filter((_, i) => i % 4 === 0))""")
     codes = values_of(tab, "safelight.app.contents.codes").reshape(-1, 4)
     for frame, at in ((pixels[0], a), (pixels[-1], b)):
-        assert np.abs(np.array(frame) - 255 * decoded_by_torch(run, codes[[at]])).max() <= 1.6, "rounded"
+        assert np.abs(np.array(frame) - 255 * decoded_by_torch(page_run, codes[[at]])).max() <= 1.6, "rounded"
     tab.locator("#panel-walk input[type=range]").fill("0.5")
     playwright.expect(tab.locator("#panel-walk output")).to_have_text("50 %")
     tab.click("text=Play")
@@ -254,15 +162,15 @@ def test_what_is_drawn_lands_on_the_map(tab):
     until(tab, f"safelight.app.guest.get().code[0] !== Math.fround({float(before[0])!r})")
 
 
-def test_a_picture_that_is_brought_is_encoded_as_torch_does(tab, run, tmp_path):
-    images = run.images("train")
+def test_a_picture_that_is_brought_is_encoded_as_torch_does(tab, page_run, tmp_path):
+    images = page_run.images("train")
     pixels = (images.floats([3]).numpy()[0, 0] * 255).round().astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "three.png")
     drop(tab, "three.png", (tmp_path / "three.png").read_bytes(), "image/png")
     until(tab, "safelight.app.guest.get() !== null")
     x = torch.from_numpy(pixels).float()[None, None] / 255
     with torch.no_grad():
-        expected = run.network.encode(x).mu[0].numpy()
+        expected = page_run.network.encode(x).mu[0].numpy()
     np.testing.assert_allclose(values_of(tab, "safelight.app.guest.get().code"), expected, atol=0.02)
 
 
@@ -292,7 +200,7 @@ def test_new_images_stand_beside_the_nearest(tab):
 
 def test_labels_are_given_kept_and_written_as_finetune_reads_them(tab, tmp_path):
     lasso_all(tab)
-    playwright.expect(tab.locator("#panel-label h3")).to_have_text("300 selected")
+    playwright.expect(tab.locator("#panel-label h3")).to_have_text("300 chosen")
     playwright.expect(tab.locator("#panel-label .grid button")).to_have_count(120)
     label = '<b>"all", </script>'
     tab.fill("#label-text", label)
@@ -433,7 +341,8 @@ def test_one_image_in_colour_two_dimensions_and_a_hostile_name(visit, tmp_path):
         (tmp_path / name).write_text(page(page_contents(codes, held, about), models))
         tab = visit((tmp_path / name).as_uri())
         tab.evaluate("safelight.app.picked.set(0)")
-        assert tab.locator("#panel-point h3:visible").first.inner_text() == f"Image {images.names[0]}"
+        what = "Image" if held else "Decoded image"
+        assert tab.locator("#panel-point h3:visible").first.inner_text() == f"{what} {images.names[0]}"
         assert tab.locator("h1").inner_text() == "<i>x"
         until(
             tab, "document.querySelector('#panel-point > :last-child figure:last-child canvas').width === 10"

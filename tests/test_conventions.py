@@ -69,7 +69,7 @@ WINGS = {
         *("judging", "export"),
     ),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
-    "explorer": ("contents", "bundling", "serving"),
+    "explorer": ("contents", "bundling", "labelling", "serving"),
     "the face": ("run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),

@@ -1,6 +1,7 @@
 """The page's parts that need no browser: packing, bundling, serving, verbs."""
 
 import gzip
+import html
 import http.client
 import json
 import re
@@ -15,8 +16,9 @@ from conftest import safelight_command
 
 import safelight
 from safelight.command.main import main
+from safelight.config.latent import PageConfig
 from safelight.errors import ConfigError, RunError
-from safelight.explorer import bundling
+from safelight.explorer import bundling, contents
 from safelight.explorer.bundling import bundle, page, page_sources
 from safelight.explorer.contents import Package, pack, page_contents
 from safelight.explorer.serving import Served, serve
@@ -66,13 +68,35 @@ def test_contents_of_few_images_dimensions_and_channels(n, latent, channels):
     span = arrays["most"] - arrays["least"]
     again = arrays["least"] + arrays["codes8"].reshape(n, latent) / 255 * span
     assert np.abs(again - codes.mu).max() <= span.max() / 255
-    assert header["thumbnail"] == [channels, 32, 26]
+    assert header["thumbnail"] == [channels, 50, 40], "few are as large as they are"
     thumbnails = arrays["thumbnails"].reshape(n, *header["thumbnail"])
     np.testing.assert_allclose(thumbnails.mean(), images.pixels.mean(), atol=2)
     for place, projection in enumerate(header["projections"]):
         assert arrays[f"points{place}"].size == n * projection["dims"]
     np.testing.assert_allclose(arrays["weights"].sum(), 1, rtol=1e-5)
     assert page_contents(codes, None, ABOUT).header["thumbnail"] is None
+
+
+def test_thumbnails_are_the_larger_the_fewer_they_are(monkeypatch):
+    images = safelight.ImageSet(np.random.default_rng(0).integers(0, 256, (20, 3, 128, 96), np.uint8))
+    assert page_contents(some_codes(20, 3), images, ABOUT).header["thumbnail"] == (3, 128, 96)
+    monkeypatch.setattr(contents, "THUMBNAIL_BYTES", 20 * 3 * 64**2)
+    assert page_contents(some_codes(20, 3), images, ABOUT).header["thumbnail"] == (3, 64, 48)
+    monkeypatch.setattr(contents, "THUMBNAIL_BYTES", 1)
+    assert page_contents(some_codes(20, 3), images, ABOUT).header["thumbnail"] == (3, 32, 24)
+
+
+def test_a_page_has_the_maps_that_were_asked_for():
+    codes = some_codes(60, 4)
+    plain = page_contents(codes, None, ABOUT)
+    asked = page_contents(codes, None, ABOUT, config=PageConfig(perplexity=5, metric="cosine"))
+    words = [each.header["projections"][0]["words"] for each in (plain, asked)]
+    assert "perplexity 19.6" in words[0]
+    assert "perplexity 5, by cosine" in words[1]
+    longer = codes.mu * np.linspace(1, 9, 60, dtype=np.float32)[:, None]
+    doubled = Codes(longer, codes.logvar, codes.reconstruction, None, codes.names)
+    again = page_contents(doubled, None, ABOUT, config=PageConfig(perplexity=5, metric="cosine"))
+    np.testing.assert_allclose(again.arrays["points1"], asked.arrays["points1"], atol=1e-5)
 
 
 def test_codes_that_are_not_finite_stay_out_with_their_images():
@@ -158,14 +182,16 @@ def test_export_says_what_is_missing(digits, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
     assert there.read_text() == "mine"
     assert main(["export", str(run.path), "--single-file", str(tmp_path / "new.html"), "--n", "70001"]) == 2
-    assert "a whole number from 1 to 70,000" in capsys.readouterr().err
+    assert "n: expected 1 to 70,000 images" in capsys.readouterr().err
 
 
 def test_explore_serves_a_page_that_is_there_until_ctrl_c(tmp_path):
     run = safelight.train(
         "digits", out=tmp_path / "run", epochs=1, limit=100, channels=(8,), hidden=16, threads=1
     )
-    run.folder.page.write_text("the page")
+    current = html.escape(run.made_of(PageConfig(), True))
+    written = f'<meta name="made-of" content="{current}">the page'
+    run.folder.page.write_text(written)
     process = subprocess.Popen(
         safelight_command(["explore", run.path]),
         stdout=subprocess.PIPE,
@@ -176,7 +202,7 @@ def test_explore_serves_a_page_that_is_there_until_ctrl_c(tmp_path):
     line = process.stdout.readline()
     url = re.match(r"http://127\.0\.0\.1:\d+/", line)[0]
     with urllib.request.urlopen(url) as answer:
-        assert answer.read() == b"the page"
+        assert answer.read().decode() == written
     process.send_signal(signal.SIGINT)
     said, complaint = process.communicate(timeout=20)
     assert (process.returncode, complaint) == (0, "")

@@ -6,12 +6,13 @@ import { quantile } from "./codes.js";
  * @typedef {object} Colouring
  * @property {Uint32Array} colours (N,) as bytes R, G, B, A
  * @property {{name: string, colour: string, count?: number}[]} legend
- * @property {Int32Array | null} groups (N,) a legend entry each, or null where the colours show amounts
+ * @property {Int32Array} groups (N,) a legend entry each
+ * @property {boolean} isAmount whether these are steps of an amount
  */
 
 // Petroff (2021), Accessible Color Sequences for Data Visualization.
 const GROUPS = ["#3f90da", "#ffa90e", "#e0301e", "#94a4a2", "#9a4dcb", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"];
-const OTHERS = "#8c8782";
+const NONE = "#8c8782";
 // From viridis (Smith & van der Walt 2015), without its darkest and palest.
 const AMOUNTS = ["#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39"];
 const OPAQUE = 0xe0000000;
@@ -23,7 +24,7 @@ function packed(hex) {
 }
 
 /**
- * Colours of groups, the largest first; of more than ten, all but nine share a grey.
+ * Colours of groups: the ten largest have those that are told apart best, all others a hue and lightness of their own.
  * @param {string[]} names (N,) each point's group; "" for none
  * @returns {Colouring}
  */
@@ -33,19 +34,31 @@ export function byGroup(names) {
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
   const without = counts.get("") ?? 0;
   counts.delete("");
-  let groups = [...counts].sort((a, b) => b[1] - a[1]);
-  const rest = groups.length > GROUPS.length ? groups.splice(GROUPS.length - 1) : [];
-  groups = groups.sort((a, b) => a[0].localeCompare(b[0], "en", { numeric: true }));
-  const legend = groups.map(([name, count], i) => ({ name, count, colour: GROUPS[i] }));
-  const place = new Map(groups.map(([name], i) => [name, i]));
-  const others = rest.reduce((sum, [, count]) => sum + count, 0);
-  const add = (/** @type {string} */ name, /** @type {number} */ count) =>
-    count ? legend.push({ name, count, colour: OTHERS }) - 1 : -1;
-  const othersAt = add(`${rest.length} others`, others);
-  const noneAt = add("none", without);
-  const group = Int32Array.from(names, (name) => (name ? (place.get(name) ?? othersAt) : noneAt));
+  const collator = new Intl.Collator("en", { numeric: true });
+  const byName = (/** @type {[string, number]} */ a, /** @type {[string, number]} */ b) => collator.compare(a[0], b[0]);
+  const largest = [...counts].sort((a, b) => b[1] - a[1]);
+  const others = largest.splice(GROUPS.length).sort(byName);
+  const legend = [
+    ...largest.sort(byName).map(([name, count], i) => ({ name, count, colour: GROUPS[i] })),
+    ...others.map(([name, count], i) => ({ name, count, colour: further(i) })),
+  ];
+  legend.sort((a, b) => collator.compare(a.name, b.name));
+  const place = new Map(legend.map(({ name }, i) => [name, i]));
+  if (without) place.set("", legend.push({ name: "none", count: without, colour: NONE }) - 1);
+  const group = Int32Array.from(names, (name) => /** @type {number} */ (place.get(name)));
   const tones = legend.map(({ colour }) => packed(colour));
-  return { colours: Uint32Array.from(group, (i) => tones[i]), legend, groups: group };
+  return { colours: Uint32Array.from(group, (i) => tones[i]), legend, groups: group, isAmount: false };
+}
+
+/** One of many colours: hues a golden section apart, in three lightnesses. @param {number} i */
+function further(i) {
+  const [hue, light, strength] = [((i * 0.618034 + 0.1) % 1) * 12, [0.5, 0.66, 0.38][i % 3], [0.62, 0.5, 0.7][i % 3]];
+  const part = (/** @type {number} */ n) => {
+    const k = (n + hue) % 12;
+    const value = light - strength * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1));
+    return Math.round(value * 255).toString(16).padStart(2, "0");
+  };
+  return `#${part(0)}${part(8)}${part(4)}`;
 }
 
 /**
@@ -64,5 +77,7 @@ export function byAmount(values) {
     name: `${(low + (span * i) / steps).toPrecision(3)}…`,
     colour,
   }));
-  return { colours: Uint32Array.from(Array.from(values), (value) => tones[step(value)]), legend, groups: null };
+  const groups = new Int32Array(values.length);
+  for (let i = 0; i < groups.length; i++) groups[i] = step(values[i]);
+  return { colours: new Uint32Array(groups.length).map((_, i) => tones[groups[i]]), legend, groups, isAmount: true };
 }
