@@ -3,9 +3,12 @@
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
-from browsing import until
+from browsing import LONELY, PIXEL_OF, click_point, lasso_all, until
+from PIL import Image
 
+from safelight.data.label_files import read_labels
 from safelight.explorer.bundling import with_label_file
 from safelight.explorer.labelling import LabelFile
 from safelight.explorer.serving import Served, serve
@@ -123,11 +126,8 @@ def test_the_server_keeps_labels_in_the_file_through_a_restart(visit, page_file,
         give(tab, [3], "dog")
         until(tab, "safelight.app.labels.keeper.fault() === ''")
         tab.click("#undo")
+        until(tab, "safelight.app.labels.keeper.isIdle()")
         labels = LabelFile(path)
-        for _ in range(100):
-            if labels.path.exists() and labels.read() == dict.fromkeys(names[:2], "cat"):
-                break
-            tab.wait_for_timeout(25)
         assert labels.read() == dict.fromkeys(names[:2], "cat")
         assert tab.evaluate(STORED) is None, "the file alone has them"
         other = visit(server.url, beside=tab)
@@ -155,3 +155,127 @@ def test_labels_wait_while_the_server_is_gone_and_are_sent_when_it_is_back(brows
         tab.click("#undo")  # what was given before the reload
         until(tab, "safelight.app.labels.of.size === 0")
     context.close()
+
+
+def test_clicks_add_take_away_and_let_go(tab):
+    a, b = tab.evaluate(LONELY)
+    click_point(tab, a)
+    assert tab.evaluate(CHOSEN) == [a]
+    x, y = tab.evaluate(PIXEL_OF, b)
+    tab.keyboard.down("Shift")
+    tab.mouse.click(x, y)
+    tab.keyboard.up("Shift")
+    assert tab.evaluate(CHOSEN) == [a, b]
+    tab.keyboard.down("Alt")
+    click_point(tab, a)
+    tab.keyboard.up("Alt")
+    assert tab.evaluate(CHOSEN) == [b]
+    click_point(tab, a)
+    click_point(tab, a)
+    assert tab.evaluate(CHOSEN) == []
+    tab.select_option("#choosing", "add")  # as for a finger, which has no Shift
+    click_point(tab, a)
+    click_point(tab, b)
+    assert tab.evaluate(CHOSEN) == [a, b]
+    lasso_all(tab)
+    tab.select_option("#choosing", "take")
+    click_point(tab, b)
+    assert tab.evaluate(CHOSEN).count(b) == 0
+    assert len(tab.evaluate(CHOSEN)) == 299
+
+
+def test_a_class_is_chosen_in_the_legend_counted_and_the_rest_is_dim(tab):
+    seven = tab.evaluate("[...safelight.app.contents.label].flatMap((label, at) => label === 7 ? [at] : [])")
+    tab.locator("#legend button", has_text="7 (").click()
+    assert tab.evaluate(CHOSEN) == seven
+    tab.click("#tab-label")
+    playwright.expect(tab.locator("#panel-label")).to_contain_text(f"By the map's colours: 7: {len(seven)}")
+    alphas = tab.evaluate("[...safelight.map.tones()].map(tone => tone >>> 24)")
+    assert {alphas[at] for at in seven} == {0xE0}
+    assert max(alphas[at] for at in range(300) if at not in seven) < 0x40
+    tab.evaluate("safelight.app.picked.set(3)")
+    tab.fill("#near-count", "12")
+    tab.click("text=Choose it and its nearest")
+    assert tab.evaluate(CHOSEN)[0] == 3
+    assert len(tab.evaluate(CHOSEN)) == 13
+
+
+def test_the_table_is_sorted_and_searched(tab):
+    tab.click("#tab-table")
+    loss = tab.evaluate("[...safelight.app.contents.loss]")
+    header = tab.get_by_role("button", name="Loss", exact=True)
+    for ends in (min, max):
+        header.click()
+        first = tab.locator("#panel-table tbody tr").first.locator("td").last
+        playwright.expect(first).to_have_text(f"{ends(loss):.1f}")
+    assert header.locator("..").get_attribute("aria-sort") == "descending"
+    names = tab.evaluate("safelight.app.contents.header.names")
+    tab.fill("#search", "17")
+    tab.click("text=Choose those found")
+    assert tab.evaluate(CHOSEN) == [at for at, name in enumerate(names) if "17" in name]
+
+
+def test_what_is_shown_survives_a_reload(tab):
+    tab.select_option("#colour", "loss")
+    tab.select_option("#projection", label="PCA")
+    lasso_all(tab)
+    tab.click("#tab-table")
+    tab.evaluate("safelight.app.picked.set(7)")
+    url = tab.url
+    for again in (tab.reload, lambda: (tab.goto("about:blank"), tab.goto(url))):
+        again()
+        tab.wait_for_selector("#page[data-engine=ready]")
+        assert tab.input_value("#colour") == "loss"
+        assert tab.evaluate("safelight.map.chosen") == 1
+        assert tab.evaluate("safelight.app.opened()") == "table"
+        assert tab.evaluate("safelight.app.picked.get()") == 7
+        assert tab.evaluate(CHOSEN) == list(range(300))
+    assert tab.evaluate("document.querySelector('#undo').disabled")
+
+
+def test_what_is_chosen_becomes_a_contact_sheet(tab, tmp_path):
+    tab.evaluate("safelight.app.selection.set([1, 2, 3, 4, 5])")
+    tab.click("#tab-label")
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="Contact sheet").click()
+    waiting.value.save_as(tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (3 * 68 + 4, 2 * 82 + 4)
+        assert len(set(sheet.convert("L").tobytes())) > 10
+
+
+def test_many_classes_have_colours_of_their_own(tab):
+    tab.evaluate("for (let i = 0; i < 200; i++) safelight.app.labels.set([i], `class ${i}`)")
+    tab.select_option("#colour", "own")
+    swatches = tab.locator("#legend .swatch")
+    playwright.expect(swatches).to_have_count(201)
+    colours = tab.evaluate("[...document.querySelectorAll('.swatch')].map(each => each.style.background)")
+    assert len(set(colours)) > 195
+
+
+def test_from_suggestions_through_keys_to_a_file_that_finetune_reads(visit, digits, page_file, tmp_path):
+    """suggest writes names without labels, the page goes through them by keys, the server writes the file."""
+    path = tmp_path / "labels.csv"
+    with exploring(page_file.read_bytes(), path) as server:
+        tab = visit(server.url)
+        wanted = named(tab, list(range(40, 52)))
+        truth = {name: str(digits.labels[int(name)]) for name in wanted}
+        rows = "".join(f"{name},\n" for name in [*wanted, "no such image"])
+        (tmp_path / "to_label.csv").write_text(f"filename,label\n{rows}")
+        tab.click("#tab-label")
+        tab.set_input_files("#panel-label input[type=file]", tmp_path / "to_label.csv")
+        playwright.expect(tab.locator("#panel-label h3")).to_have_text("12 chosen")
+        said = "0 labels read. 12 images without a label are chosen. 1 rows are of images that this page"
+        playwright.expect(tab.locator("#panel-label [role=status]")).to_contain_text(said)
+        tab.focus("#map")
+        for name in wanted:
+            playwright.expect(tab.locator("#panel-label .current strong")).to_have_text(f"Image {name}")
+            tab.keyboard.press(truth[name])
+        tab.keyboard.press("p")
+        tab.keyboard.press("Delete")
+        tab.keyboard.press("Control+z")
+        until(tab, "safelight.app.labels.of.size === 12")
+        until(tab, "safelight.app.labels.keeper.isIdle()")
+    names = list(map(str, range(len(digits))))
+    read = read_labels(path, names)
+    assert {names[at]: read.classes[read.numbers[at]] for at in np.flatnonzero(read.numbers >= 0)} == truth

@@ -2,7 +2,7 @@
 
 /**
  * The k points nearest to a place, nearest first.
- * @param {Float32Array} points (N, dims), row by row
+ * @param {Float32Array | Uint8Array} points (N, dims), row by row
  * @param {number} dims
  * @param {ArrayLike<number>} place (dims,)
  * @param {number} k
@@ -15,7 +15,7 @@ export function nearest(points, dims, place, k, except = -1) {
   let worst = Infinity;
   for (let at = 0, p = 0; p < points.length; at++, p += dims) {
     let square = 0;
-    for (let d = 0; d < dims; d++) square += (points[p + d] - place[d]) ** 2;
+    for (let d = 0; d < dims && square < worst; d++) square += (points[p + d] - place[d]) ** 2;
     if (at === except || square >= worst) continue;
     let slot = found.length;
     while (slot > 0 && found[slot - 1].distance > square) slot--;

@@ -87,8 +87,10 @@ export function listen(map, meant) {
       map.lasso = [];
     } else if (!moved) {
       const at = map.pointAt(x, y);
-      if (at >= 0) meant.pick(at, mode);
-      else if (!map.isSpace) meant.between(map.codeAt(x, y), true);
+      if (at >= 0) {
+        meant.pick(at, mode);
+        if (event.pointerType === "touch") meant.hover(at, x, y); // the panel may be below the fold
+      } else if (!map.isSpace) meant.between(map.codeAt(x, y), true);
     } else if (tool === "lasso") {
       const points = map.lassoed();
       map.lasso = [];
@@ -100,7 +102,9 @@ export function listen(map, meant) {
   };
   target.addEventListener("pointerup", release);
   target.addEventListener("pointercancel", release);
-  target.addEventListener("pointerleave", () => meant.hover(-1, 0, 0));
+  target.addEventListener("pointerleave", (event) => {
+    if (event.pointerType !== "touch") meant.hover(-1, 0, 0);
+  });
   target.addEventListener(
     "wheel",
     (event) => {

@@ -33,6 +33,7 @@ export function browserKeeper(fingerprint) {
     words: "this browser",
     isLasting: location.protocol !== "file:", // the next copy of a file may be another place to a browser
     fault: () => fault,
+    isIdle: () => !fault,
     load: async () => ({ kept: read(), past: [] }),
     keep(changes, isUndo) {
       last = read();
@@ -100,6 +101,7 @@ function fileKeeper(token) {
     words: document.querySelector("meta[name=labels]")?.getAttribute("content") ?? "the file",
     isLasting: true,
     fault: () => fault,
+    isIdle: () => !waiting.length,
     async load() {
       try {
         const answer = await fetch("labels", { headers });

@@ -66,7 +66,7 @@ export function labelPanel(app, projection, colouring) {
     file.value = "";
   });
 
-  const count = h("input", { type: "number", id: "near-count", min: 1, max: 999, value: "20" });
+  const count = h("input", { type: "number", id: "near-count", min: 1, max: 999, value: "20", "aria-label": "how many of its nearest" });
   const near = button("Choose it and its nearest", () => {
     const at = app.picked.get();
     choosing.around(at < 0 ? app.selection.get()[0] : at, Math.max(1, Math.min(999, Math.round(count.valueAsNumber) || 20)));
@@ -122,7 +122,7 @@ export function labelPanel(app, projection, colouring) {
     /** @type {Map<number, number>} */
     const counts = new Map();
     for (const at of app.selection.get()) counts.set(groups[at], (counts.get(groups[at]) ?? 0) + 1);
-    const words = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 30).map(([group, n]) => `${legend[group].name} ${n.toLocaleString("en")}`);
+    const words = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 30).map(([group, n]) => `${legend[group].name}: ${n.toLocaleString("en")}`);
     classes.textContent = words.length ? `By the map's colours: ${words.join(" · ")}` : "";
   }
   function showLabels() {
@@ -168,7 +168,7 @@ export function labelPanel(app, projection, colouring) {
     note,
     grid,
     rest,
-    h("div", { className: "row" }, near, h("label", { for: count.id }, "how many"), count),
+    h("div", { className: "row" }, near, count),
     given,
     elsewhere,
     h("div", { className: "row" }, save, keep, sheet),

@@ -14,6 +14,7 @@ const NO_LABEL = ["", "na", "n/a", "#n/a", "nan", "none", "null", "-", "?", "-1"
  * @property {() => Promise<Kept>} load
  * @property {(changes: Changes, isUndo: boolean) => void} keep
  * @property {() => string} fault why what was given is not kept, or ""
+ * @property {() => boolean} isIdle whether all that was given is kept
  * @property {boolean} isLasting whether they outlive the browser's own files
  * @property {(listener: () => void) => void} watch others changed them, or a fault came or went
  */
@@ -39,7 +40,7 @@ export class Labels {
     this.listeners = [];
     keeper.watch(() => void this.load(false));
     addEventListener("beforeunload", (event) => {
-      if (!this.isDownloaded && (keeper.fault() || !keeper.isLasting)) event.preventDefault();
+      if (!this.isDownloaded && !(keeper.isLasting && keeper.isIdle())) event.preventDefault();
     });
   }
 

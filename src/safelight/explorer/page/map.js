@@ -4,14 +4,14 @@ import { Camera, isInside, normalized } from "./camera.js";
 import { blend, nearest } from "./codes.js";
 import { isStill } from "./dom.js";
 import { placeOf, widthOf } from "./placing.js";
-import { makeRenderer } from "./renderers.js";
+import { makeRenderer, withPixels } from "./renderers.js";
 
 const REACH = 12; // pixels from a point that still mean it
 const CHANGE = 700; // milliseconds from one map to another
 const NEAR = 8; // points that a place between them is decoded from
 const DIM = 0x24000000; // how much is seen of points that are not chosen, while others are
 const NAMED = 40; // groups, of more than which no name can be read on the map
-const EDGE = 24; // pixels within which a point is not yet in view
+const EDGE = 10; // pixels within which a point is not yet in view
 
 export class LatentMap {
   /**
@@ -24,6 +24,7 @@ export class LatentMap {
     this.overlay = overlay;
     this.contents = contents;
     this.renderer = makeRenderer(canvas);
+    canvas.addEventListener("webglcontextlost", () => this.redraw());
     this.camera = new Camera();
     this.maps = contents.projections.map(normalized);
     /** @type {number[]} how wide a neighbourhood of each is */
@@ -99,6 +100,12 @@ export class LatentMap {
   draw() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
+    if (this.renderer.isLost()) {
+      const other = /** @type {HTMLCanvasElement} */ (this.canvas.cloneNode());
+      this.canvas.replaceWith(other);
+      this.canvas = other;
+      this.renderer = withPixels(other);
+    }
     this.camera.project(this.places, this.depth, this.seen);
     const ratio = this.ratio ?? 1;
     const radius = Math.max(1, Math.min(5, (1.5 + 40 / Math.sqrt(this.contents.header.n)) * Math.sqrt(this.camera.zoom)));
