@@ -1,5 +1,6 @@
 """The page's parts that need no browser: packing, bundling, serving, verbs."""
 
+import base64
 import gzip
 import html
 import http.client
@@ -15,13 +16,15 @@ import pytest
 from conftest import safelight_command
 
 import safelight
+from safelight.command import explore
 from safelight.command.main import main
+from safelight.command.pages import page_config
 from safelight.config.latent import PageConfig
 from safelight.errors import ConfigError, RunError
 from safelight.explorer import bundling, contents
 from safelight.explorer.bundling import bundle, page, page_sources
 from safelight.explorer.contents import Package, pack, page_contents
-from safelight.explorer.serving import Served, serve
+from safelight.explorer.serving import PageServer, Served, serve
 from safelight.latent.codes import Codes
 from safelight.latent.export import OnnxModels
 
@@ -183,6 +186,66 @@ def test_export_says_what_is_missing(digits, tmp_path, capsys):
     assert there.read_text() == "mine"
     assert main(["export", str(run.path), "--single-file", str(tmp_path / "new.html"), "--n", "70001"]) == 2
     assert "n: expected 1 to 70,000 images" in capsys.readouterr().err
+
+
+def test_explore_makes_a_page_anew_when_weights_or_settings_differ(tmp_path, monkeypatch, capsys):
+    run = safelight.train(
+        "digits", out=tmp_path / "run", epochs=1, limit=100, channels=(8,), hidden=16, threads=1
+    )
+    made, ports = [], []
+
+    def write_page(run, path, options, overwrite):
+        about = html.escape(run.made_of(page_config(options), not options.no_images))
+        path.write_text(f'<meta name="made-of" content="{about}">')
+        made.append(about)
+
+    def listening(asked, listen):
+        ports.append(asked[0])
+        return serve({})
+
+    monkeypatch.setattr(explore, "write_page", write_page)
+    monkeypatch.setattr(explore, "_listening", listening)
+    monkeypatch.setattr(PageServer, "serve_forever", lambda server: None)
+    for options, expected in (
+        ([], 1),
+        ([], 1),
+        (["--n", "50"], 2),
+        (["--n", "50"], 2),
+        (["--n", "50", "--no-images"], 3),
+        (["--n", "50", "--no-images", "--perplexity", "5"], 4),
+        (["--map", "umap"], 5),
+    ):
+        assert main(["explore", str(run.path), *options]) == 0
+        assert len(made) == expected, options
+    weights = run.path / run.folder.trained
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert main(["explore", str(run.path), "--map", "umap"]) == 0
+    assert len(made) == 6
+    assert len(set(ports)) == 1, "one origin, by which the browser keeps labels"
+    assert (
+        "expected a name ending in .csv"
+        in (
+            main(["explore", str(run.path), "--labels", "labels.xlsx"]),
+            capsys.readouterr().err,
+        )[1]
+    )
+
+
+def test_the_title_holds_no_path_of_its_owner(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundling, "engine_files", lambda: {"script": b"s", "wasm": b"w"})
+    digits = safelight.load("digits")
+    folder = tmp_path / "secret owner"
+    folder.mkdir()
+    np.save(folder / "mine.npy", digits.pixels[:200, 0])
+    run = safelight.train(
+        folder / "mine.npy", out=tmp_path / "run", epochs=1, channels=(8,), hidden=16, threads=1
+    )
+    text = run.page(tmp_path / "page.html", n=40).read_text()
+    assert "<title>mine.npy · run · safelight</title>" in text
+    packed = re.search(r'id="contents">([^<]*)<', text)[1]
+    header, _ = unpacked(base64.b64decode(packed))
+    assert header["source"] == "mine.npy"
+    assert "secret owner" not in json.dumps(header)
 
 
 def test_explore_serves_a_page_that_is_there_until_ctrl_c(tmp_path):

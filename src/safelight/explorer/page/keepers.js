@@ -31,6 +31,7 @@ export function browserKeeper(fingerprint) {
   };
   return {
     words: "this browser",
+    isServer: false,
     isLasting: location.protocol !== "file:", // the next copy of a file may be another place to a browser
     fault: () => fault,
     isIdle: () => !fault,
@@ -99,6 +100,7 @@ function fileKeeper(token) {
   let known = { kept: new Map(), past: [] };
   return {
     words: document.querySelector("meta[name=labels]")?.getAttribute("content") ?? "the file",
+    isServer: true,
     isLasting: true,
     fault: () => fault,
     isIdle: () => !waiting.length,

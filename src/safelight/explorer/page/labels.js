@@ -15,6 +15,7 @@ const NO_LABEL = ["", "na", "n/a", "#n/a", "nan", "none", "null", "-", "?", "-1"
  * @property {(changes: Changes, isUndo: boolean) => void} keep
  * @property {() => string} fault why what was given is not kept, or ""
  * @property {() => boolean} isIdle whether all that was given is kept
+ * @property {boolean} isServer whether the page's server keeps them
  * @property {boolean} isLasting whether they outlive the browser's own files
  * @property {(listener: () => void) => void} watch others changed them, or a fault came or went
  */

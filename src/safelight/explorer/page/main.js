@@ -206,7 +206,7 @@ async function main() {
     map.redraw();
   });
   const held = [...(header.thumbnail ? ["the images"] : []), "their names", ...(header.has_labels ? ["their labels"] : [])];
-  byId("notes").textContent = `This page holds ${held.join(", ")}, their codes and the networks, and asks for nothing from anywhere. Points are drawn by ${map.renderer.name}.`;
+  byId("notes").textContent = `This page holds ${held.join(", ")}, their codes and the networks${header.thumbnail ? "" : " that the pictures shown are decoded by"}, and asks for nothing from anywhere${labels.keeper.isServer ? " but to keep labels" : ""}. Points are drawn by ${map.renderer.name}.`;
   const shown = readAddress(header.n);
   const mapShown = contents.projections.findIndex(({ name }) => name === shown.map);
   if (mapShown > 0) projections.value = String(mapShown);
