@@ -19,7 +19,11 @@ pytest.importorskip("onnxscript")
 pytestmark = pytest.mark.browser
 
 STORED = "localStorage.getItem('safelight labels ' + safelight.app.contents.header.fingerprint)"
-FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+FULL = """const real = Storage.prototype.setItem; window.isFull = true;
+Storage.prototype.setItem = function (...given) {
+  if (window.isFull) throw new DOMException("full", "QuotaExceededError");
+  real.apply(this, given);
+};"""
 KEYS = "[...safelight.app.labels.all].map(pair => pair.join(':')).sort().join(' ')"
 CHOSEN = "safelight.app.selection.get()"
 
@@ -114,13 +118,23 @@ def test_a_browser_that_keeps_nothing_says_so_and_asks_before_it_forgets(visit):
         tab.get_by_role("button", name="Download labels.csv").click()
     tab.reload()
     assert asked == ["beforeunload"], "what was downloaded is safe"
+    tab.wait_for_selector("#page[data-engine=ready]")
+    give(tab, [1, 2], "cat")
+    tab.evaluate("window.isFull = false")
+    give(tab, [3], "dog")
+    assert tab.evaluate(STORED).count("\n") == 4, "also what it did not take at first"
+    playwright.expect(tab.locator("#panel-label [role=alert]")).to_be_hidden()
 
 
 def test_the_server_keeps_labels_in_the_file_through_a_restart(visit, page_file, tmp_path):
     path = tmp_path / "labels.csv"
     content = page_file.read_bytes()
-    with exploring(content, path) as server:
+    with exploring(content) as server:
         tab = visit(server.url)
+        give(tab, [7], "owl")  # before there was a file
+        port = server.server_port
+    with exploring(content, path, port) as server:
+        tab = visit(server.url, beside=tab)
         names = named(tab, [1, 2, 3])
         give(tab, [1, 2], "cat")
         give(tab, [3], "dog")
@@ -129,11 +143,13 @@ def test_the_server_keeps_labels_in_the_file_through_a_restart(visit, page_file,
         until(tab, "safelight.app.labels.keeper.isIdle()")
         labels = LabelFile(path)
         assert labels.read() == dict.fromkeys(names[:2], "cat")
-        assert tab.evaluate(STORED) is None, "the file alone has them"
+        assert tab.evaluate(STORED).count("\n") == 2, "the file alone has them"
         other = visit(server.url, beside=tab)
         assert other.evaluate("safelight.app.labels.of.size") == 2
         give(other, [3], "fox")
         until(tab, "safelight.app.labels.of.size === 3")
+        tab.get_by_role("button", name="Add 1 labels that this browser kept before").click()
+        until(other, "safelight.app.labels.of.get(7) === 'owl'")
 
 
 def test_labels_wait_while_the_server_is_gone_and_are_sent_when_it_is_back(browser, page_file, tmp_path):
@@ -154,6 +170,11 @@ def test_labels_wait_while_the_server_is_gone_and_are_sent_when_it_is_back(brows
         tab.wait_for_selector("#page[data-engine=ready]")
         tab.click("#undo")  # what was given before the reload
         until(tab, "safelight.app.labels.of.size === 0")
+        tab.click("#redo")
+        until(tab, "safelight.app.labels.keeper.isIdle()")
+    tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    playwright.expect(tab.locator("#panel-label [role=alert]")).to_contain_text("cannot be read")
+    assert tab.evaluate("safelight.app.labels.of.size") == 1, "what was read is still there"
     context.close()
 
 

@@ -19,15 +19,18 @@ export function makeKeeper(fingerprint) {
 export function browserKeeper(fingerprint) {
   const key = `safelight labels ${fingerprint}`;
   let fault = "";
-  /** @type {Map<string, string>} what a browser that keeps nothing is told */
-  let last = new Map();
+  /** @type {Map<string, string>} what the browser did not take, yet */
+  const waiting = new Map();
   const read = () => {
+    /** @type {Map<string, string>} */
+    let kept = new Map();
     try {
-      last = new Map(rowsOf(localStorage.getItem(key) ?? "").filter(([name, label]) => name && label));
+      kept = new Map(rowsOf(localStorage.getItem(key) ?? "").filter(([name, label]) => name && label));
     } catch {
       fault = "This browser keeps nothing for this page: download labels.csv before you leave.";
     }
-    return new Map(last);
+    for (const [name, label] of waiting) put(kept, name, label);
+    return kept;
   };
   return {
     words: "this browser",
@@ -37,14 +40,15 @@ export function browserKeeper(fingerprint) {
     isIdle: () => !fault,
     load: async () => ({ kept: read(), past: [] }),
     keep(changes, isUndo) {
-      last = read();
+      const kept = read();
       for (const [name, [before, after]] of Object.entries(changes)) {
-        if (isUndo && (last.get(name) ?? "") !== before) continue;
-        if (after) last.set(name, after);
-        else last.delete(name);
+        if (isUndo && (kept.get(name) ?? "") !== before) continue;
+        waiting.set(name, after);
+        put(kept, name, after);
       }
       try {
-        localStorage.setItem(key, tableOf(last));
+        localStorage.setItem(key, tableOf(kept));
+        waiting.clear();
         fault = "";
       } catch {
         fault = "This browser has no room for these labels, or keeps nothing: download labels.csv before you leave.";
@@ -59,6 +63,16 @@ export function browserKeeper(fingerprint) {
 }
 
 /**
+ * @param {Map<string, string>} labels
+ * @param {string} name
+ * @param {string} label "" for none
+ */
+function put(labels, name, label) {
+  if (label) labels.set(name, label);
+  else labels.delete(name);
+}
+
+/**
  * In a file, by the server that the page came from; what it did not take is sent again.
  * @param {string} token that the server knows its own page by
  * @returns {import("./labels.js").Keeper}
@@ -69,6 +83,7 @@ function fileKeeper(token) {
   const waiting = [];
   let fault = "";
   let isSending = false;
+  let sent = 0;
   /** @type {(() => void)[]} */
   const listeners = [];
   const channel = new BroadcastChannel("safelight labels");
@@ -82,6 +97,7 @@ function fileKeeper(token) {
         const answer = await fetch("labels", { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(waiting[0]) });
         if (!answer.ok) throw new Error((await answer.text()).slice(0, 200));
         waiting.shift();
+        sent++;
         channel.postMessage("changed");
       }
       const wasFault = fault;
@@ -96,8 +112,6 @@ function fileKeeper(token) {
     }
     isSending = false;
   }
-  /** @type {import("./labels.js").Kept} what was there at last */
-  let known = { kept: new Map(), past: [] };
   return {
     words: document.querySelector("meta[name=labels]")?.getAttribute("content") ?? "the file",
     isServer: true,
@@ -105,19 +119,19 @@ function fileKeeper(token) {
     fault: () => fault,
     isIdle: () => !waiting.length,
     async load() {
-      try {
+      for (;;) {
+        const before = sent;
         const answer = await fetch("labels", { headers });
         if (!answer.ok) throw new Error((await answer.text()).slice(0, 200));
         const { labels, changes } = await answer.json();
-        known = { kept: new Map(labels), past: changes };
-      } catch (error) {
-        fault ||= `The file of labels cannot be read: ${/** @type {Error} */ (error).message}`;
+        if (before !== sent) continue; // this may be from before what was sent meanwhile
+        /** @type {Map<string, string>} */
+        const kept = new Map(labels);
+        for (const { changes } of waiting) {
+          for (const [name, [, after]] of Object.entries(changes)) put(kept, name, after);
+        }
+        return { kept, past: changes };
       }
-      const kept = new Map(known.kept);
-      for (const { changes } of waiting) {
-        for (const [name, [, after]] of Object.entries(changes)) after ? kept.set(name, after) : kept.delete(name);
-      }
-      return { kept, past: known.past };
     },
     keep(changes, isUndo) {
       waiting.push({ changes, undo: isUndo });

@@ -1,6 +1,7 @@
 /** Label here: what is chosen, the labels given so far, and both as files. */
 
 import { announce, button, download, h } from "./dom.js";
+import { browserKeeper } from "./keepers.js";
 import { describe } from "./point_panel.js";
 import { frame, thumbnail } from "./pictures.js";
 import { contactSheet, selectionCsv } from "./selection_files.js";
@@ -125,6 +126,16 @@ export function labelPanel(app, projection, colouring) {
     const words = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 30).map(([group, n]) => `${legend[group].name}: ${n.toLocaleString("en")}`);
     classes.textContent = words.length ? `By the map's colours: ${words.join(" · ")}` : "";
   }
+  /** @type {[string, string][]} */
+  let earlier = [];
+  const more = button("", () => labels.give(earlier.filter(([name]) => !labels.all.has(name))), { hidden: true });
+  if (labels.keeper.isServer) {
+    void browserKeeper(app.contents.header.fingerprint).load().then(({ kept }) => {
+      earlier = [...kept];
+      showLabels();
+    });
+  }
+
   function showLabels() {
     const counts = labels.counts();
     given.hidden = !counts.length;
@@ -140,7 +151,10 @@ export function labelPanel(app, projection, colouring) {
     save.disabled = !counts.length;
     const others = labels.all.size - labels.of.size;
     elsewhere.textContent = `Kept in ${labels.keeper.words}.${others ? ` ${others.toLocaleString("en")} labels are of images that this page does not hold; they are kept too.` : ""}`;
-    fault.textContent = labels.keeper.fault();
+    fault.textContent = labels.keeper.fault() || labels.fault;
+    const missing = earlier.filter(([name]) => !labels.all.has(name));
+    more.hidden = !missing.length;
+    more.textContent = `Add ${missing.length.toLocaleString("en")} labels that this browser kept before`;
     fault.hidden = !fault.textContent;
     showSelection();
   }
@@ -155,7 +169,7 @@ export function labelPanel(app, projection, colouring) {
   app.picked.watch(showCurrent);
   labels.listeners.push(showLabels);
   showLabels();
-  const finetune = labels.keeper.words.includes(".") ? labels.keeper.words : "labels.csv";
+  const finetune = labels.keeper.isServer ? labels.keeper.words : "labels.csv";
   const element = h(
     "div",
     {},
@@ -171,6 +185,7 @@ export function labelPanel(app, projection, colouring) {
     h("div", { className: "row" }, near, count),
     given,
     elsewhere,
+    more,
     h("div", { className: "row" }, save, keep, sheet),
     h("div", { className: "row" }, h("label", { className: "file" }, "Open a labels.csv or to_label.csv ", file)),
     h("p", { className: "muted" }, "Then: ", h("code", {}, `safelight finetune RUN IMAGES --labels ${finetune} --out runs/labelled`)),

@@ -36,6 +36,7 @@ export class Labels {
     this.all = new Map();
     /** @type {Map<number, string>} by point */
     this.of = new Map();
+    this.fault = "";
     this.isDownloaded = true; // nothing was given in this visit that no download holds
     /** @type {(() => void)[]} */
     this.listeners = [];
@@ -50,11 +51,16 @@ export class Labels {
    * @param {boolean} [isFirst] then what was changed before can be undone too
    */
   async load(isFirst = true) {
-    const { kept, past } = await this.keeper.load();
-    this.all = kept;
-    this.of.clear();
-    for (const [name, text] of kept) this.index(name, text);
-    if (isFirst) past.forEach((changes) => this.remember(changes));
+    try {
+      const { kept, past } = await this.keeper.load();
+      this.all = kept;
+      this.of.clear();
+      for (const [name, text] of kept) this.index(name, text);
+      if (isFirst) past.forEach((changes) => this.remember(changes));
+      this.fault = "";
+    } catch (error) {
+      this.fault = `Labels cannot be read: ${/** @type {Error} */ (error).message}. Is safelight explore still running?`;
+    }
     for (const listener of this.listeners) listener();
   }
 

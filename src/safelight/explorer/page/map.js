@@ -144,8 +144,7 @@ export class LatentMap {
     context.beginPath();
     for (const i of this.labelled) {
       const [x, y] = at(i);
-      context.moveTo(x + 4, y);
-      context.arc(x, y, 4, 0, 7);
+      context.rect(x - 3.5, y - 3.5, 7, 7);
     }
     Object.assign(context, { lineWidth: 1.5, strokeStyle: ink }).stroke();
     context.font = "600 14px system-ui, sans-serif";
