@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browsing import browser, page_file, page_run, tab, visit  # noqa: F401
 
 import safelight
 from safelight.command.main import main

@@ -67,9 +67,10 @@ WINGS = {
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
-        *("judging", "export", "contents", "explorer", "serving"),
+        *("judging", "export"),
     ),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
+    "explorer": ("contents", "bundling", "labelling", "serving"),
     "the face": ("run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),

@@ -96,6 +96,12 @@ def test_a_spherical_walk_keeps_the_length_and_turns_evenly():
     np.testing.assert_allclose(turns, np.cos(np.pi / 18), rtol=1e-6)
 
 
+def test_between_nearly_opposite_codes_no_step_is_longer_than_both():
+    a, b = np.array([0.083, 0], np.float32), np.array([-0.02, 0.0001], np.float32)
+    lengths = np.linalg.norm(walk(a, b, 30), axis=1)
+    np.testing.assert_allclose(lengths, np.linspace(0.083, 0.02, 30), rtol=1e-3)
+
+
 @pytest.mark.parametrize("b", [[1, 0], [-1, 0], [0, 0], [2, 0]])
 def test_where_there_is_no_spherical_way_there_is_the_line(b):
     a = np.array([1, 0], np.float32)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safelight.config.latent import MapConfig
+from safelight.config.latent import MapConfig, PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, find_images
@@ -32,8 +34,6 @@ from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
 
 __all__ = ["Run"]
-
-PAGE_IMAGES = 10_000
 
 
 @final
@@ -282,10 +282,10 @@ class Run(OpenedRun):
         self,
         out: str | os.PathLike[str],
         images: Images | None = None,
-        n: int = PAGE_IMAGES,
         with_images: bool = True,
         overwrite: bool = False,
         on_progress: Callable[[int, int], object] | None = None,
+        **settings: Any,
     ) -> Path:
         """Write one HTML file to walk through the latent space in a browser, with no server.
 
@@ -294,10 +294,10 @@ class Run(OpenedRun):
         Args:
             out: the file to make, ending in .html.
             images: for a run on images handed over in Python, the same images.
-            n: at most so many of the training images, chosen at random; 70,000 at most.
             with_images: False leaves the images themselves out; their names, labels and codes stay.
             overwrite: replace a file that is there.
             on_progress: called with the iterations of t-SNE that are done and those there are.
+            **settings: of `PageConfig`: n, map, perplexity, neighbours and metric.
 
         Returns:
             The path of the file.
@@ -306,26 +306,36 @@ class Run(OpenedRun):
             ConfigError: too many images, or the packages for ONNX are not installed.
             RunError: the network has no codes, the engine is missing, or the file cannot be written.
         """
-        from safelight.latent.contents import MAX_IMAGES, page_contents, page_networks
-        from safelight.latent.explorer import engine_files, page
+        from safelight.explorer.bundling import engine_files, page
+        from safelight.explorer.contents import page_contents, page_networks
 
         path = new_file(out, [".html"], overwrite)
-        n = whole("n", n, 1, MAX_IMAGES)
+        config = from_dict(PageConfig, settings, "page")
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
         train = self.images("train", with_names(find_images(data, self.config.image, self.path, images)))
-        chosen = some_images(train, n)
+        chosen = some_images(train, config.n)
+        source = data.source and (Path(data.source).name or data.source)  # no more of its owner's folders
+        name = self.path.resolve().name
         about = {
-            "title": self.path.resolve().name if data.source is None else f"{data.source} · {self.path.name}",
-            "source": data.source or "its own",
+            "title": name if source is None else f"{source} · {name}",
+            "source": source or "its own",
             "fingerprint": data.fingerprint,
+            "made_of": self.made_of(config, with_images),
             "total": len(train),
             "shape": chosen.shape,
         }
         models = page_networks(network, chosen)
-        contents = page_contents(self.codes(chosen), chosen if with_images else None, about, on_progress)
+        contents = page_contents(
+            self.codes(chosen), chosen if with_images else None, about, on_progress, config
+        )
         write_file(path, page(contents, models))
         return path
+
+    def made_of(self, config: PageConfig, with_images: bool) -> str:
+        """What a page says it was made of, by which one out of date is known: weights and settings."""
+        weights = self.folder.digest()
+        return json.dumps({"weights": weights, "images": with_images, **asdict(config)})
 
     def classify(self, images: Images) -> Predictions:
         """Tell which class images are of, and which of them are unlike those that were trained on.

@@ -214,8 +214,8 @@ def _text(path: Path) -> str:
 def _finder(names: Sequence[str]) -> Callable[[str], int | None]:
     """From a name in a file of labels to the place of the image that it can only mean, or None.
 
-    Systems differ in how they write an accented letter, the ending, and what stands between folders; spreadsheets
-    hold whole paths, or the file's name alone.
+    Systems differ in how they write an accented letter, the ending, and what stands between folders;
+    spreadsheets hold whole paths, or the file's name alone.
     """
     exact = {_normal(name): place for place, name in enumerate(names)}
     tails: dict[str, int | None] = {}

@@ -237,7 +237,7 @@ def map_words(latent_map: LatentMap) -> list[str]:
         "pca": "",
         "tsne": f", perplexity {config.perplexity:g}",
         "umap": f", {config.neighbours} neighbours",
-    }[config.method]
+    }[config.method] + (", by cosine" if config.metric == "cosine" else "")
     lines = [f"{METHOD_WORDS[config.method]} of {len(latent_map):,} {of_what}{extra}"]
     if latent_map.explained_variance:
         lines[0] += f"; {sum(latent_map.explained_variance):.0%} of their variance"

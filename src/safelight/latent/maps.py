@@ -100,6 +100,8 @@ def project(
     notes: list[str] = []
     codes = _chosen(codes, config, notes)
     x = np.asarray(codes.sampled(config.seed) if config.sampled else codes.mu, np.float64)  # (n, D)
+    if config.metric == "cosine":  # on the sphere the nearest in angle are the nearest
+        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     config = _allowed(config, codes, x, notes)
     points, explained = METHODS[config.method](x, config, on_progress)
     return LatentMap(

@@ -25,7 +25,9 @@ def walk(
 
     A straight line passes nearer to the origin than codes drawn from a normal prior lie; the spherical way
     (White 2016, Sampling Generative Networks, section 2.1) turns from one direction to the other at an even
-    pace. Codes of the same or of opposite direction, or at the origin, have no such way but the line.
+    pace. Its length goes evenly from one's to the other's, so that no code of the way is longer than both;
+    between nearly opposite ones White's formula leaves the space. Codes of the same or of opposite
+    direction, or at the origin, have no such way but the line.
 
     Args:
         start: (D,).
@@ -46,12 +48,13 @@ def walk(
     steps = whole("steps", steps, 2, MAX_STEPS)
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     t = np.linspace(0, 1, steps)[:, None]  # (steps, 1)
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    angle = np.arccos(np.clip(a @ b / lengths, -1, 1)) if lengths else 0.0
-    if path == "linear" or np.sin(angle) < 1e-6:
+    first, second = np.linalg.norm(a), np.linalg.norm(b)
+    angle = np.arccos(np.clip(a @ b / (first * second), -1, 1)) if first and second else 0.0
+    if path == "linear" or np.sin(angle) < 1e-4:
         between = (1 - t) * a + t * b
     else:
-        between = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+        turned = (np.sin((1 - t) * angle) * a / first + np.sin(t * angle) * b / second) / np.sin(angle)
+        between = ((1 - t) * first + t * second) * turned
     return between.astype(np.float32)
 
 

@@ -11,7 +11,7 @@ const DIMENSIONS = 64; // of a code that are offered as colours
  * @param {HTMLElement} legend
  * @param {(colouring: import("./palette.js").Colouring) => void} onChoice
  */
-export function colourChoice({ contents, labels }, select, legend, onChoice) {
+export function colourChoice({ contents, labels, choosing }, select, legend, onChoice) {
   const { header, label, cluster, loss, codes } = contents;
   /** @type {Record<string, {name: string, make: () => import("./palette.js").Colouring}>} */
   const choices = {
@@ -32,10 +32,16 @@ export function colourChoice({ contents, labels }, select, legend, onChoice) {
   function show() {
     const colouring = choices[select.value].make();
     legend.replaceChildren(
-      ...colouring.legend.map(({ name, colour, count }) => {
+      ...colouring.legend.map(({ name, colour, count }, group) => {
         const swatch = h("span", { className: "swatch", "aria-hidden": "true" });
         swatch.style.background = colour;
-        return h("li", {}, swatch, count === undefined ? name : `${name} (${count.toLocaleString("en")})`);
+        const words = count === undefined ? name : `${name} (${count.toLocaleString("en")})`;
+        const choose = h("button", { type: "button", title: "choose these; Shift adds, Alt takes away" }, swatch, words);
+        choose.addEventListener("click", (event) => {
+          const points = Array.from(colouring.groups.keys()).filter((at) => colouring.groups[at] === group);
+          choosing.choose(points, choosing.mode(event));
+        });
+        return h("li", {}, choose);
       }),
     );
     onChoice(colouring);
@@ -48,6 +54,7 @@ export function colourChoice({ contents, labels }, select, legend, onChoice) {
   return {
     /** @param {string} value */
     choose(value) {
+      if (!Object.hasOwn(choices, value)) return;
       select.value = value;
       show();
     },

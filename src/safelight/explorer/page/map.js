@@ -3,11 +3,15 @@
 import { Camera, isInside, normalized } from "./camera.js";
 import { blend, nearest } from "./codes.js";
 import { isStill } from "./dom.js";
-import { makeRenderer } from "./renderers.js";
+import { placeOf, widthOf } from "./placing.js";
+import { makeRenderer, withPixels } from "./renderers.js";
 
 const REACH = 12; // pixels from a point that still mean it
 const CHANGE = 700; // milliseconds from one map to another
 const NEAR = 8; // points that a place between them is decoded from
+const DIM = 0x24000000; // how much is seen of points that are not chosen, while others are
+const NAMED = 40; // groups, of more than which no name can be read on the map
+const EDGE = 10; // pixels within which a point is not yet in view
 
 export class LatentMap {
   /**
@@ -20,16 +24,21 @@ export class LatentMap {
     this.overlay = overlay;
     this.contents = contents;
     this.renderer = makeRenderer(canvas);
+    canvas.addEventListener("webglcontextlost", () => this.redraw());
     this.camera = new Camera();
     this.maps = contents.projections.map(normalized);
+    /** @type {number[]} how wide a neighbourhood of each is */
+    this.widths = [];
     this.chosen = 0;
     this.places = this.maps[0].slice();
     this.depth = contents.projections[0].dims === 3 ? 1 : 0;
     this.seen = new Float32Array(this.places.length);
     /** @type {import("./palette.js").Colouring} */
-    this.colouring = { colours: new Uint32Array(contents.header.n), legend: [], groups: null };
+    this.colouring = { colours: new Uint32Array(contents.header.n), legend: [], groups: new Int32Array(contents.header.n), isAmount: true };
     /** @type {number[]} */
     this.selection = [];
+    /** @type {Iterable<number>} */
+    this.labelled = [];
     this.picked = -1;
     this.hovered = -1;
     /** @type {number[][]} */
@@ -91,11 +100,26 @@ export class LatentMap {
   draw() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
+    if (this.renderer.isLost()) {
+      const other = /** @type {HTMLCanvasElement} */ (this.canvas.cloneNode());
+      this.canvas.replaceWith(other);
+      this.canvas = other;
+      this.renderer = withPixels(other);
+    }
     this.camera.project(this.places, this.depth, this.seen);
     const ratio = this.ratio ?? 1;
     const radius = Math.max(1, Math.min(5, (1.5 + 40 / Math.sqrt(this.contents.header.n)) * Math.sqrt(this.camera.zoom)));
-    this.renderer.draw(this.seen, this.colouring.colours, radius * ratio);
+    this.renderer.draw(this.seen, this.tones(), radius * ratio);
     this.drawMarks(ratio);
+  }
+
+  /** The points' colours; where some are chosen, the rest are dim. */
+  tones() {
+    const { colours } = this.colouring;
+    if (!this.selection.length) return colours;
+    const tones = colours.map((colour) => ((colour & 0xffffff) | DIM) >>> 0);
+    for (const at of this.selection) tones[at] = colours[at];
+    return tones;
   }
 
   /**
@@ -117,11 +141,12 @@ export class LatentMap {
         Object.assign(context, { lineWidth: width, strokeStyle: colour }).stroke();
       }
     };
-    context.fillStyle = ink;
-    for (const i of this.selection) {
+    context.beginPath();
+    for (const i of this.labelled) {
       const [x, y] = at(i);
-      context.fillRect(x - 1, y - 1, 2, 2);
+      context.rect(x - 3.5, y - 3.5, 7, 7);
     }
+    Object.assign(context, { lineWidth: 1.5, strokeStyle: ink }).stroke();
     context.font = "600 14px system-ui, sans-serif";
     context.textAlign = "center";
     context.textBaseline = "middle";
@@ -157,8 +182,8 @@ export class LatentMap {
 
   /** Groups' names where they lie, in pixels: at the median of each, so that outliers do not move them. */
   groupNames() {
-    const { groups, legend } = this.colouring;
-    if (!groups || this.camera.zoom > 8) return [];
+    const { groups, legend, isAmount } = this.colouring;
+    if (isAmount || legend.length > NAMED || this.camera.zoom > 8) return [];
     return legend.flatMap(({ name }, group) => {
       /** @type {number[]} */
       const mine = [];
@@ -209,12 +234,13 @@ export class LatentMap {
   }
 
   /**
-   * Where a code would lie on the map: among the points of the codes nearest to it.
+   * Where a code would lie on the map.
    * @param {Float32Array} code
+   * @param {number} [except] a point that does not count
    */
-  placeOf(code) {
-    const near = nearest(this.contents.codes, this.contents.header.latent, code, NEAR);
-    return blend(this.maps[this.chosen], 3, near);
+  placeOf(code, except) {
+    const map = this.maps[this.chosen];
+    return placeOf(this.contents, map, (this.widths[this.chosen] ??= widthOf(map)), code, except);
   }
 
   /**
@@ -225,6 +251,21 @@ export class LatentMap {
     const seen = new Float32Array(3);
     this.camera.project(Float32Array.from(place), this.depth, seen);
     return [seen[0] / (this.ratio ?? 1), seen[1] / (this.ratio ?? 1)];
+  }
+
+  /**
+   * Move the map until a point is in view.
+   * @param {number} at
+   */
+  bring(at) {
+    if (at < 0) return;
+    const ratio = this.ratio ?? 1;
+    const { width, height } = this.camera;
+    this.camera.project(this.places, this.depth, this.seen);
+    const [x, y] = [this.seen[3 * at], this.seen[3 * at + 1]];
+    const edge = Math.min(EDGE * ratio, width / 4, height / 4);
+    const [dx, dy] = [Math.max(edge, Math.min(width - edge, x)) - x, Math.max(edge, Math.min(height - edge, y)) - y];
+    if (dx || dy) this.camera.drag(dx, dy, false);
   }
 
   /**

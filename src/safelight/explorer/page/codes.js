@@ -2,7 +2,7 @@
 
 /**
  * The k points nearest to a place, nearest first.
- * @param {Float32Array} points (N, dims), row by row
+ * @param {Float32Array | Uint8Array} points (N, dims), row by row
  * @param {number} dims
  * @param {ArrayLike<number>} place (dims,)
  * @param {number} k
@@ -15,7 +15,7 @@ export function nearest(points, dims, place, k, except = -1) {
   let worst = Infinity;
   for (let at = 0, p = 0; p < points.length; at++, p += dims) {
     let square = 0;
-    for (let d = 0; d < dims; d++) square += (points[p + d] - place[d]) ** 2;
+    for (let d = 0; d < dims && square < worst; d++) square += (points[p + d] - place[d]) ** 2;
     if (at === except || square >= worst) continue;
     let slot = found.length;
     while (slot > 0 && found[slot - 1].distance > square) slot--;
@@ -45,18 +45,21 @@ export function blend(rows, dims, near) {
 }
 
 /**
- * A code on the spherical way from a to b (White 2016, section 2.1), or on the line where there is none.
+ * A code on the spherical way from a to b (White 2016, section 2.1): its direction turns and its length changes at an
+ * even pace, so that it is never longer than both. On the line where there is no such way.
  * @param {Float32Array} a
  * @param {Float32Array} b
  * @param {number} t from 0 to 1
  */
 export function between(a, b, t) {
   const length = (/** @type {Float32Array} */ v) => Math.hypot(...v);
+  const [long, other] = [length(a), length(b)];
   const dot = a.reduce((sum, value, d) => sum + value * b[d], 0);
-  const angle = Math.acos(Math.max(-1, Math.min(1, dot / (length(a) * length(b) || 1))));
+  const angle = Math.acos(Math.max(-1, Math.min(1, dot / (long * other || 1))));
   const sine = Math.sin(angle);
-  const [first, second] =
-    sine < 1e-6 ? [1 - t, t] : [Math.sin((1 - t) * angle) / sine, Math.sin(t * angle) / sine];
+  if (!(long && other) || sine < 1e-4) return a.map((value, d) => (1 - t) * value + t * b[d]);
+  const size = (1 - t) * long + t * other;
+  const [first, second] = [(size * Math.sin((1 - t) * angle)) / sine / long, (size * Math.sin(t * angle)) / sine / other];
   return a.map((value, d) => first * value + second * b[d]);
 }
 

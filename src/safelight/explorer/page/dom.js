@@ -41,12 +41,12 @@ export function announce(text) {
 }
 
 /**
- * Keep a text as a file.
+ * Keep something as a file.
  * @param {string} name
- * @param {string} text
+ * @param {Blob} content
  */
-export function download(name, text) {
-  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+export function download(name, content) {
+  const url = URL.createObjectURL(content);
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

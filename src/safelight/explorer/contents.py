@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safelight.config.latent import MapConfig
+from safelight.config.latent import MAX_PAGE_IMAGES, PageConfig
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError
 from safelight.latent.charts import map_words
@@ -23,13 +24,11 @@ from safelight.latent.sampling import fit_mixture
 from safelight.latent.walks import QUANTILES
 from safelight.networks.base import Autoencoder
 
-__all__ = ["MAX_IMAGES", "Package", "pack", "page_contents", "page_networks"]
+__all__ = ["Package", "pack", "page_contents", "page_networks"]
 
-MAX_IMAGES = 70_000
-THUMBNAIL = 32  # pixels of the longer side, at most
-MAPS: tuple[tuple[str, Literal["pca", "tsne"], int], ...] = (
-    *(("t-SNE", "tsne", 2), ("PCA", "pca", 2), ("PCA in space", "pca", 3)),
-)
+THUMBNAIL = (32, 128)  # pixels of the longer side, at most: of many images and of few
+THUMBNAIL_BYTES = 32e6  # of all together, from which on they are made smaller
+MAPS = {"tsne": "t-SNE", "umap": "UMAP"}
 PROBES = 64  # codes on which networks in half precision are compared
 LARGE = 256  # numbers from which a tensor is worth halving
 NARROW = {"float64": "float32", "int64": "int32", "float32": "float32", "uint8": "uint8"}
@@ -82,19 +81,21 @@ def page_contents(
     images: ImageSet | None,
     about: Mapping[str, Any],
     on_progress: Callable[[int, int], object] | None = None,
+    config: PageConfig | None = None,
 ) -> Package:
     """Codes, their maps and the images they are of.
 
-    Codes take 8 bits a number, images at most 32 pixels a side.
+    Codes take 8 bits a number, images at most 32 pixels a side, or up to 128 where they are few.
 
     Args:
         codes: of at most 70,000 training images.
         images: the same images, or None to leave them out.
         about: title, source, fingerprint, total and shape.
         on_progress: called with the iterations of t-SNE that are done and those there are.
+        config: which maps.
 
     Raises:
-        ConfigError: there are more.
+        ConfigError: there are more, or UMAP is not installed.
         DataError: no code is finite.
 
     Example:
@@ -108,8 +109,9 @@ def page_contents(
         >>> package.arrays["codes8"].shape, package.arrays["thumbnails"].shape
         ((50, 20), (50, 1, 8, 8))
     """
-    if len(codes) > MAX_IMAGES:
-        raise ConfigError(f"n: expected at most {MAX_IMAGES:,} images in a page, got {len(codes):,}")
+    if len(codes) > MAX_PAGE_IMAGES:
+        raise ConfigError(f"n: expected at most {MAX_PAGE_IMAGES:,} images in a page, got {len(codes):,}")
+    config = replace(config or PageConfig(), n=max(1, len(codes)))
     good = np.isfinite(codes.mu).all(1)
     if not good.all():
         codes = codes.finite()
@@ -117,8 +119,9 @@ def page_contents(
     least, most = codes.mu.min(0), codes.mu.max(0)
     span = np.where(most > least, most - least, 1)
     maps = [
-        (name, project(codes, MapConfig(method, dims, len(codes)), on_progress))
-        for name, method, dims in MAPS
+        (MAPS[config.map], project(codes, config.map_config(config.map, 2), on_progress)),
+        ("PCA", project(codes, config.map_config("pca", 2))),
+        ("PCA in space", project(codes, config.map_config("pca", 3))),
     ]
     low, high = np.quantile(codes.mu, QUANTILES, axis=0)
     mixture = fit_mixture(codes)
@@ -158,7 +161,9 @@ def _words(found: LatentMap) -> str:
 def _thumbnails(images: ImageSet) -> NDArray[np.uint8]:
     """Images as uint8, (N, C, h, w), made smaller by taking means where they are large."""
     channels, height, width = images.shape
-    factor = min(1.0, THUMBNAIL / max(height, width))
+    least, most = THUMBNAIL
+    side = min(most, max(least, math.isqrt(int(THUMBNAIL_BYTES / (len(images) * channels)))))
+    factor = min(1.0, side / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     small = np.empty((len(images), channels, *size), np.uint8)
     for chunk in images.chunks():

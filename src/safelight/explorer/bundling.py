@@ -8,20 +8,23 @@ import html
 import re
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
 from safelight.errors import RunError
-from safelight.latent.contents import Package, pack
+from safelight.explorer.contents import Package, pack
 from safelight.latent.export import OnnxModels
 
-__all__ = ["bundle", "engine_files", "page", "page_sources"]
+__all__ = ["bundle", "engine_files", "made_of", "page", "page_sources", "with_label_file"]
 
 ENGINE = {"script": "ort.wasm.bundle.min.mjs", "wasm": "ort-wasm-simd-threaded.wasm"}
 ENTRY = "main.js"
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
-FOLDER = resources.files("safelight.latent") / "page"
+MADE_OF = re.compile(rb'<meta name="made-of" content="([^"]*)">')
+HEAD = 4096  # bytes of a page within which it says what it was made of
+FOLDER = resources.files("safelight.explorer") / "page"
 
 
 def engine_files() -> dict[str, bytes]:
@@ -114,6 +117,7 @@ def page(contents: Package, models: OnnxModels) -> str:
     parts = {**engine_files(), "encoder": models.encoder, "decoder": models.decoder}
     engine = Package({}, {name: np.frombuffer(part, np.uint8) for name, part in parts.items()})
     values = {
+        "made_of": html.escape(str(contents.header.get("made_of", ""))),
         "title": html.escape(str(contents.header["title"])),
         "script": script,
         "script_hash": _hash(script),
@@ -123,6 +127,40 @@ def page(contents: Package, models: OnnxModels) -> str:
         "engine": base64.b64encode(pack(engine)).decode(),
     }
     return re.sub(r"\{\{ (\w+) \}\}", lambda found: values[found[1]], sources["index.html"])
+
+
+def made_of(path: Path) -> str:
+    """What a page was made of, as its header's `made_of` said; "" for a file that is none or does not say.
+
+    Args:
+        path: of the page.
+    """
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        found = MADE_OF.search(file.read(HEAD))
+    return html.unescape(found[1].decode(errors="replace")) if found else ""
+
+
+def with_label_file(content: bytes, name: str, token: str) -> bytes:
+    r"""A page as the server of its labels sends it: it may ask that server, whose token it holds.
+
+    Args:
+        content: of a page.
+        name: of the file of labels, for people.
+        token: by which the server knows its own page.
+
+    Example:
+        >>> head = b"<meta ... default-src 'none'; ...><meta name=\"made-of\">"
+        >>> sent = with_label_file(head, "labels.csv", "secret").decode()
+        >>> "default-src 'none'; connect-src 'self'; ..." in sent, '"token" content="secret">' in sent
+        (True, True)
+    """
+    head, rest = content[:HEAD], content[HEAD:]
+    head = head.replace(b"default-src 'none'", b"default-src 'none'; connect-src 'self'", 1)
+    named = {"token": token, "labels": name}
+    metas = "".join(f'<meta name="{key}" content="{html.escape(value)}">' for key, value in named.items())
+    return head.replace(b'<meta name="made-of"', metas.encode() + b'<meta name="made-of"', 1) + rest
 
 
 def _hash(text: str) -> str:

@@ -16,8 +16,6 @@ export function samplePanel(app) {
     const input = h("input", { type: "radio", name: "method", value: name, checked: i === 0 });
     return { name, input, label: h("label", {}, input, ` ${name}`) };
   });
-  /** @type {Float32Array | null} */
-  let thumbnails = null;
 
   async function draw() {
     const method = choices.find(({ input }) => input.checked)?.name;
@@ -28,12 +26,11 @@ export function samplePanel(app) {
     drawn.forEach((code, i) => codes.set(code, i * latent));
     const pixels = await engine.decode(codes);
     const size = pixels.length / COUNT;
-    if (contents.thumbnails) thumbnails ??= Float32Array.from(contents.thumbnails, (value) => value / 255);
     grid.replaceChildren(
       ...drawn.map((code, i) => {
         const image = pixels.slice(i * size, (i + 1) * size);
-        const like = thumbnail && thumbnails ? shrink(image, shape, thumbnail) : null;
-        const [near] = like && thumbnails ? nearest(thumbnails, like.length, like, 1) : nearest(contents.codes, latent, code, 1);
+        const like = thumbnail && contents.thumbnails ? shrink(image, shape, thumbnail).map((value) => value * 255) : null;
+        const [near] = like && contents.thumbnails ? nearest(contents.thumbnails, like.length, like, 1) : nearest(contents.codes, latent, code, 1);
         const change = button("", () => {
           app.code.set(code);
           app.open("sliders");

@@ -59,6 +59,8 @@ export function newest(action) {
  * @property {import("./contents.js").Contents} contents
  * @property {import("./engine.js").Engine} engine
  * @property {import("./labels.js").Labels} labels
+ * @property {import("./history.js").History} history
+ * @property {import("./choosing.js").Choosing} choosing
  * @property {Cell<number>} picked a point, or -1
  * @property {Cell<Float32Array>} code what the sliders start from
  * @property {Cell<number[]>} selection points

@@ -14,8 +14,9 @@ import { h } from "./dom.js";
  * @param {HTMLElement} list for the tabs
  * @param {HTMLElement} place for the panels
  * @param {Panel[]} panels
+ * @param {() => void} [onOpen]
  */
-export function makeTabs(list, place, panels) {
+export function makeTabs(list, place, panels, onOpen = () => {}) {
   let opened = "";
   const tabs = panels.map(({ name, title, element }) => {
     const tab = h("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `panel-${name}` }, title);
@@ -27,16 +28,18 @@ export function makeTabs(list, place, panels) {
   list.append(...tabs);
   place.append(...panels.map(({ element }) => element));
   list.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
     const at = panels.findIndex(({ name }) => name === opened);
-    const next = (at + by + panels.length) % panels.length;
+    const wanted = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+    if (wanted === undefined) return;
+    event.preventDefault();
+    const next = (wanted + panels.length) % panels.length;
     open(panels[next].name);
     tabs[next].focus();
   });
 
   /** @param {string} wanted */
   function open(wanted) {
+    if (!panels.some(({ name }) => name === wanted)) return;
     opened = wanted;
     panels.forEach(({ name, element, toggle }, i) => {
       const isOpen = name === wanted;
@@ -46,6 +49,7 @@ export function makeTabs(list, place, panels) {
       if (isOpen) tabs[i].scrollIntoView({ block: "nearest", inline: "nearest" });
       toggle?.(isOpen);
     });
+    onOpen();
   }
   return { open, opened: () => opened };
 }

@@ -1,5 +1,7 @@
 /** The page put together. */
 
+import { readAddress, writeAddress } from "./address.js";
+import { makeChoosing } from "./choosing.js";
 import { between } from "./codes.js";
 import { colourChoice } from "./colour_choice.js";
 import { codeOf, readContents } from "./contents.js";
@@ -7,6 +9,9 @@ import { announce, byId, h } from "./dom.js";
 import { drawPanel } from "./draw_panel.js";
 import { Engine } from "./engine.js";
 import { listen } from "./gestures.js";
+import { History } from "./history.js";
+import { makeKeeper } from "./keepers.js";
+import { listenToKeys } from "./keys.js";
 import { labelPanel } from "./label_panel.js";
 import { Labels } from "./labels.js";
 import { LatentMap } from "./map.js";
@@ -28,19 +33,31 @@ async function main() {
   const few = header.n < header.total ? `${header.n.toLocaleString("en")} of ${header.total.toLocaleString("en")}` : header.n.toLocaleString("en");
   byId("about").textContent = `${few} images of ${header.source}, codes of ${header.latent} dimensions`;
 
+  const history = new History();
+  const labels = new Labels(header.names, makeKeeper(header.fingerprint), history);
+  await labels.load();
+
+  const mode = /** @type {HTMLSelectElement} */ (byId("choosing"));
+  const picked = cell(-1);
+  const chosen = cell(/** @type {number[]} */ ([]));
+  const selection = history.recorded(chosen, "the choice of images");
+
   /** @type {import("./state.js").App} */
   const app = {
     contents,
     engine: new Engine(header.shape, header.latent),
-    labels: new Labels(header.names, header.fingerprint),
-    picked: cell(-1),
+    labels,
+    history,
+    picked,
+    choosing: makeChoosing({ contents, labels, picked, selection }, () => /** @type {import("./choosing.js").Mode} */ (mode.value)),
     code: cell(/** @type {Float32Array} */ (contents.mean.slice())),
-    selection: cell(/** @type {number[]} */ ([])),
-    ends: cell(/** @type {(Float32Array | null)[]} */ ([null, null])),
+    selection,
+    ends: history.recorded(cell(/** @type {(Float32Array | null)[]} */ ([null, null])), "the ends of the walk"),
     guest: cell(/** @type {{code: Float32Array, canvas: HTMLCanvasElement} | null} */ (null)),
     open: (name) => tabs.open(name),
     opened: () => tabs.opened(),
   };
+  let isShown = false; // only then does the address follow
   const map = new LatentMap(
     /** @type {HTMLCanvasElement} */ (byId("points")),
     /** @type {HTMLCanvasElement} */ (byId("map")),
@@ -58,6 +75,7 @@ async function main() {
   const point = pointPanel(app);
   const points = h("div", {}, place, point);
 
+  const label = labelPanel(app, () => map.chosen, () => map.colouring);
   const sliders = sliderPanel(app);
   const table = tablePanel(app);
   const tabs = makeTabs(byId("tabs"), byId("panels"), [
@@ -66,23 +84,26 @@ async function main() {
     { name: "sliders", title: "Sliders", ...sliders },
     { name: "draw", title: "Draw", element: drawPanel(app) },
     { name: "samples", title: "New", element: samplePanel(app) },
-    { name: "label", title: "Label", element: labelPanel(app, () => map.chosen) },
+    { name: "label", title: "Label", element: label.element },
     { name: "table", title: "Table", ...table },
-  ]);
+  ], () => remember());
   tabs.open("point");
 
   app.picked.watch((at) => {
     map.picked = at;
+    map.bring(at);
     map.redraw();
     place.hidden = true;
     point.hidden = false;
     if (at < 0) return;
     app.code.set(codeOf(contents, at));
-    const selection = app.selection.get();
-    if (tabs.opened() === "label") app.selection.set([...selection.filter((other) => other !== at), at]);
-    else if (selection.length < 2) app.selection.set([at]);
     if (!["label", "table"].includes(tabs.opened())) tabs.open("point");
   });
+  labels.listeners.push(() => {
+    map.labelled = [...labels.of.keys()];
+    map.redraw();
+  });
+  map.labelled = [...labels.of.keys()];
   app.selection.watch((selection) => {
     map.selection = selection.length > 1 ? selection : [];
     map.redraw();
@@ -119,7 +140,13 @@ async function main() {
       tooltip.hidden = at < 0;
       tooltip.style.translate = `${Math.min(x + 14, map.overlay.clientWidth - 170)}px ${Math.min(y + 14, map.overlay.clientHeight - 150)}px`;
     },
-    pick: (at) => app.picked.set(at),
+    mode: app.choosing.mode,
+    pick: app.choosing.pick,
+    look(at) {
+      app.picked.set(at);
+      if (app.selection.get().length < 2) app.selection.set([at]);
+    },
+    toggle: (at) => app.choosing.choose([at], app.selection.get().includes(at) ? "take" : "add"),
     between(code, isStart) {
       if (isStart) app.picked.set(-1);
       place.hidden = false;
@@ -133,10 +160,9 @@ async function main() {
       app.ends.set([a, b]);
       tabs.open("walk");
     },
-    lasso(selected) {
+    lasso(selected, how) {
       tabs.open("label");
-      app.selection.set(selected);
-      announce(`${selected.length} points selected`);
+      app.choosing.choose(selected, how);
     },
     end(at) {
       const [a, b] = app.ends.get();
@@ -150,15 +176,24 @@ async function main() {
 
   const projections = /** @type {HTMLSelectElement} */ (byId("projection"));
   projections.append(...contents.projections.map(({ name }, value) => h("option", { value: String(value) }, name)));
+  function remember() {
+    if (!isShown) return;
+    const name = contents.projections[map.chosen].name;
+    writeAddress(header.n, { tab: tabs.opened(), colour: colour.value, map: name, picked: picked.get(), chosen: selection.get() });
+  }
   const chooseMap = () => {
     map.choose(Number(projections.value));
     byId("trust").textContent = contents.projections[map.chosen].words;
     showMarks();
+    remember();
   };
   projections.addEventListener("change", chooseMap);
-  colourChoice(app, /** @type {HTMLSelectElement} */ (byId("colour")), byId("legend"), (colouring) => {
+  const colour = /** @type {HTMLSelectElement} */ (byId("colour"));
+  const colours = colourChoice(app, colour, byId("legend"), (colouring) => {
     map.colouring = colouring;
     map.redraw();
+    label.recolour();
+    remember();
   });
   for (const [id, factor] of /** @type {const} */ ([["closer", 1.4], ["farther", 1 / 1.4]])) {
     byId(id).addEventListener("click", () => {
@@ -171,8 +206,27 @@ async function main() {
     map.redraw();
   });
   const held = [...(header.thumbnail ? ["the images"] : []), "their names", ...(header.has_labels ? ["their labels"] : [])];
-  byId("notes").textContent = `This page holds ${held.join(", ")}, their codes and the networks, and asks for nothing from anywhere. Points are drawn by ${map.renderer.name}.`;
+  byId("notes").textContent = `This page holds ${held.join(", ")}, their codes and the networks${header.thumbnail ? "" : " that the pictures shown are decoded by"}, and asks for nothing from anywhere${labels.keeper.isServer ? " but to keep labels" : ""}. Points are drawn by ${map.renderer.name}.`;
+  const shown = readAddress(header.n);
+  const mapShown = contents.projections.findIndex(({ name }) => name === shown.map);
+  if (mapShown > 0) projections.value = String(mapShown);
   chooseMap();
+  if (shown.colour) colours.choose(shown.colour);
+  if (shown.chosen?.length) chosen.set(shown.chosen); // which is nothing to undo
+  if (shown.picked !== undefined && shown.picked >= 0) picked.set(shown.picked);
+  tabs.open(shown.tab ?? "point");
+  isShown = true;
+  for (const each of [picked, selection]) each.watch(remember);
+  const replay = listenToKeys(app);
+  const [undo, redo] = ["undo", "redo"].map((id) => /** @type {HTMLButtonElement} */ (byId(id)));
+  undo.addEventListener("click", () => replay(false));
+  redo.addEventListener("click", () => replay(true));
+  const showHistory = () => {
+    undo.disabled = !history.past.length;
+    redo.disabled = !history.future.length;
+  };
+  history.listeners.push(showHistory);
+  showHistory();
   byId("page").removeAttribute("aria-busy");
   Object.assign(window, { safelight: { app, map } });
   try {

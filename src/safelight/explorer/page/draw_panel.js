@@ -5,7 +5,7 @@ import { announce, button, h, slider } from "./dom.js";
 import { readPicture } from "./dropped.js";
 import { frame, paint, pixelsOf } from "./pictures.js";
 import { endButtons, pointButton } from "./point_panel.js";
-import { SIDE, inkOf, scaled, sketchPad } from "./sketch.js";
+import { SIDE, edgeOf, inkOf, inverted, scaled, sketchPad } from "./sketch.js";
 import { newest } from "./state.js";
 
 const NEIGHBOURS = 6;
@@ -21,6 +21,8 @@ export function drawPanel(app) {
   const ink = habits.isDark ? "#ffffff" : "#000000";
   /** @type {Float32Array | null} */
   let image = null;
+  /** @type {HTMLCanvasElement | null} what was brought; null where the image was drawn */
+  let brought = null;
   let noise = Float32Array.from({ length: channels * width * height }, normal);
   let amount = 0;
 
@@ -60,13 +62,30 @@ export function drawPanel(app) {
     app.guest.set({ code, canvas });
   });
   const pad = sketchPad(background, () => colour.value, () => {
-    image = fromSketch();
-    void encode();
-  });
+    brought = null;
+    invert.checked = false;
+    take(pad.canvas);
+  }, app.history);
+  for (const choice of [fit, invert]) {
+    choice.addEventListener("change", () => {
+      if (image) take(brought ?? pad.canvas);
+    });
+  }
 
-  /** The drawing at the networks' size, where asked for as large and as central as the set's images. */
-  function fromSketch() {
-    const whole = pixelsOf(pad.context, [channels, SIDE, SIDE]);
+  /** Take what was drawn or brought for the image. @param {HTMLCanvasElement} canvas of SIDE × SIDE */
+  function take(canvas) {
+    image = fitted(canvas);
+    return encode();
+  }
+
+  /**
+   * What a canvas shows at the networks' size: inverted where asked for, and as large and as central as the set's images.
+   * @param {HTMLCanvasElement} given
+   */
+  function fitted(given) {
+    const canvas = invert.checked ? inverted(given) : given;
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const whole = pixelsOf(context, [channels, SIDE, SIDE]);
     const box = fit.checked ? inkOf(whole, [channels, SIDE, SIDE], habits.isDark ? 0 : 1) : null;
     const from = box ? [box.left, box.top, box.width, box.height] : [0, 0, SIDE, SIDE];
     let to = [0, 0, width, height];
@@ -77,22 +96,39 @@ export function drawPanel(app) {
       const y = height / 2 - (box.y - box.top) * scale;
       to = [Math.max(0, Math.min(width - w, x)), Math.max(0, Math.min(height - h2, y)), w, h2];
     }
-    return pixelsOf(scaled(pad.canvas, from, to, width, height, background), shape);
+    return pixelsOf(scaled(canvas, from, to, width, height, background), shape);
+  }
+
+  /** Whether a picture's edge is as bright as the set's is dark, or the reverse. @param {HTMLCanvasElement} canvas */
+  function isInverse(canvas) {
+    if (!habits.isPlain) return false;
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const edge = edgeOf(pixelsOf(context, [channels, SIDE, SIDE]), [channels, SIDE, SIDE]);
+    return habits.isDark ? quantile(edge, 0.5) > 0.75 : quantile(edge, 0.5) < 0.25;
   }
 
   /** @param {File | undefined} file */
-  async function take(file) {
+  async function bring(file) {
     if (!file) return;
     try {
       const { bitmap, remark } = await readPicture(file);
       const cut = Math.min(bitmap.width / width, bitmap.height / height);
       const [w, h2] = [width * cut, height * cut];
       const from = [(bitmap.width - w) / 2, (bitmap.height - h2) / 2, w, h2];
-      image = pixelsOf(scaled(bitmap, from, [0, 0, width, height], width, height, background), shape);
-      if (invert.checked) image = image.map((value) => 1 - value);
+      const isLike = bitmap.width === width && bitmap.height === height;
+      brought = scaled(bitmap, from, [0, 0, SIDE, SIDE], SIDE, SIDE, background).canvas;
+      fit.checked = habits.isPlain && !isLike; // one of the set's size lies as its images do
+      const isOther = isInverse(brought);
+      invert.checked = isOther;
+      const exact = isLike ? pixelsOf(scaled(bitmap, from, [0, 0, width, height], width, height, background), shape) : null;
       bitmap.close();
-      note.textContent = `${file.name.slice(0, 60)} was cut to the middle and scaled to ${width} × ${height}. ${remark}`;
-      await encode();
+      const guess = isOther ? `It is ${habits.isDark ? "dark on bright" : "bright on dark"}, unlike this set, and was inverted; untick “invert it” if that is wrong. ` : "";
+      const placed = fit.checked ? "made as large and central as the set's images" : `scaled to ${width} × ${height}`;
+      note.textContent = `${file.name.slice(0, 60)} was cut to the middle and ${placed}. ${guess}${remark}`;
+      if (exact && !isOther) {
+        image = exact;
+        await encode();
+      } else await take(brought);
     } catch (error) {
       note.textContent = /** @type {Error} */ (error).message;
     }
@@ -100,7 +136,7 @@ export function drawPanel(app) {
   }
   const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/gif" });
   file.addEventListener("change", () => {
-    void take(file.files?.[0]);
+    void bring(file.files?.[0]);
     file.value = "";
   });
   for (const name of ["dragover", "drop"]) {
@@ -110,7 +146,7 @@ export function drawPanel(app) {
       event.preventDefault();
       if (name === "drop") {
         app.open("draw");
-        void take(dataTransfer.files[0]);
+        void bring(dataTransfer.files[0]);
       }
     });
   }
@@ -129,7 +165,7 @@ export function drawPanel(app) {
       { className: "row" },
       button("Clear", () => {
         pad.clear();
-        image = null;
+        [image, brought] = [null, null];
         results.hidden = true;
         app.guest.set(null);
       }),
@@ -148,19 +184,23 @@ export function drawPanel(app) {
 }
 
 /**
- * Whether things are drawn bright on dark, and how much of an image the larger side of one takes.
+ * Whether things are drawn bright on dark, whether always on a plain ground, and how much of an image the larger side
+ * of one takes.
  * @param {import("./contents.js").Contents} contents
  */
 function habitsOf({ thumbnails, header }) {
-  if (!thumbnails || !header.thumbnail) return { isDark: true, extent: 0.72 };
+  if (!thumbnails || !header.thumbnail) return { isDark: true, isPlain: false, extent: 0.72 };
   const size = header.thumbnail.reduce((a, b) => a * b);
   const sample = Float32Array.from(thumbnails.subarray(0, SAMPLE * size), (value) => value / 255);
   const isDark = quantile(sample, 0.5) < 0.5;
+  const grounds = [];
   const [, height, width] = header.thumbnail;
   const extents = [];
   for (let at = 0; at < sample.length; at += size) {
     const box = inkOf(sample.subarray(at, at + size), header.thumbnail, isDark ? 0 : 1);
+    grounds.push(quantile(edgeOf(sample.subarray(at, at + size), header.thumbnail), 0.5));
     if (box) extents.push(Math.max(box.width, box.height) / Math.min(width, height));
   }
-  return { isDark, extent: Math.min(1, quantile(extents, 0.5) || 1) };
+  const isPlain = isDark ? quantile(grounds, 0.9) < 0.2 : quantile(grounds, 0.1) > 0.8;
+  return { isDark, isPlain, extent: Math.min(1, quantile(extents, 0.5) || 1) };
 }

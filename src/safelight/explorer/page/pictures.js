@@ -40,14 +40,35 @@ export function frame(label = "") {
  * @param {HTMLCanvasElement} [canvas]
  */
 export function thumbnail(app, at, canvas = frame()) {
-  const { thumbnails, header, codes } = app.contents;
-  if (thumbnails && header.thumbnail) {
-    const size = header.thumbnail.reduce((a, b) => a * b);
-    return paint(canvas, thumbnails.subarray(at * size, (at + 1) * size), header.thumbnail, 255);
-  }
-  const code = codes.slice(at * header.latent, (at + 1) * header.latent);
-  void app.engine.decode(code).then((pixels) => paint(canvas, pixels, header.shape), () => {});
+  const held = heldPixels(app, at);
+  if (held) return paint(canvas, held.pixels, held.shape, held.white);
+  void thumbnailPixels(app, at).then(({ pixels, shape, white }) => paint(canvas, pixels, shape, white), () => {});
   return canvas;
+}
+
+/** @typedef {{pixels: ArrayLike<number>, shape: number[], white: number}} Pixels */
+
+/**
+ * The pixels of the same image.
+ * @param {import("./state.js").App} app
+ * @param {number} at
+ * @returns {Promise<Pixels>}
+ */
+export async function thumbnailPixels(app, at) {
+  const { header, codes } = app.contents;
+  const code = codes.slice(at * header.latent, (at + 1) * header.latent);
+  return heldPixels(app, at) ?? { pixels: await app.engine.decode(code), shape: header.shape, white: 1 };
+}
+
+/**
+ * @param {import("./state.js").App} app
+ * @param {number} at
+ * @returns {Pixels | null}
+ */
+function heldPixels({ contents: { thumbnails, header } }, at) {
+  if (!thumbnails || !header.thumbnail) return null;
+  const size = header.thumbnail.reduce((a, b) => a * b);
+  return { pixels: thumbnails.subarray(at * size, (at + 1) * size), shape: header.thumbnail, white: 255 };
 }
 
 /**

@@ -55,7 +55,7 @@ export function pointPanel(app) {
  * @param {number} at
  */
 export function describe({ contents, labels }, at) {
-  const words = [`Image ${contents.header.names[at]}`];
+  const words = [`${contents.thumbnails ? "Image" : "Decoded image"} ${contents.header.names[at]}`];
   if (contents.header.has_labels) words.push(`label ${contents.label[at] < 0 ? "unknown" : contents.label[at]}`);
   const own = labels.of.get(at);
   if (own) words.push(`my label ${own}`);

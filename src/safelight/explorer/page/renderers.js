@@ -3,6 +3,7 @@
 /**
  * @typedef {object} Renderer
  * @property {string} name
+ * @property {() => boolean} isLost whether it can draw no more
  * @property {(places: Float32Array, colours: Uint32Array, radius: number) => void} draw places are (N, 3): x and
  *   y in pixels of the canvas, and a depth from -1, near, to 1
  */
@@ -67,6 +68,7 @@ function withWebGL(canvas, gl) {
   gl.enableVertexAttribArray(colour);
   return {
     name: "WebGL2",
+    isLost: () => gl.isContextLost(),
     draw(xyz, rgba, radius) {
       gl.viewport(0, 0, canvas.width, canvas.height);
       gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
@@ -87,12 +89,13 @@ function withWebGL(canvas, gl) {
  * @param {HTMLCanvasElement} canvas
  * @returns {Renderer}
  */
-function withPixels(canvas) {
+export function withPixels(canvas) {
   const context = canvas.getContext("2d");
   let image = new ImageData(1, 1);
   let pixels = new Uint32Array(image.data.buffer);
   return {
     name: "Canvas",
+    isLost: () => false,
     draw(xyz, rgba, radius) {
       const { width, height } = canvas;
       if (image.width !== width || image.height !== height) {
