@@ -34,8 +34,9 @@ WINGS = {
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
         *("kinds", "colours", "png16", "strips", "tiff", "tiff_writing", "opening", "writing"),
-        *("images", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
-        *("named_sets", "sources", "finding", "pictures"),
+        *("rows", "images", "fitting", "likeness", "batches", "corruption", "augmentation", "label_files"),
+        *("downloads", "readers", "arrays", "named_sets", "listing", "store", "reading", "sources"),
+        *("finding", "pictures"),
     ),
     "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
     "tasks": (
