@@ -79,7 +79,8 @@ def test_config_holds_everything_resolved(tmp_path):
     assert config["format_version"] == 2
     assert config["network"]["name"] == "deep-conv-vae"
     assert config["network"]["activation"] == "silu"
-    assert config["image"] == {"height": 8, "width": 8, "channels": 1, "range": [0, 16]}
+    size = {"height": 8, "width": 8, "channels": 1, "range": [0, 16]}
+    assert config["image"] == {**size, "how": "pad", "background": "border"}
     assert config["data"]["source"] == "digits"
     assert config["task"] == {
         "name": "autoencode",
@@ -279,10 +280,13 @@ def test_init_from_starts_from_anothers_weights(tmp_path):
 
 def test_the_test_split_is_opened_by_evaluate_alone(tmp_path, monkeypatch):
     opened = []
-    real = sources.load
-    monkeypatch.setattr(
-        sources, "load", lambda s, split=None, **k: opened.append(split) or real(s, split, **k)
-    )
+    real = sources.load_for
+
+    def load_for(source, data, options, split=None, **more):
+        opened.append(split)
+        return real(source, data, options, split, **more)
+
+    monkeypatch.setattr(sources, "load_for", load_for)
     rng = np.random.default_rng(0)
     idx = tmp_path / "set"
     idx.mkdir()

@@ -101,7 +101,7 @@ class ImageSet:
             least, most = float(pixels.min()), float(pixels.max())
             if not (np.isfinite(least) and np.isfinite(most)):
                 raise DataError("expected finite pixels, got NaN or infinity; clean the array first")
-            if least < low or most > high:
+            if least < np.float32(low) or most > np.float32(high):
                 raise DataError(
                     f"expected pixels from {low:g} to {high:g}, got {least:g} to {most:g}; "
                     f"say what black and white are, such as value_range=({least:g}, {most:g})"
