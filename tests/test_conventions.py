@@ -42,9 +42,9 @@ WINGS = {
         *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
         *("calibration", "classify", "table"),
     ),
-    "engines": ("executors", "jobs"),
+    "engines": ("executors", "jobs", "ranks"),
     "runs": (
-        *("folders", "state", "labels", "typical", "folder", "training", "settings", "assembly"),
+        *("folders", "state", "labels", "typical", "folder", "gradients", "training", "settings", "assembly"),
         *("recorder", "cleaning", "opened"),
     ),
     "reporting": (
