@@ -93,7 +93,7 @@ class Ranks:
         if self.count > parts:
             raise ConfigError(
                 f"expected no more processes than the run has micro-batches, {parts}, got {self.count}; "
-                f"start fewer, or train a new run with --micro-batches {self.count}"
+                "start fewer, or train a new run with more --micro-batches"
             )
         if self.count > 1 and training.device == "mps":
             raise ConfigError("device: expected cpu or cuda for several processes, got mps; use --device cpu")

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
 
+import numpy as np
+import torch
+
 from safelight.config.reading import to_dict
 from safelight.config.run import RunConfig
 from safelight.data.images import Splits
@@ -125,12 +128,12 @@ class Recorder:
     def _follow(self, packed: PackedState | None) -> None:
         """Train along; the first process says when to end."""
         if not self.ranks.agree(False):
-            self._fit(packed, None, self._watch_step)
+            self._fit(packed, lambda result, state: self._validate(), self._watch_step)
 
     def _fit(
         self,
         packed: PackedState | None,
-        on_epoch: Callable[[EpochResult, State], object] | None,
+        on_epoch: Callable[[EpochResult, State], object],
         on_step: Callable[[State], object],
     ) -> State:
         network, loss, training = self.parts.network, self.parts.loss, self.training
@@ -155,8 +158,7 @@ class Recorder:
         return self._is_stale()
 
     def _end_epoch(self, result: EpochResult, state: State) -> bool:
-        self.parts.network.eval()
-        record = self._record(result)
+        record = self._record(result, self._validate())
         self._refuse_spoilt(state.epoch - 1, record["validation"])
         if self._is_best(record):
             self.folder.write_weights(BEST, self.parts.network, self.parts.loss)
@@ -182,11 +184,28 @@ class Recorder:
     def _shown(self) -> Any:
         return self.splits.validation or self.splits.train
 
-    def _record(self, result: EpochResult) -> dict[str, Any]:
+    def _validate(self) -> dict[str, float]:
+        """What the task says of the validation images; where a batch has parts, they have as many."""
+        task, network, loss = self.parts.task, self.parts.network, self.parts.loss
+        images, found = self.splits.validation, dict[str, float]()
+        network.eval()
+        if images is None:
+            return {}
+        count = min(self.training.micro_batches or 1, len(images))
+        if count == 1 or not task.measures_means:
+            return task.measure(network, loss, images) if self.ranks.is_first else {}
+        parts = np.array_split(np.arange(len(images)), count)
+
+        def leaf(number: int) -> torch.Tensor:
+            part = images.subset(slice(parts[number][0], parts[number][-1] + 1))
+            found.update(task.measure(network, loss, part))
+            return torch.tensor(list(found.values()), dtype=torch.float64) * len(part) / len(images)
+
+        total = self.ranks.sum(leaf, count)
+        return {} if total is None else dict(zip(found, total.tolist(), strict=True))
+
+    def _record(self, result: EpochResult, measured: dict[str, float]) -> dict[str, Any]:
         """One line of history.jsonl."""
-        measured: dict[str, float] = {}
-        if self.splits.validation:
-            measured = self.parts.task.measure(self.parts.network, self.parts.loss, self.splits.validation)
         names = [measure.name for measure in self.parts.task.measures]
         return {
             "epoch": result.epoch,
