@@ -199,7 +199,6 @@ class Ranks:
 ALONE = Ranks()
 
 
-@functools.cache
 def join() -> Ranks:
     """The processes that torchrun has started, once all are there; one alone where it has not.
 
@@ -209,8 +208,11 @@ def join() -> Ranks:
         ConfigError: there are fewer GPUs than processes.
         RunError: they do not find each other, or the port is in use.
     """
-    if torchrun_rank() is None:
-        return ALONE
+    return ALONE if torchrun_rank() is None else _joined()
+
+
+@functools.cache
+def _joined() -> Ranks:
     try:
         store, rank, count = _meet(MEETING)
         has_gpus = torch.cuda.is_available()
@@ -262,8 +264,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    """What it says first, without the place in a file of torch's."""
-    return re.sub(r"^\[\S+:\d+\] ", "", " ".join(str(error).split())).partition(". ")[0][:200]
+    """What it says, without the place in a file of torch's."""
+    return re.sub(r"^\[\S+:\d+\] ", "", " ".join(str(error).split()))[:200]
 
 
 @final
@@ -301,7 +303,7 @@ def _lost() -> Any:
     try:
         yield
     except RuntimeError as error:
+        what = _one_line(error).partition(". ")[0]
         raise RunError(
-            f"another process of the training is gone ({_one_line(error)}); finished epochs are kept, "
-            "continue with --resume"
+            f"another process of the training is gone ({what}); finished epochs are kept: go on with --resume"
         ) from None
