@@ -1,9 +1,9 @@
 """Images a second of one training on two processes against one, and against DistributedDataParallel.
 
 The default network on random images of 64×64×3 in batches of 128, one thread a process. Each round times
-every way once, in turn, each in processes of its own that torchrun starts: whole batches in one process, eight
-micro-batches in one and in two, and torch's DistributedDataParallel in two, which halves batches and adds
-gradients while it still computes others. The first steps of each are not timed. Weights of one and two
+every way once, in turn, each in processes of its own that torchrun starts: whole batches in one process,
+eight micro-batches in one and in two, and torch's DistributedDataParallel in two, which halves batches and
+adds gradients while it still computes others. The first steps of each are not timed. Weights of one and two
 processes must be the same to the bit.
 
     python benchmarks/ranks.py --rounds 5

@@ -85,7 +85,10 @@ def train(
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a network; under torchrun, its processes together, each of which calls this with the same.
+    """Train a network.
+
+    Processes that torchrun has started train one together: each calls this with the same arguments, and the
+    first writes, and its `on_epoch` and `on_step` decide.
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.

@@ -173,7 +173,6 @@ class MicroBatches(Gradients):
 @contextlib.contextmanager
 def _layers_draw(seed: int, device: torch.device) -> Iterator[None]:
     """Layers such as dropout draw from a seed in the block."""
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
