@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,9 @@ from torch import Tensor
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError, RunError
 from safelight.machine import torchrun_rank
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 __all__ = ["ALONE", "Link", "Ranks", "has_the_word", "join"]
 
@@ -124,15 +127,14 @@ class Ranks:
             if high - low == 1:
                 return leaf(low)
             left, right, source = branch(low, middle), branch(middle, high), owner(middle)
-            if source != first and self.rank == source:
-                assert right is not None
-                self._linked.send(right, first)
-            if left is None or self.rank != first:
-                return None
             if source != first:
+                if self.rank == source and right is not None:
+                    self._linked.send(right, first)
+                if self.rank != first or left is None:
+                    return None
                 right = torch.empty_like(left)
                 self._linked.receive(right, source)
-            return left.add_(right)
+            return None if left is None or right is None else left.add_(right)
 
         return branch(0, leaves)
 
@@ -239,8 +241,11 @@ def has_the_word() -> bool:
         return True
 
 
-def _meet(seconds: float) -> tuple[dist.Store, int, int]:
-    return next(dist.rendezvous("env://", timeout=timedelta(seconds=seconds)))  # type: ignore[no-untyped-call]
+def _meet(seconds: float) -> tuple[Store, int, int]:
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))
+    return store, rank, count
 
 
 def _take_gpu(rank: int) -> None:
@@ -272,8 +277,10 @@ def _one_line(error: Exception) -> str:
 class _TorchLink:
     """Numbers by torch's process group; words by its store, where a wait can be interrupted."""
 
-    def __init__(self, store: dist.Store) -> None:
-        self._store = dist.PrefixStore("safelight", store)
+    def __init__(self, store: Store) -> None:
+        from torch.distributed.distributed_c10d import PrefixStore
+
+        self._store = PrefixStore("safelight", store)
 
     def send(self, tensor: Tensor, to: int) -> None:
         with _lost():

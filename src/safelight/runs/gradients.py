@@ -152,7 +152,7 @@ class MicroBatches(Gradients):
 
     @torch.no_grad()
     def _take(self, total: Tensor, before: list[Tensor]) -> dict[str, Tensor]:
-        pieces = iter(total.split(self._sizes))
+        pieces = iter(torch.split(total, self._sizes))
         for parameter in self._parameters:  # of its layout, as the fused step walks both in memory order
             parameter.grad = torch.empty_like(parameter).copy_(next(pieces).view_as(parameter))
         for buffer, then in zip(self._buffers, before, strict=True):
