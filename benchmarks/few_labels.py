@@ -186,7 +186,7 @@ def main() -> None:
                 given = np.full(len(train), -1)
                 given[places] = labels.numbers[places]
             else:
-                given = few_labels(train, labels, per_class, draw, 0, None).numbers
+                given = few_labels(train.split(0), labels, per_class, draw).numbers
             view, function = CHEAP.get(method, ("codes", spreading))
             found = function(getattr(views, view)[0], given, getattr(views, view)[1])
         seconds = time.process_time() - started

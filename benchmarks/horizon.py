@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 import safelight
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
@@ -44,7 +44,7 @@ def settings() -> list[RunConfig]:
         "training.gamma": Gene("log-float", 1e-3, 1.0),
     }
     space = Space(genes)
-    base = RunConfig(ConvVAEConfig(), ImageConfig(28, 28, 1, (0, 255)), DataConfig(), TrainingConfig())
+    base = RunConfig(ConvVAEConfig(), Fit(28, 28, 1, (0, 255)), DataConfig(), TrainingConfig())
     return [apply_genes(space.decode(i.genotype), base) for i in initial_design(space, SETTINGS, seed=0)]
 
 

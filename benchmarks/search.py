@@ -30,7 +30,7 @@ from scipy.stats import wilcoxon
 
 import safelight
 from safelight.config import search as configured
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
@@ -189,7 +189,7 @@ def on_images(source: str, algorithm: str, seed: int, workers: int, folder: Path
         hyper_genes(),
         RunConfig(
             ConvVAEConfig(),
-            ImageConfig(height, width, channels, images.value_range),
+            Fit(height, width, channels, images.value_range),
             DataConfig(source, images.fingerprint(), None, IMAGES),
             TrainingConfig(),
         ),

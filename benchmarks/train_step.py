@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 import safelight
 import safelight.evolution.trial
 import safelight.runs.training
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig
@@ -199,7 +199,7 @@ def run_trial() -> dict[str, float]:
     training = TrainingConfig(
         epochs=1, batch_size=14, lr=0.0061, decay="gamma", gamma=0.295, weight_decay=3.1e-5, device="cpu"
     )
-    config = RunConfig(ConvVAEConfig(), ImageConfig(28, 28, 1), DataConfig(), training)
+    config = RunConfig(ConvVAEConfig(), Fit(28, 28, 1), DataConfig(), training)
     before = sum(os.times()[:4])
     outcome = evaluate(Material(splits.train, splits.validation), Job("trial", config, 1))
     assert outcome.loss is not None

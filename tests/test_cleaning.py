@@ -12,7 +12,8 @@ import safelight
 from safelight.command.main import main
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
-from safelight.data.picture_files import Picture, encode_picture, read_picture
+from safelight.data.opening import open_pages, open_picture
+from safelight.data.png16 import encode_png16
 from safelight.errors import DataError, RunError
 from safelight.runs.cleaning import clean_files, plan
 
@@ -43,43 +44,56 @@ def here(tmp_path, monkeypatch, capsys):
     return run
 
 
-def picture(size: tuple[int, int] = (40, 60), channels: int = 1, **kind) -> Picture:
-    rng = np.random.default_rng(0)
-    return Picture(rng.random((channels, *size), np.float32), **kind)
+def picture(size: tuple[int, int] = (40, 60), channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(0).random((channels, *size), np.float32)
 
 
-def save(path, like: Picture):
+def save(path, shares: np.ndarray, bits: int = 8, alpha: np.ndarray | None = None):
+    """A file of a picture (C, H, W) in [0, 1]."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_picture(like.pixels, like))
+    levels = np.rint(shares * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16).transpose(1, 2, 0)
+    samples = levels if alpha is None else np.concatenate([levels, alpha[..., None]], axis=2)
+    if bits == 16 and samples.shape[2] > 1:
+        path.write_bytes(encode_png16(samples))
+    else:
+        image = Image.fromarray(samples.squeeze(2) if samples.shape[2] == 1 else samples)
+        image.save(path, **({"quality": 95} if path.suffix.lower() == ".jpg" else {}))
     return path
+
+
+def shares_in(path) -> np.ndarray:
+    found = open_picture(path, path.name)
+    return found.pixels.astype(np.float32) / np.iinfo(found.pixels.dtype).max
 
 
 def test_pictures_come_out_as_the_kind_they_were(runs, tmp_path, command):
     alpha = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60)
     kinds = {
-        "gray.png": picture(),
-        "deep.tif": picture(bits=16, format="TIFF"),
-        "photo.JPG": picture((50, 31), format="JPEG"),
-        "clear.png": picture(alpha=alpha.astype(np.uint8)),
-        "both.png": picture(bits=16, alpha=alpha),
+        "gray.png": (picture(), 8),
+        "deep.tif": (picture(), 16),
+        "photo.JPG": (picture((50, 31)), 8),
+        "lossless.bmp": (picture((50, 31)), 8),
+        "clear.png": (picture(), 8, alpha.astype(np.uint8)),
+        "both.png": (picture(), 16, alpha),
     }
     for name, like in kinds.items():
-        save(tmp_path / "noisy" / name, like)
+        save(tmp_path / "noisy" / name, *like)
     (tmp_path / "noisy" / "notes.txt").write_text("not a picture")
     done = command("denoise", runs / "clean", "noisy", "--out", "cleaned", "--compare")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "Cleaned 5 of 5 files into cleaned\n"
+    assert done.stdout == "Cleaned 6 of 6 files into cleaned\n"
     comparisons = {f"{name.rpartition('.')[0]}-compare.png" for name in kinds}
     assert {path.name for path in (tmp_path / "cleaned").iterdir()} == {*kinds, *comparisons}
     run = safelight.Run(runs / "clean")
-    for name, like in kinds.items():
-        before, after = (read_picture(tmp_path / folder / name) for folder in ("noisy", "cleaned"))
-        assert (after.format, after.bits) == (like.format, like.bits)
-        if like.alpha is not None:
-            np.testing.assert_array_equal(after.alpha, like.alpha)
-        expected = run.denoise(before.pixels[None])[0]
-        tolerance = 12 if like.format == "JPEG" else 0.51
-        assert np.abs(after.pixels - expected).max() * (2**like.bits - 1) <= tolerance
+    for name, (_, bits, *own_alpha) in kinds.items():
+        before, after = (tmp_path / folder / name for folder in ("noisy", "cleaned"))
+        opened = open_picture(after, name)
+        assert opened.header == open_picture(before, name).header
+        for expected in own_alpha:
+            np.testing.assert_array_equal(opened.alpha, expected)
+        expected = run.denoise(shares_in(before)[None])[0]
+        tolerance = 12 if name.endswith("JPG") else 0.51
+        assert np.abs(shares_in(after) - expected).max() * (2**bits - 1) <= tolerance
     with Image.open(tmp_path / "cleaned" / "gray-compare.png") as sheet:
         assert sheet.size[0] > 3 * 60
 
@@ -117,13 +131,13 @@ def test_small_pictures_go_through_together_and_come_out_apart(runs, tmp_path, d
     noisy = Corruption("gaussian:0.3")(digits.floats(slice(30)), torch.Generator().manual_seed(0)).numpy()
     for i, image in enumerate(noisy):
         shape = image if i % 7 else image[:, :, ::-1].repeat(2, 1)
-        save(tmp_path / "in" / f"{i:02d}.png", Picture(np.ascontiguousarray(shape)))
+        save(tmp_path / "in" / f"{i:02d}.png", shape)
     sources = sorted((tmp_path / "in").iterdir())
     done = list(clean_files(run.cleaner(), plan([tmp_path / "in"], tmp_path / "out", False, False), False))
     assert [d.source for d in done] == sources
     for source in sources:
-        expected = run.denoise(read_picture(source).pixels[None])[0]
-        found = read_picture(tmp_path / "out" / source.name).pixels
+        expected = run.denoise(shares_in(source)[None])[0]
+        found = shares_in(tmp_path / "out" / source.name)
         assert np.abs(found - expected).max() <= 0.51 / 255 + 1e-5
 
 
@@ -135,10 +149,10 @@ def test_damaged_files_are_named_and_the_others_cleaned(runs, tmp_path, here):
     save(tmp_path / "noisy" / "tiny.png", picture((7, 40)))
     np.save(tmp_path / "noisy" / "nan.npy", np.full((2, 8, 8), np.nan))
     code, said, errors = here("denoise", runs / "clean", "noisy", "--out", "cleaned")
-    assert (code, said) == (1, "Cleaned 1 of 6 files into cleaned\n")
-    assert [path.name for path in (tmp_path / "cleaned").iterdir()] == ["good.png"]
-    assert len(errors.splitlines()) == 5
-    for words in ("cut.png", "[red]text.png", "expected gray pictures", "got RGB", "got 40×7", "NaN"):
+    assert (code, said) == (1, "Cleaned 2 of 6 files into cleaned\n")
+    assert sorted(path.name for path in (tmp_path / "cleaned").iterdir()) == ["colour.png", "good.png"]
+    assert len(errors.splitlines()) == 4
+    for words in ("cut.png", "[red]text.png", "got 40×7", "NaN"):
         assert words in errors
 
 
@@ -184,9 +198,38 @@ def test_outputs_never_fall_on_anything(tmp_path):
     refused("expected no outputs yet, got .*img-compare.png", [noisy], tmp_path / "out", compare=True)
     refused("which is not there", [tmp_path / "missing.png"], tmp_path / "out")
     refused("expected files of .png", [tmp_path / "out"], tmp_path / "new")
-    (tmp_path / "x.gif").write_bytes(b"")
-    refused("convert it", [tmp_path / "x.gif"], tmp_path / "new")
+    (tmp_path / "x.psd").write_bytes(b"")
+    refused("convert it", [tmp_path / "x.psd"], tmp_path / "new")
     assert plan([noisy], tmp_path / "other", False, overwrite=True) == [(noisy, other)]
+    comparison = save(tmp_path / "x-compare.png", picture())
+    with pytest.raises(RunError, match=r"beside what is cleaned, got .*x-compare\.png; choose another"):
+        plan([comparison], tmp_path / "x.png", compare=True, overwrite=True)
+
+
+def test_stacks_are_cleaned_page_by_page(runs, tmp_path):
+    import tifffile
+
+    stack = (picture((40, 60), 3) * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    files = plan([tmp_path / "stack.tif"], tmp_path / "out.tif", compare=True, overwrite=False)
+    run = safelight.Run(runs / "clean")
+    assert [done.error for done in clean_files(run.cleaner(), files, True)] == [None]
+    cleaned = [page.pixels for page in open_pages(tmp_path / "out.tif", "out.tif")]
+    assert np.abs(np.stack(cleaned) / 255 - run.denoise(stack[:, None])).max() <= 0.51 / 255 + 1e-5
+    assert (tmp_path / "out-compare.png").exists()
+
+
+def test_long_names_are_written_and_their_comparisons_shortened(runs, tmp_path, here):
+    for name in ("a", "ü" * 120):  # 244 bytes with its ending
+        save(tmp_path / "in" / f"{name}.png", picture((8, 8)))
+    code, said, errors = here("denoise", runs / "clean", "in", "--out", "out", "--compare")
+    assert (code, said, errors) == (0, "Cleaned 2 of 2 files into out\n", "")
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "a.png",
+        "a-compare.png",
+        "ü" * 120 + ".png",
+    }
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_overwriting_goes_through_no_link(runs, tmp_path):
@@ -217,7 +260,7 @@ def test_a_photograph_is_cleaned_within_bounded_memory(runs, tmp_path):
     settings = {"task": "denoise", "epochs": 1, "threads": 1, "batch_size": 16, "validation": 0}
     crops = np.random.default_rng(0).integers(0, 256, (64, 3, 64, 64)).astype(np.uint8)
     safelight.train(crops, "denoising-unet", tmp_path / "run", **settings)
-    save(tmp_path / "big.png", picture((2000, 3000), 3, bits=16))
+    save(tmp_path / "big.png", picture((2000, 3000), 3), 16)
     code = (
         "import sys, resource; from safelight.command.main import main; "
         "code = main(['denoise', 'run', 'big.png', '--out', 'clean.png']); "
@@ -227,4 +270,4 @@ def test_a_photograph_is_cleaned_within_bounded_memory(runs, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert int(done.stdout.split()[-1]) < 2_000_000  # KiB
-    assert read_picture(tmp_path / "clean.png").pixels.shape == (3, 2000, 3000)
+    assert open_picture(tmp_path / "clean.png", "clean.png").pixels.shape == (3, 2000, 3000)

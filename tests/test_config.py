@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig, DeepConvConfig
 from safelight.config.reading import did_you_mean, from_dict, to_dict
 from safelight.config.run import RunConfig
@@ -43,7 +43,7 @@ def test_any_training_survives_json(config):
 def test_a_whole_run_survives_json():
     config = RunConfig(
         DeepConvConfig(channels=(4, 8, 16)),
-        ImageConfig(28, 30, 3, (0.0, 1.0)),
+        Fit(28, 30, 3, (0.0, 1.0)),
         DataConfig("mnist", "ab" * 32, 0, 500),
         TrainingConfig(threads=2),
         AutoencodeConfig("autoencode", "gaussian", 2.0),
@@ -71,9 +71,9 @@ def test_a_whole_run_survives_json():
         (TrainingConfig, {"epoch": 1}, "file: unknown key 'epoch'; did you mean 'epochs'?"),
         (TrainingConfig, [1], "file: expected an object of epochs, "),
         (TrainingConfig, {"threads": 10**8}, "file: threads: expected 1 to 1024, got 100000000"),
-        (ImageConfig, {"height": 8, "width": 8}, "file: expected a key 'channels', but there is none"),
+        (Fit, {"height": 8, "width": 8}, "file: expected a key 'channels', but there is none"),
         (
-            ImageConfig,
+            Fit,
             {"height": 8, "width": 8, "channels": 1, "range": [0]},
             "range: expected a list",
         ),
@@ -88,7 +88,7 @@ def test_a_whole_run_survives_json():
         (RunConfig, RUN | {"task": {"name": "autoencode", "beta": -1.0}}, "beta: expected 0 or more, got -1"),
         (RunConfig, RUN | {"kind": "search"}, "kind: expected one of run, got 'search'"),
         (ConvVAEConfig, {"latent": 0}, "latent: expected 1 to 65536, got 0"),
-        (ImageConfig, {"height": 8, "width": 8, "channels": 2}, "image.channels: expected 1 or 3, got 2"),
+        (Fit, {"height": 8, "width": 8, "channels": 2}, "image.channels: expected 1 or 3, got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(cls, values, message):

@@ -34,8 +34,9 @@ WINGS = {
     "": ("errors", "files", "machine"),
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
+        *("kinds", "png16", "strips", "tiff", "opening", "writing"),
         *("images", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
-        *("named_sets", "sources", "finding", "pictures", "png16", "picture_files"),
+        *("named_sets", "sources", "finding", "pictures"),
     ),
     "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
     "tasks": (

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
@@ -45,7 +45,7 @@ def material():
 @pytest.fixture
 def job():
     training = TrainingConfig(epochs=1, lr=0.01)
-    config = RunConfig(ConvVAEConfig(), ImageConfig(8, 8, 1, (0, 16)), DataConfig(), training)
+    config = RunConfig(ConvVAEConfig(), Fit(8, 8, 1, (0, 16)), DataConfig(), training)
     return Job("trial", config, until=1)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig, DeepConvConfig
 from safelight.config.reading import to_dict
 from safelight.config.run import RunConfig
@@ -16,7 +16,7 @@ from safelight.errors import ConfigError
 from safelight.evolution.genes import apply_genes, genes_of, hyper_genes, named_genes, structure_genes
 from safelight.evolution.genome import Gene, Space
 
-IMAGE = ImageConfig(28, 28, 1)
+IMAGE = Fit(28, 28, 1)
 SMALL = RunConfig(ConvVAEConfig(), IMAGE, DataConfig(), TrainingConfig())
 DEEP = RunConfig(DeepConvConfig(), IMAGE, DataConfig(), TrainingConfig())
 RATE = {"kind": "float", "low": 0.001, "high": 0.01}
@@ -155,7 +155,7 @@ def test_every_gene_changes_the_settings(name):
 
 def test_spaces_by_name_and_from_a_file(tmp_path):
     assert set(named_genes("both", DEEP)) == set(hyper_genes()) | set(structure_genes(IMAGE))
-    assert structure_genes(ImageConfig(8, 8, 1))["network.stages"].high == 2
+    assert structure_genes(Fit(8, 8, 1))["network.stages"].high == 2
     path = tmp_path / "space.json"
     path.write_text(
         json.dumps(

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from safelight.config.data import ImageConfig
+from safelight.config.data import Fit
 from safelight.config.network import NETWORK_CONFIGS, ConvVAEConfig, DeepConvConfig, FineTunedConfig
 from safelight.data.batches import Batch
 from safelight.errors import ConfigError
@@ -183,7 +183,7 @@ def test_more_stages_than_the_image_has_halvings_are_refused():
 
 
 def test_build_makes_the_network_that_the_settings_name():
-    image = ImageConfig(28, 28, 1)
+    image = Fit(28, 28, 1)
     assert isinstance(build(DeepConvConfig(latent=3), image), DeepConvVAE)
     assert isinstance(build(DeepConvConfig("deep-conv-ae"), image), DeepConvAE)
     assert build(ConvVAEConfig(latent=3), image).fc21.out_features == 3
@@ -192,14 +192,14 @@ def test_build_makes_the_network_that_the_settings_name():
 def test_the_settings_know_which_networks_are_variational():
     x = torch.rand(2, 1, 28, 28)
     for name, config in NETWORK_CONFIGS.items():
-        network = build(config(name=name), ImageConfig(28, 28, 1))
+        network = build(config(name=name), Fit(28, 28, 1))
         if isinstance(network, Autoencoder):
             assert (network.encode(x).logvar is not None) == config(name=name).is_variational
 
 
 def test_a_network_beyond_all_memory_is_refused_before_it_is_made():
     with pytest.raises(ConfigError, match="at most 268,435,456 parameters, got 1,0"):
-        build(DeepConvConfig(channels=(65536, 65536), kernels=(11,)), ImageConfig(28, 28, 1))
+        build(DeepConvConfig(channels=(65536, 65536), kernels=(11,)), Fit(28, 28, 1))
 
 
 def test_abstract_networks_cannot_be_made():

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy
 
 import safelight
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig, DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import ALGORITHMS, SearchConfig
@@ -34,7 +34,7 @@ from safelight.evolution.search import run_search
 from safelight.evolution.trial import Outcome, _Watch, image_cost
 from safelight.networks.conv_vae import ConvVAE
 
-BASE = RunConfig(DeepConvConfig(), ImageConfig(28, 28, 1), DataConfig(), TrainingConfig())
+BASE = RunConfig(DeepConvConfig(), Fit(28, 28, 1), DataConfig(), TrainingConfig())
 
 
 @pytest.fixture(autouse=True)

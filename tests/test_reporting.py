@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig, CustomNetwork, DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig
@@ -30,7 +30,7 @@ from safelight.tasks.objective import Bernoulli, NegativeELBO
 NETWORK = DeepConvConfig(channels=(4,), hidden=8, latent=3)
 CONFIG = RunConfig(
     network=NETWORK,
-    image=ImageConfig(8, 8, 1),
+    image=Fit(8, 8, 1),
     data=DataConfig("digits", "0123abcd"),
     training=TrainingConfig(epochs=30),
     versions={"safelight": "0.1.0", "torch": "2.13.0"},
@@ -266,7 +266,7 @@ def test_a_long_animation_is_thinned(tmp_path):
 
 
 def test_large_colour_sheets_are_scaled_down(tmp_path):
-    config = replace(CONFIG, image=ImageConfig(128, 128, 3), training=TrainingConfig(epochs=2))
+    config = replace(CONFIG, image=Fit(128, 128, 3), training=TrainingConfig(epochs=2))
     folder = make_run(tmp_path / "run", 2, config)
     write_report(folder)
     with Image.open(folder.figures / "samples.gif") as gif:

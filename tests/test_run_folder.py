@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig
@@ -21,7 +21,7 @@ from safelight.runs.folder import BEST, LAST, RunFolder
 from safelight.runs.state import PackedState
 from safelight.tasks.objective import objective
 
-CONFIG = RunConfig(ConvVAEConfig(), ImageConfig(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003))
+CONFIG = RunConfig(ConvVAEConfig(), Fit(8, 8, 1), DataConfig("digits"), TrainingConfig(lr=0.003))
 LOSS = objective(AutoencodeConfig())
 
 

@@ -658,7 +658,7 @@ class TestPictureFolders:
         Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(tmp_path / "b.png")
         assert "b.png (8×9, RGB)" in refused(tmp_path)
         Image.new("RGBA", (8, 9)).save(tmp_path / "b.png")
-        assert "b.png in RGB with alpha" in refused(tmp_path)
+        assert "b.png in 8-bit RGB with alpha" in refused(tmp_path)
         Image.fromarray(np.zeros((9, 8), np.uint16)).save(tmp_path / "b.png")
         assert "expected a picture in 8-bit gray or RGB, got" in refused(tmp_path)
         assert "b.png in 16-bit gray; convert it" in refused(tmp_path)
@@ -676,10 +676,10 @@ class TestPictureFolders:
                 assert "replace or remove" in message
             path.unlink()
         Image.fromarray(noise).save(tmp_path / "c.gif")
-        (tmp_path / "c.gif").rename(tmp_path / "c.png")  # mislabelled
-        assert "c.png" in refused(tmp_path)
+        (tmp_path / "c.gif").rename(tmp_path / "c.png")  # mislabelled, and read by what it is
+        assert np.array_equal(load(tmp_path).pixels[:, 0], [noise, noise])
 
-    @pytest.mark.parametrize("side", [9000, 12_000, 60_000])
+    @pytest.mark.parametrize("side", [21_000, 60_000])
     def test_bombs(self, tmp_path, side):
         buffer = io.BytesIO()
         Image.new("L", (8, 8)).save(buffer, "png")
@@ -687,7 +687,7 @@ class TestPictureFolders:
         content[16:24] = struct.pack(">II", side, side)
         content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
         (tmp_path / "a.png").write_bytes(content)
-        assert "at most 64000000 values" in (message := refused(tmp_path))
+        assert "at most 400,000,000 values" in (message := refused(tmp_path))
         assert str(tmp_path / "a.png") in message
 
     def test_empty(self, tmp_path):

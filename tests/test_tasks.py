@@ -19,7 +19,7 @@ from torch import nn
 
 import safelight
 from safelight.config import task as task_settings
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
@@ -266,7 +266,7 @@ def test_a_search_judges_by_the_tasks_first_measure(darken, digits, tmp_path):
     """On an engine in this process, as others do not know the dummy."""
     base = RunConfig(
         ConvVAEConfig(),
-        ImageConfig(8, 8, 1, (0, 16)),
+        Fit(8, 8, 1, (0, 16)),
         DataConfig(),
         TrainingConfig(batch_size=300),
         DarkConfig(),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import safelight
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import NETWORK_CONFIGS, DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig, ClassifyConfig, DenoiseConfig
@@ -249,7 +249,7 @@ def test_the_loss_curve_is_kept(digits, name):
 )
 def test_the_loss_curves_of_other_tasks_are_kept(digits, name, task):
     training = TrainingConfig(epochs=3, batch_size=64, lr=2e-3, seed=7)
-    image = ImageConfig(8, 8, 1, (0, 16))
+    image = Fit(8, 8, 1, (0, 16))
     config = RunConfig(NETWORK_CONFIGS[name](name=name), image, DataConfig(), training, task)
     parts, losses = assemble(config), []
     fit(

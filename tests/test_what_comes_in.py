@@ -13,7 +13,7 @@ import safelight
 from safelight.command.main import main
 from safelight.data.finding import as_image_set
 from safelight.data.images import ImageSet
-from safelight.data.readers import as_pixels
+from safelight.data.arrays import as_pixels
 from safelight.errors import DataError, SafelightError
 
 SHAPE = (40, 8, 8)

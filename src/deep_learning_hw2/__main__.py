@@ -146,7 +146,7 @@ def finetune(options: Namespace) -> None:
     for labels, per_class, epochs in (("10 labels a class", 10, 2), ("all labels", None, 8)):
         for start, from_scratch in (("the report's network", False), ("the same from scratch", True)):
             path = FINETUNED / f"{labels} {start}".replace(" ", "-").replace("'", "")
-            with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
+            with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, _):
                 if (path / "config.json").exists():
                     tuned = safelight.resume(path, on_epoch=on_epoch, on_step=on_step)
                 else:
@@ -190,7 +190,7 @@ def trained(path: Path, settings: dict[str, Any], limit: int | None, network: st
     """A network, by default the report's, trained into a folder, or continued there."""
     import safelight
 
-    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
+    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, _):
         if (path / "config.json").exists():
             return safelight.resume(path, on_epoch=on_epoch, on_step=on_step)
         return safelight.train(

@@ -6,22 +6,20 @@ import contextlib
 import dataclasses
 import os
 import platform
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import safelight
-from safelight.config.data import DataConfig, ImageConfig
-from safelight.config.network import ClassifierConfig
+from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
-from safelight.data.finding import Images, as_image_set, find_images
-from safelight.data.images import ImageSet
+from safelight.data.finding import Images, OnReading, as_image_set, find_images
+from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
@@ -36,7 +34,6 @@ from safelight.labels.training import codes_of, conclude, first_labels, train_on
 from safelight.machine import cpu_threads, pick_device
 from safelight.networks.base import Autoencoder, Network
 from safelight.networks.classifier import FineTuned
-from safelight.networks.table import check_shape
 from safelight.run import Run
 from safelight.runs.assembly import (
     assemble,
@@ -80,15 +77,18 @@ def train(
     limit: int | None = None,
     init_from: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    labels: str = "folders",
+    group_by: str | None = None,
     command: str = "safelight.train",
+    on_reading: OnReading = lambda done, count: None,
+    on_ready: Callable[[RunConfig, ImageSet], object] = lambda config, images: None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network.
 
-    Processes that torchrun has started train one together: each calls this with the same arguments, and the
-    first writes, and its `on_epoch` and `on_step` decide.
+    Under torchrun its processes train together: each calls this with the same, and the first's answers count.
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
@@ -101,10 +101,15 @@ def train(
         limit: number of training images to keep.
         init_from: a run of the same network whose weights to start from.
         overwrite: replace a run that is in `out`.
+        labels: of pictures, as in `load`.
+        group_by: likewise.
         command: kept in config.json.
+        on_reading: called with the pictures read and all there are; a true answer raises `Interrupted`, and
+            the next call goes on from there.
+        on_ready: called with the settings and the images before anything is written.
         on_epoch: called with each epoch's record; a true answer ends the training.
         on_step: called after each batch; a true answer saves the run and raises `Interrupted`.
-        settings: fields of `TrainingConfig` and of the settings of network and task.
+        settings: fields of `TrainingConfig`, of `FitOptions`, and of the settings of network and task.
 
     Returns:
         The finished run.
@@ -127,34 +132,29 @@ def train(
         if not isinstance(given, (str, base)) and not is_class:
             raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
     ranks = join()
-    if ranks.count > 1 and out is None:
-        raise ConfigError("out: expected the run folder to make, where several processes train, got none")
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
     task_given = task if isinstance(task, str) else describe_task(_made(task))
-    accept = None
+    options, settings = FitOptions.parted(settings)
     if isinstance(network, str):
-        accept = partial(check_shape, read_settings(network, task_given, settings)[0])
-    image_set = as_image_set(images, accept=accept)
+        read_settings(network, task_given, settings)  # before minutes of reading
+    data = DataConfig(limit=limit, labels=labels, group_by=group_by)
+    image_set = as_image_set(images, options, data, on_reading)
     splits = image_set.split(validation, limit)
     network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
     network_config, task_config, training = read_settings(network_given, task_given, settings)
-    training = dataclasses.replace(training, micro_batches=training.micro_batches or ranks.micro_batches)
-    ranks.check(training)
-    config = _describe(image_set, validation, limit, network_config, task_config, training, command)
+    training = ranks.settled(training, out)
+    config = _describe(image_set, splits, data, network_config, task_config, training, command)
     parts = assemble(config, own_network, own_task)
     if init_from is not None:
         start = RunFolder(init_from)
         start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, config, splits.train)
+    on_ready(config, image_set)
     with _folder(out) as folder:
         recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
         with folder.create(overwrite) if ranks.is_first else contextlib.nullcontext():
-            if ranks.is_first:
-                # A run killed in its first epoch starts from these again.
-                folder.write_weights(INITIAL, parts.network, parts.loss)
-                folder.write_config(config)
             recorder.run()
     return Run(folder.path, own_network, own_task)
 
@@ -173,6 +173,7 @@ def finetune(
     limit: int | None = None,
     overwrite: bool = False,
     command: str = "safelight.finetune",
+    on_reading: OnReading = lambda done, count: None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
     **settings: Any,
@@ -200,9 +201,10 @@ def finetune(
         limit: number of training images to keep.
         overwrite: replace a run that is in `out`.
         command: kept in config.json.
+        on_reading: as in `train`.
         on_epoch: as in `train`.
         on_step: as in `train`.
-        settings: fields of `TrainingConfig` and of `ClassifyConfig`.
+        settings: fields of `TrainingConfig`, of `ClassifyConfig` and, without a run, of `FitOptions`.
 
     Returns:
         The finished run; see `Run.classify`.
@@ -219,41 +221,34 @@ def finetune(
         (180, 10)
     """
     source = run if isinstance(run, Run | None) else Run(run)
-    accept = source.check_shape if source else partial(check_shape, ClassifierConfig())
-    image_set = as_image_set(images, accept=accept)
+    options, settings = FitOptions.parted(settings)
+    data = DataConfig(limit=limit, group_by=source.config.data.group_by if source else None)
+    image_set = as_image_set(images, source.config.image if source else options, data, on_reading)
     fingerprint = image_set.fingerprint()
     if validation is None and source and source.config.data.fingerprint == fingerprint:
         validation = source.config.data.validation
-    known = given_labels(image_set, labels)
+    known, divided = given_labels(image_set, labels), image_set.split(validation, limit)
     if labels_per_class is not None:
-        seed = check_seed(settings.get("seed", 0))
-        known = few_labels(image_set, known, labels_per_class, seed, validation, limit)
+        known = few_labels(divided, known, labels_per_class, check_seed(settings.get("seed", 0)))
     chosen = choose_settings(
-        image_set,
-        known,
-        source.config if source else None,
-        network,
-        supervised_only,
-        validation,
-        limit,
-        settings,
+        divided, known, source.config if source else None, network, supervised_only, settings
     )
-    labelled = dataclasses.replace(image_set, labels=known.numbers)
-    config = _describe(labelled, validation, limit, *chosen, command)
+    divided = divided.labelled(known.numbers, known.classes)
+    config = _describe(image_set, divided, data, *chosen, command)
     parts = assemble(config)
-    train_set = labelled.split(validation, limit).train
+    train_set = divided.train
     with cpu_threads(config.training.threads):
         start = None if source is None or from_scratch else source.network
         if isinstance(parts.network, FineTuned) and isinstance(start, Autoencoder):
             start_from(parts.network, start, train_set)
         codes = codes_of(start, train_set) if start is not None and chosen[1].spread else None
-        found = first_labels(image_set, known.numbers, config, codes)
+        found = first_labels(divided, known.numbers, config, codes)
     with _folder(out) as folder, folder.create(overwrite):
         folder.write_labels(found)
         folder.write_weights(INITIAL, parts.network, parts.loss)
         folder.write_config(config)
-        train_on_labels(folder, config, parts, image_set, on_epoch, on_step)
-        conclude(folder, config, parts, image_set)
+        train_on_labels(folder, config, parts, divided, on_epoch, on_step)
+        conclude(folder, config, parts, divided)
     return Run(folder.path)
 
 
@@ -308,48 +303,49 @@ def resume(
             )
         ranks.check(config.training)
         parts = assemble(config, network, task)
-        image_set = find_images(config.data, folder.path, images)
+        image_set = find_images(config.data, config.image, folder.path, images)
+        splits = image_set.split(config.data.validation, config.data.limit)
         if packed is None:
             folder.read_weights(INITIAL, parts.network, parts.loss)
         if folder.read_labels():
             if ranks.count > 1:
                 raise RunError(f"{folder.path} was made by finetune, in one process; leave torchrun out")
             folder.write_config(config)
-            train_on_labels(folder, config, parts, image_set, on_epoch, on_step)
-            conclude(folder, config, parts, image_set)
+            train_on_labels(folder, config, parts, splits, on_epoch, on_step)
+            conclude(folder, config, parts, splits)
         else:
-            splits = image_set.split(config.data.validation, config.data.limit)
             recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
             if epochs is not None and epochs > done and recorder.has_stopped(done):
                 raise RunError(
                     f"{folder.path} stopped by its patience of {config.training.patience} after {done} "
                     "epochs: more would stop at once; train a new run with more --patience"
                 )
-            if ranks.is_first:
-                folder.write_config(config)
             recorder.run(packed)
     return Run(path, network, task)
 
 
 def _describe(
     images: ImageSet,
-    validation: int | None,
-    limit: int | None,
+    splits: Divided,
+    data: DataConfig,
     network: Any,
     task: Any,
     training: TrainingConfig,
     command: str,
 ) -> RunConfig:
     """All that a new run is."""
-    channels, height, width = images.shape
-    splits = images.split(validation, limit)
     held_out = splits.validation
     if training.patience is not None:
         _refuse_patience(task, held_out)
     return RunConfig(
         network=network,
-        image=ImageConfig(height, width, channels, images.value_range),
-        data=DataConfig(images.source, images.fingerprint(), len(held_out) if held_out else 0, limit),
+        image=images.image,
+        data=dataclasses.replace(
+            data,
+            source=images.source,
+            fingerprint=images.fingerprint(),
+            validation=len(held_out) if held_out else 0,
+        ),
         training=dataclasses.replace(
             training,  # what was left open in numbers, so that it can be repeated
             batch_size=training.images_a_step(len(splits.train)),

@@ -28,6 +28,7 @@ __all__ = [
     "write_file",
 ]
 
+MAX_NAME = 255  # bytes that file systems take
 LEFT_OVER = r"\..+\.[0-9a-f]{8}\.partial"  # what a kill while writing leaves
 
 REMEDIES = {
@@ -166,7 +167,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    name = os.fsencode(path.name)[: MAX_NAME - 20]  # room for what is added
+    temporary = path.parent / f".{os.fsdecode(name)}.{secrets.token_hex(4)}.partial"
     try:
         with temporary.open("xb") as file:
             yield file

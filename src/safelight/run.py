@@ -106,8 +106,8 @@ class Run(OpenedRun):
         Raises:
             RunError: the network does not make images.
         """
-        image, precision = self.config.image, self.config.training.precision
-        return Cleaner(self._image_network(), image.shape, image.range, precision, resize)
+        precision = self.config.training.precision
+        return Cleaner(self._image_network(), self.config.image, precision, resize)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.
@@ -313,7 +313,7 @@ class Run(OpenedRun):
         n = whole("n", n, 1, MAX_IMAGES)
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
-        train = self.images("train", with_names(find_images(data, self.path, images)))
+        train = self.images("train", with_names(find_images(data, self.config.image, self.path, images)))
         chosen = some_images(train, n)
         about = {
             "title": self.path.resolve().name if data.source is None else f"{data.source} · {self.path.name}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out
-from safelight.command.images import fetched
+from safelight.command.images import taken
 from safelight.command.verb import Verb
 from safelight.errors import ConfigError
 
@@ -34,7 +34,6 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     if not 0 <= options.min_probability <= 1:
         raise ConfigError(f"--min-probability: expected 0 to 1, got {options.min_probability}")
-    from safelight.data import sources
     from safelight.data.label_files import names_of
     from safelight.files import new_file
     from safelight.labels.predictions import write_predictions
@@ -42,7 +41,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
     path = new_file(options.out, [".csv", ".npy"], options.overwrite)
     run = Run(options.run)
-    images = sources.load(fetched(options.data), accept=run.check_shape)
+    images = taken(run, options.data)
     found = run.classify(images)
     write_predictions(path, names_of(images), found, options.min_probability)
     names = found.names(options.min_probability)

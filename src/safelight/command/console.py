@@ -35,6 +35,7 @@ __all__ = [
     "name_of",
     "out",
     "progress",
+    "reading",
     "search_progress",
     "speak_anywhere",
     "stop_on_signals",
@@ -48,6 +49,11 @@ SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "tim
 
 LEAST_WIDTH = 80  # of a table: a narrow terminal breaks its lines, and cuts no number
 CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in b"\t\n"}
+
+
+OnEpoch = Callable[[dict[str, Any]], None]
+OnStep = Callable[["Progress"], bool]
+OnReading = Callable[[int, int], None]
 
 
 class _Console(Console):
@@ -129,8 +135,8 @@ def stop_on_signals(finishing: str = "the batch") -> Iterator[Callable[[], bool]
 @contextmanager
 def progress(
     is_stopped: Callable[[], bool],
-) -> Iterator[tuple[Callable[[dict[str, Any]], None], Callable[[Progress], bool]]]:
-    """A bar on a terminal, and a line an epoch anywhere: `train`'s two callbacks."""
+) -> Iterator[tuple[OnEpoch, OnStep, OnReading]]:
+    """A bar on a terminal, and a line an epoch anywhere: `train`'s callbacks."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -162,7 +168,10 @@ def progress(
                 )
             return is_stopped()
 
-        yield on_epoch, on_step
+        def on_reading(done: int, total: int) -> None:
+            bar.update(task, description="reading pictures", completed=done, total=total)
+
+        yield on_epoch, on_step, on_reading
 
 
 class _Neighbours:
@@ -189,6 +198,20 @@ class _Neighbours:
     @staticmethod
     def _now() -> tuple[float, float]:
         return time.perf_counter(), seconds_without_core()
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[int, int], None]]:
+    """A bar while pictures are read, where that takes a while: the callback of `safelight.load`."""
+    with contextlib.ExitStack() as shown:
+        count: list[Callable[[int, int], None]] = []
+
+        def on_reading(done: int, total: int) -> None:
+            if not count:
+                count.append(shown.enter_context(counting("pictures read")))
+            count[0](done, total)
+
+        yield on_reading
 
 
 @contextmanager

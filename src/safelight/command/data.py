@@ -64,7 +64,7 @@ def _moved(path: str, place: str) -> str:
     with folder.locked():
         config = folder.read_config()
         run = config.base if isinstance(config, SearchRecord) else config
-        source = find_images(run.data, folder.path, place).source
+        source = find_images(run.data, run.image, folder.path, place).source
         run = dataclasses.replace(run, data=dataclasses.replace(run.data, source=source))
         folder.write_config(
             dataclasses.replace(config, base=run) if isinstance(config, SearchRecord) else run

@@ -80,7 +80,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight import api
     from safelight.data.label_files import UNKNOWN
 
-    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
+    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
         if options.resume:
             run = api.resume(options.resume, on_epoch=on_epoch, on_step=on_step)
         else:
@@ -97,6 +97,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 limit=options.limit,
                 overwrite=options.overwrite,
                 command=shlex.join(["safelight", "finetune", *arguments]),
+                on_reading=on_reading,
                 on_epoch=on_epoch,
                 on_step=on_step,
                 **settings,

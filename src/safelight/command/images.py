@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import err
+from safelight.command.console import err, reading
 
 if TYPE_CHECKING:
     from safelight.data.images import ImageSet
     from safelight.run import Run
 
-__all__ = ["add_images", "chosen_images", "fetched"]
+__all__ = ["add_images", "chosen_images", "fetched", "taken"]
 
 
 def add_images(parser: ArgumentParser) -> None:
@@ -32,9 +32,22 @@ def chosen_images(run: Run, options: Namespace) -> ImageSet:
     """The images that were asked for."""
     if options.data is None:
         return run.images(options.split or "train")
-    from safelight.data import sources
+    from safelight.config.data import DataConfig
+    from safelight.data.sources import load_for
 
-    return sources.load(fetched(options.data), options.split, accept=run.check_shape)
+    if options.split is None:
+        return taken(run, options.data)
+    with reading() as on_reading:
+        return load_for(fetched(options.data), DataConfig(), run.config.image, options.split, on_reading)
+
+
+def taken(run: Run, data: str) -> ImageSet:
+    """Images as a run takes them: fitted as its own were, read under a bar; what was done to them is said."""
+    with reading() as on_reading:
+        images = run.taken(fetched(data), on_reading)
+    for note in images.notes:
+        err.print(note, markup=False)
+    return images
 
 
 def fetched(data: str) -> str:

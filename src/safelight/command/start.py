@@ -13,7 +13,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from safelight.command.options import add_fields, option
-from safelight.config.data import DataConfig
+from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, DeepConvConfig
 from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, read_tagged, to_dict
 from safelight.config.run import FORMAT_VERSION, RunConfig
@@ -35,6 +35,7 @@ class Start:
         task: likewise.
         training: of `train`, or of every trial.
         data: where the images come from.
+        fit: how pictures are made alike.
         search: of `evolve`.
     """
 
@@ -42,6 +43,7 @@ class Start:
     task: Any = field(default_factory=AutoencodeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    fit: FitOptions = field(default_factory=FitOptions)
     search: SearchConfig = field(default_factory=SearchConfig)
 
     @classmethod
@@ -170,6 +172,8 @@ class Start:
                 )
         start.training = from_dict(TrainingConfig, values.get("training", {}), f"{where}: training")
         start.data = from_dict(DataConfig, values.get("data", {}), f"{where}: data")
+        if "image" in values:
+            start.fit = FitOptions.of(from_dict(Fit, values["image"], f"{where}: image"))
         return start
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out
-from safelight.command.images import fetched
+from safelight.command.images import taken
 from safelight.command.verb import Verb
 
 __all__ = ["VERB"]
@@ -22,7 +22,6 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
-    from safelight.data import sources
     from safelight.data.label_files import names_of
     from safelight.files import new_file
     from safelight.labels.suggestion import suggest_images, write_suggestions
@@ -30,7 +29,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
     path = new_file(options.out, [".csv"], options.overwrite)
     run = Run(options.run)
-    images = run.taken(sources.load(fetched(options.data), accept=run.check_shape))
+    images = taken(run, options.data)
     found = run.classify(images) if run.config.task.name == "classify" else None
     chosen = suggest_images(run.network, images, options.count, options.labels, found, options.seed)
     write_suggestions(path, names_of(images), chosen)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import name_of, out, progress, stop_on_signals
+from safelight.command.console import err, name_of, out, progress, stop_on_signals
 from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
 from safelight.command.verb import Verb
+from safelight.config.data import FitOptions
+from safelight.config.network import CustomNetwork
+from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from safelight.data.images import ImageSet
 
 __all__ = ["VERB"]
 
@@ -33,6 +39,25 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         help="number of validation images; 0 trains on all but the test images "
         "(default: a sixth of a named set, else a tenth)",
     )
+    data.add_argument(
+        "--labels",
+        type=str,
+        default=start.data.labels,
+        metavar="folders|none|FILE",
+        help="classes of pictures: their first folders, none, or a table of filename and label "
+        "(default: folders)",
+    )
+    data.add_argument(
+        "--group-by",
+        type=str,
+        default=start.data.group_by,
+        metavar="REGEX",
+        help="pictures whose names agree in what this finds stay in one part, as of one patient",
+    )
+    add_fields(data, start.fit)
+    run.add_argument(
+        "--dry-run", action="store_true", help="say what would be trained on what, and train nothing"
+    )
     network = parser.add_argument_group("The network")
     start.add_options(network, parser.add_argument_group("The task"))
     add_fields(network, start.network, "network.")
@@ -42,7 +67,8 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     start = Start.read("train", arguments)
     if options.resume:
-        expected: dict[str, Any] = {"limit": start.data.limit, "validation": start.data.validation}
+        expected = {name: getattr(start.data, name) for name in ("limit", "validation", "labels", "group_by")}
+        expected |= dataclasses.asdict(start.fit)
         network = dataclasses.asdict(start.network).items()
         expected |= {f"network.{name}": value for name, value in network if name != "name"}
         start.refuse_changes(options, "epochs", expected | dataclasses.asdict(start.training))
@@ -50,12 +76,13 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         raise ConfigError(
             "train: expected data, such as mnist or a folder; safelight data list shows the named sets"
         )
-    elif not options.out:
+    elif not (options.out or options.dry_run):
         raise ConfigError("train: expected --out, the run folder to make, such as --out runs/first")
     from safelight import api
 
     settings = {f.name: options[f.name] for f in dataclasses.fields(TrainingConfig)}
-    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step):
+    fit = {f.name: options[f.name] for f in dataclasses.fields(FitOptions)}
+    with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
         if options.resume:
             epochs = None if options.epochs == start.training.epochs else options.epochs
             run = api.resume(options.resume, epochs, on_epoch=on_epoch, on_step=on_step)
@@ -67,17 +94,49 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 task=options.task,
                 validation=options.validation,
                 limit=options.limit,
+                labels=options.labels,
+                group_by=options.group_by,
                 init_from=options.init_from,
                 overwrite=options.overwrite,
                 command=shlex.join(["safelight", "train", *arguments]),
+                on_reading=on_reading,
+                on_ready=_say_and_stop if options.dry_run else _say,
                 on_epoch=on_epoch,
                 on_step=on_step,
+                **fit,
                 **settings,
                 **start.settings(options),
                 **vars(options.network),
             )
     out.print(f"Run folder: {name_of(run.path)}")
     out.print(f"Next:       safelight evaluate {name_of(run.path)} && safelight report {name_of(run.path)}")
+
+
+def _say(config: RunConfig, images: ImageSet) -> None:
+    """What is about to be trained on."""
+    for note in images.notes:
+        err.print(note, markup=False)
+
+
+def _say_and_stop(config: RunConfig, images: ImageSet) -> None:
+    """Say all of what would be trained, and end before it is."""
+    from safelight.networks.table import cost
+
+    _say(config, images)
+    split = images.split(config.data.validation, config.data.limit)
+    parts = ", ".join(f"{len(rows):,} {name}" for name, rows in split.rows.items() if len(rows))
+    image, training = config.image, config.training
+    kind = f"{image.width}×{image.height}, {image.channels} channel{'s' * (image.channels > 1)}"
+    out.print(f"Images:     {kind}, {image.range[0]:g} to {image.range[1]:g}: {parts}")
+    if not isinstance(config.network, CustomNetwork):
+        parameters, flops = cost(config.network, image)
+        steps = training.epochs * (len(split.train) // training.images_a_step(len(split.train)))
+        out.print(
+            f"Network:    {config.network.name}, {parameters:,} parameters, {flops / 1e6:,.1f} MFLOP an image"
+        )
+        out.print(f"Training:   {training.epochs} epochs, {steps:,} steps of {training.batch_size} images")
+    out.print("Nothing was trained, as --dry-run asks")
+    raise SystemExit(0)
 
 
 VERB = Verb(

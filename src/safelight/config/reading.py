@@ -96,8 +96,8 @@ def from_dict(cls: type[T], values: Any, where: str) -> T:
         ConfigError: an unknown or missing field, or a value of the wrong type or range.
 
     Example:
-        >>> from safelight.config.data import ImageConfig
-        >>> from_dict(ImageConfig, {"height": 8, "width": 8, "channels": 1}, "here").range
+        >>> from safelight.config.data import Fit
+        >>> from_dict(Fit, {"height": 8, "width": 8, "channels": 1}, "here").range
         (0.0, 255.0)
     """
     hints = fields_of(cls)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, NetworkConfig
 from safelight.config.reading import check, tagged
 from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask, TaskConfig
@@ -38,7 +38,7 @@ class RunConfig:
     """
 
     network: NetworkConfig = field(metadata=tagged(_NETWORKS))
-    image: ImageConfig
+    image: Fit
     data: DataConfig
     training: TrainingConfig
     task: TaskConfig = field(default_factory=AutoencodeConfig, metadata=tagged(_TASKS))

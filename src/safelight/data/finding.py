@@ -2,66 +2,59 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from safelight.config.data import DataConfig
+from safelight.config.data import DataConfig, Fit, FitOptions
+from safelight.config.run import RunConfig
 from safelight.data import sources
+from safelight.data.arrays import fitted
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
-from safelight.data.readers import Accept
 from safelight.errors import DataError
 
 __all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split"]
 
 SPLITS = ("train", "validation", "test")
+OnReading = Callable[[int, int], object]
 Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
 
 
 def as_image_set(
-    images: Images, value_range: tuple[float, float] | None = None, accept: Accept | None = None
+    images: Images,
+    options: FitOptions | Fit,
+    data: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    on_reading: OnReading = lambda done, count: None,
 ) -> ImageSet:
-    """Images as they are, or loaded.
+    """Images as they are, or loaded, and made alike.
 
     Args:
         images: an `ImageSet`, or what `sources.load` takes.
-        value_range: what stands for black and white where whole numbers do not say it themselves.
-        accept: as in `sources.load`.
+        options: how they are made alike: what is asked for, or a run's own fit.
+        data: how they are labelled and grouped, and how many are wanted.
+        on_reading: as in `sources.load`.
 
     Raises:
-        DataError: they cannot be loaded, or do not keep to that range.
+        DataError: they cannot be loaded, or do not keep to a run's range.
     """
     if isinstance(images, ImageSet):
-        return images
-    loaded = sources.load(images, accept=accept)
-    is_named = isinstance(images, str | os.PathLike) and not str(images).endswith((".npy", ".npz"))
-    if value_range is None or value_range == loaded.value_range or is_named:
-        return loaded
-    low, high = value_range
-    if loaded.value_range == (0, 1) and low == 0:
-        return loaded  # floats and booleans from black to white mean the same in any run
-    if loaded.pixels.dtype != np.float32 and low <= loaded.pixels.min() and loaded.pixels.max() <= high:
-        return dataclasses.replace(loaded, value_range=value_range)
-    raise DataError(
-        f"expected pixels from {low:g} to {high:g}, as the run's, got {loaded.pixels.dtype} up to "
-        f"{loaded.pixels.max():g}; say what they mean with safelight.ImageSet(pixels, value_range=...)"
-    )
+        return fitted(images, options)
+    return sources.load_for(images, data, options, on_reading=on_reading)
 
 
-def find_images(data: DataConfig, folder: Path, images: Images | None = None) -> ImageSet:
+def find_images(data: DataConfig, fit: Fit, folder: Path, images: Images | None = None) -> ImageSet:
     """A run's images, before they are divided.
 
     Args:
         data: where they came from.
+        fit: how they were made alike.
         folder: of the run or the search.
         images: for a run on images handed over in Python, the same images.
 
@@ -71,7 +64,7 @@ def find_images(data: DataConfig, folder: Path, images: Images | None = None) ->
     if images is None and data.source is None:
         raise DataError("this run was trained on images handed over in Python; hand over the same ones")
     with _or_moved(folder):
-        image_set = as_image_set(images if images is not None else str(data.source))
+        image_set = as_image_set(images if images is not None else str(data.source), fit, data)
         if image_set.fingerprint() != data.fingerprint:
             raise DataError(
                 "expected the images that the run was trained on, but "
@@ -81,12 +74,12 @@ def find_images(data: DataConfig, folder: Path, images: Images | None = None) ->
 
 
 def find_split(
-    data: DataConfig, folder: Path, split: str, images: Images | None = None, labels: Labels | None = None
+    config: RunConfig, folder: Path, split: str, images: Images | None = None, labels: Labels | None = None
 ) -> ImageSet:
     """One part of a run's images: train, validation or test.
 
     Args:
-        data: where the images came from.
+        config: where the images came from and how they were made alike.
         folder: of the run.
         split: train, validation or test; test images may be kept apart at the source.
         images: for a run on images handed over in Python, the same images.
@@ -98,15 +91,16 @@ def find_split(
     """
     if split not in SPLITS:
         raise DataError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
-    image_set = find_images(data, folder, images)
+    data = config.data
+    divided = find_images(data, config.image, folder, images).split(data.validation, data.limit)
     if labels is not None:
-        image_set = replace(image_set, labels=labels.numbers)
-    part: ImageSet | None = getattr(image_set.split(data.validation, data.limit), split)
+        divided = divided.labelled(labels.numbers, labels.classes)
+    part: ImageSet | None = getattr(divided, split)
     if part is None and split == "test" and data.source is not None:
         with _or_moved(folder):
-            part = sources.load(data.source, split="test")
+            part = sources.load_for(data.source, data, config.image, split="test")
         if labels is not None and part.labels is not None:
-            part = replace(part, labels=labels.renumber(part.labels))
+            part = replace(part, labels=labels.renumber(part.labels), classes=labels.classes)
     if part is None:
         raise DataError(f"expected {split} images, but the run's data has none; use another --split")
     return part

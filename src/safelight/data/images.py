@@ -1,10 +1,10 @@
-"""Images in memory, in their own number type."""
+"""Images in their own number type, in memory or in a file, and a set divided into its parts."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safelight.config.data import MAX_CHANNELS, Fit
 from safelight.config.reading import plain
+from safelight.data.rows import Names, is_mapped, selected
 from safelight.errors import ConfigError, DataError
 
-__all__ = ["ImageSet", "Splits", "at_once"]
+__all__ = ["Divided", "ImageSet", "at_once"]
 
 SPLIT_SEED = 0  # not the training seed: runs of different seeds must share one test split
 TEST_SHARE = VALIDATION_SHARE = 0.1
@@ -38,7 +40,8 @@ class ImageSet:
     """A set of images of one size.
 
     Attributes:
-        pixels: (N, C, H, W) in uint8, uint16 or float32, C being 1 or 3.
+        pixels: (N, C, H, W) in uint8, uint16 or float32, C being 1 to 8: an array, in memory or mapped from
+            a file, or `Rows` of one.
         value_range: the values that stand for black and white, such as (0, 255).
         labels: (N,) int64, -1 where unknown; or None.
         names: one name an image, or None.
@@ -46,6 +49,12 @@ class ImageSet:
             every image once.
         source: what `safelight.load` was asked for, so that a run can find its data again.
         has_test_split: whether the source keeps its test images apart from these.
+        classes: the names of the classes that the labels number; without, they are called by their numbers.
+        parts: (N,) 0 for training, 1 for validation, 2 for test, where the set's owner has divided it.
+        groups: (N,) int64; images of one number stay in one part when the set is divided.
+        fit: how pictures of other kinds become images of this set; by default by padding.
+        notes: what was done to the pictures on their way, in words.
+        digest: SHA-256 of the pixels, and of whatever else decides what the set is, where that is known.
 
     Raises:
         DataError: shapes, types or values do not fit the above.
@@ -58,21 +67,27 @@ class ImageSet:
         (4, (1, 8, 8), 1.0)
     """
 
-    pixels: NDArray[Any]
+    pixels: Any
     value_range: tuple[float, float] = (0, 255)
     labels: NDArray[np.int64] | None = None
-    names: tuple[str, ...] | None = None
+    names: Sequence[str] | None = None
     weights: NDArray[np.float32] | None = None
     source: str | None = None
     has_test_split: bool = False
+    classes: tuple[str, ...] | None = None
+    parts: NDArray[np.uint8] | None = None
+    groups: NDArray[np.int64] | None = None
+    fit: Fit | None = None
+    notes: tuple[str, ...] = ()
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
         if isinstance(pixels, np.ma.MaskedArray):
             raise DataError("expected every pixel, got a mask; fill it, as with pixels.filled(0)")
-        if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
+        if pixels.ndim != 4 or not 1 <= pixels.shape[1] <= MAX_CHANNELS:
             raise DataError(
-                "expected images of shape (N, C, H, W) with 1 or 3 channels, "
+                f"expected images of shape (N, C, H, W) with 1 to {MAX_CHANNELS} channels, "
                 f"got {pixels.shape}; reshape the array"
             )
         if len(pixels) == 0:
@@ -82,7 +97,7 @@ class ImageSet:
         low, high = self.value_range
         if not low < high:
             raise DataError(f"expected a value range of two growing numbers, got {self.value_range}")
-        if pixels.dtype == np.float32:
+        if pixels.dtype == np.float32 and not is_mapped(pixels):  # what is in a file was looked through there
             least, most = float(pixels.min()), float(pixels.max())
             if not (np.isfinite(least) and np.isfinite(most)):
                 raise DataError("expected finite pixels, got NaN or infinity; clean the array first")
@@ -91,7 +106,8 @@ class ImageSet:
                     f"expected pixels from {low:g} to {high:g}, got {least:g} to {most:g}; "
                     f"say what black and white are, such as value_range=({least:g}, {most:g})"
                 )
-        for what, extra in (("labels", self.labels), ("names", self.names), ("weights", self.weights)):
+        for what in ("labels", "names", "weights", "parts", "groups"):
+            extra = getattr(self, what)
             if extra is not None and len(extra) != len(pixels):
                 raise DataError(f"expected one of {what} for each of {len(pixels)} images, got {len(extra)}")
         if self.weights is not None and not (self.weights.min() >= 0 and 0 < self.weights.sum() < np.inf):
@@ -109,7 +125,7 @@ class ImageSet:
         return iter(self.pixels)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.pixels, dtype, copy=copy)
+        return np.array(self.pixels[:], dtype, copy=copy)
 
     def __repr__(self) -> str:
         channels, height, width = self.shape
@@ -120,6 +136,15 @@ class ImageSet:
         """(C, H, W) of one image."""
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
+
+    @property
+    def image(self) -> Fit:
+        """What a network for these images is made for, and how pictures of other kinds become such."""
+        channels, height, width = self.shape
+        made = Fit(height, width, channels, self.value_range)
+        if self.fit is None:
+            return made
+        return replace(made, how=self.fit.how, background=self.fit.background)
 
     def floats(self, indices: Any = slice(None), device: str = "cpu") -> Tensor:
         """Images as floats in [0, 1].
@@ -156,75 +181,152 @@ class ImageSet:
 
     def subset(self, indices: Any) -> ImageSet:
         """The chosen images with their labels and names, in the order given; `source` is then None."""
+
+        def chosen(values: Any) -> Any:
+            return None if values is None else values[indices]
+
         return replace(
             self,
             source=None,
-            pixels=self.pixels[indices],
-            labels=None if self.labels is None else self.labels[indices],
-            names=None if self.names is None else tuple(np.array(self.names, dtype=object)[indices]),
-            weights=None if self.weights is None else self.weights[indices],
+            digest=None,
+            pixels=selected(self.pixels, indices),
+            labels=chosen(self.labels),
+            names=None if self.names is None else Names.chosen(self.names, indices),
+            weights=chosen(self.weights),
+            parts=chosen(self.parts),
+            groups=chosen(self.groups),
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 over shape, type, range and pixels: equal only for the same images in the same order."""
-        digest = hashlib.sha256(f"{self.pixels.shape}{self.pixels.dtype}{self.value_range}".encode())
-        for image_block in np.array_split(self.pixels, max(1, self.pixels.nbytes >> 26)):
-            digest.update(np.ascontiguousarray(image_block).data)
+        """SHA-256 over shape, type, range, pixels and labels: equal only for the same in the same order.
+
+        Of named sets the pixels decide, as their files are checked one by one when they are read.
+        """
+        if self.digest is None:
+            digest = hashlib.sha256(f"{self.pixels.shape}{self.pixels.dtype}{self.value_range}".encode())
+            for chunk in self.chunks():
+                digest.update(np.ascontiguousarray(self.pixels[chunk]).data)
+        else:
+            digest = hashlib.sha256(self.digest.encode())
+        if self.digest is not None or not self.has_test_split:
+            for also in (self.labels, self.parts):
+                digest.update(b"" if also is None else np.ascontiguousarray(also).data)
         return digest.hexdigest()
 
-    def split(self, validation: int | None = None, limit: int | None = None) -> Splits:
+    def split(self, validation: int | None = None, limit: int | None = None) -> Divided:
         """Divide into training, validation and (where the source keeps none apart) test images.
 
-        A source with a test split of its own gives its last images for validation, 10,000 of MNIST's
-        60,000; any other is shuffled with a fixed seed and divided 80/10/10, test images last.
+        A set that its owner divided keeps its parts. A source with a test split of its own gives its last
+        images for validation, 10,000 of MNIST's 60,000; any other is shuffled with a fixed seed and divided
+        80/10/10, test images last, and images of one group stay together.
 
         Args:
-            validation: number of validation images; 0 trains on everything but the test images.
+            validation: number of validation images; 0 trains on everything but the test images. By default
+                the set's own, or as above, and no more than the limit.
             limit: number of training images to keep, the first of them.
 
         Raises:
             ConfigError: the numbers leave nothing to train on.
         """
-        count = len(self)
+        learn, own, test = self._places()
+        count = len(learn)
+        default = len(own) or (
+            count // 6 if self.has_test_split else max(1, round(len(self) * VALIDATION_SHARE))
+        )
+        learn = np.concatenate([learn, own])
+        limit = plain(limit)
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise ConfigError(f"expected a limit of at least 1 training image, got {limit}")
+        if limit is not None and not len(own):
+            default = min(default, limit)
+        held_out = default if validation is None else plain(validation)
+        if not isinstance(held_out, int) or not 0 <= held_out < len(learn):
+            raise ConfigError(
+                f"expected between 0 and {len(learn) - 1} validation images, got {held_out}; "
+                f"the set has {len(learn)} images to learn from"
+            )
+        end = self._cut(learn, len(learn) - held_out)
+        rows = {"train": learn[:end][:limit], "validation": learn[end:], "test": test}
+        parts = {
+            name: self.subset(_as_slice(places)) if len(places) else None for name, places in rows.items()
+        }
+        assert parts["train"] is not None
+        return Divided(parts["train"], parts["validation"], parts["test"], rows)
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Places of the images to learn from, of the owner's validation images, and of test images."""
+        count, none = len(self), np.empty(0, np.int64)
+        if self.parts is not None:
+            learn, own, test = (np.flatnonzero(self.parts == part) for part in range(3))
+            if not len(learn):
+                raise DataError(
+                    f"expected training images among {count}, got none; check how they are divided"
+                )
+            return learn, own, test
         if self.has_test_split:
-            order, learn = None, count
-            default = count // 6
-        elif count < 3:
+            return np.arange(count), none, none
+        if count < 3:
             raise DataError(
                 "expected at least 3 images, one each for training, validation and "
                 f"test, got {count}; add images"
             )
-        else:
-            order = np.random.default_rng(SPLIT_SEED).permutation(count)
-            learn = count - max(1, round(count * TEST_SHARE))
-            default = max(1, round(count * VALIDATION_SHARE))
-        held_out = default if validation is None else plain(validation)
-        if not isinstance(held_out, int) or not 0 <= held_out < learn:
-            raise ConfigError(
-                f"expected between 0 and {learn - 1} validation images, got {held_out}; "
-                f"the set has {learn} images to learn from"
-            )
-        limit = plain(limit)
-        if limit is not None and (not isinstance(limit, int) or limit < 1):
-            raise ConfigError(f"expected a limit of at least 1 training image, got {limit}")
+        order = np.random.default_rng(SPLIT_SEED).permutation(count)
+        if self.groups is not None:  # those of a group behind the first of it
+            first = np.full(int(self.groups.max()) + 1, count)
+            np.minimum.at(first, self.groups[order], np.arange(count))
+            order = order[np.argsort(first[self.groups[order]], kind="stable")]
+        cut = self._cut(order, count - max(1, round(count * TEST_SHARE)))
+        return order[:cut], none, order[cut:]
 
-        def part(start: int, end: int) -> ImageSet:
-            return self.subset(
-                slice(start, end) if order is None else order[start:end]
-            )  # a slice copies nothing
-
-        end = learn - held_out
-        return Splits(
-            train=part(0, end if limit is None else min(limit, end)),
-            validation=part(end, learn) if held_out else None,
-            test=part(learn, count) if learn < count else None,
-        )
+    def _cut(self, order: NDArray[np.int64], place: int) -> int:
+        """Where to cut near a place without parting a group; there, if one takes up more than half."""
+        if self.groups is None or not 0 < place < len(order):
+            return place
+        groups = self.groups[order]
+        begins = np.flatnonzero(np.diff(groups)) + 1
+        if not len(begins):
+            return place
+        nearest = int(begins[np.abs(begins - place).argmin()])
+        return nearest if abs(nearest - place) <= len(order) // 20 else place
 
 
-@dataclass(frozen=True)
-class Splits:
-    """Parts of one set; `validation` is None when it was not wanted, `test` when it is kept elsewhere."""
+def _as_slice(places: NDArray[np.int64]) -> Any:
+    """A slice, which copies nothing, in place of successive places."""
+    first, last = int(places[0]), int(places[-1])
+    is_run = last - first + 1 == len(places) and bool((np.diff(places) == 1).all())
+    return slice(first, last + 1) if is_run else places
+
+
+@dataclass(frozen=True, eq=False)
+class Divided:
+    """A set divided into its parts, and which of its images are in each.
+
+    Attributes:
+        train: to learn from.
+        validation: to judge by while learning; None where it was not wanted.
+        test: to be measured on once; None where it is kept elsewhere.
+        rows: of each part by name, the places of its images in the whole set.
+    """
 
     train: ImageSet
     validation: ImageSet | None
     test: ImageSet | None
+    rows: Mapping[str, NDArray[np.int64]]
+
+    def labelled(self, labels: NDArray[np.int64], classes: tuple[str, ...] | None = None) -> Divided:
+        """The same parts with other labels.
+
+        Args:
+            labels: (N,) of the whole set, -1 where unknown.
+            classes: their names.
+        """
+        parts: dict[str, ImageSet | None] = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        made: dict[str, Any] = {
+            name: part if part is None else replace(part, labels=labels[self.rows[name]], classes=classes)
+            for name, part in parts.items()
+        }
+        return replace(self, **made)

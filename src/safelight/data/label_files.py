@@ -77,7 +77,7 @@ class Labels:
         return np.bincount(self.numbers[self.numbers != UNKNOWN], minlength=len(self.classes))
 
 
-def names_of(images: ImageSet) -> tuple[str, ...]:
+def names_of(images: ImageSet) -> Sequence[str]:
     """The images' names; where they have none, their places: "0", "1" and so on."""
     return images.names or tuple(map(str, range(len(images))))
 

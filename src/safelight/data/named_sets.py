@@ -20,7 +20,8 @@ from safelight.errors import DataError
 from safelight.files import sweep, why, write_atomically
 
 __all__ = [
-    "FILES", "NAMED_SETS", "NamedSet", "cache_folder", "fetch", "is_cached", "read_file", "unknown_name",
+    "FILES", "NAMED_SETS", "NamedSet", "cache_folder", "cache_root", "fetch", "is_cached", "read_file",
+    "unknown_name",
 ]  # fmt: skip
 
 FILES = {  # name: bytes when unpacked; every set here has MNIST's files, in MNIST's IDX format
@@ -119,11 +120,16 @@ def cache_folder(name: str) -> Path:
         >>> cache_folder("mnist").name
         'mnist'
     """
+    return cache_root() / name
+
+
+def cache_root() -> Path:
+    """The folder of all that is kept for later: named sets, and pictures that were read."""
     import platformdirs
 
     root = os.environ.get("SAFELIGHT_DATA")
     base = Path(root).expanduser() if root else platformdirs.user_cache_path("safelight", appauthor=False)
-    return base.absolute() / name
+    return base.absolute()
 
 
 def is_cached(name: str) -> bool:

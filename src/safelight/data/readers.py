@@ -1,4 +1,4 @@
-"""Readers of image files: IDX, npy, npz, PNG and JPEG. They trust no header and unpickle nothing."""
+"""Readers of arrays: IDX, npy and npz files. They trust no header, unpickle nothing, and map plain files."""
 
 from __future__ import annotations
 
@@ -6,122 +6,26 @@ import contextlib
 import gzip
 import struct
 import tokenize
-import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import DataError
-from safelight.files import legible
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["Accept", "as_pixels", "mode_in_words", "read_idx", "read_npy", "read_npz", "read_pictures"]
-
-Shape = tuple[int, int, int]  # (C, H, W)
-Accept = Callable[[Shape], object]  # raises what is wrong with images of that shape
-T = TypeVar("T")
+__all__ = ["parts_of_npz", "read_idx", "read_npy", "read_npz"]
 
 MAX_BYTES = 16 << 30  # of one array in memory; a header that declares more is not followed
-MAX_IMAGE = 64_000_000  # pixels times channels of one picture
 DEFLATE = 1032  # gzip and zip pack at most this many bytes into one
-ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: how a camera was held
-WHITES = (1.0, 16.0, 255.0, 1023.0, 4095.0, 65535.0)
-WHOLE_BYTES = "array.astype('uint8')"
-PICTURES = (".png", ".jpg", ".jpeg")
-CHANNELS = {"1": 1, "L": 1, "RGB": 3}  # of the kinds of picture that are taken, in Pillow's names
-MODES = {  # these and others in words
-    "1": "black and white",
-    "L": "8-bit gray",
-    "LA": "gray with alpha",
-    "P": "colours of a palette",
-    "PA": "colours of a palette with alpha",
-    "RGB": "8-bit RGB",
-    "RGBA": "RGB with alpha",
-    "CMYK": "CMYK, the colours of printing inks",
-    "YCbCr": "YCbCr",
-    "LAB": "L*a*b*",
-    "I": "32-bit gray",
-    "F": "gray of floating-point numbers",
-}
+NUMBERS = "biuf"  # NumPy's kinds of them
 DAMAGE = (
     EOFError, KeyError, OverflowError, RuntimeError, SyntaxError, TypeError, ValueError,
     gzip.BadGzipFile, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-
-
-def as_pixels(array: NDArray[Any], where: str) -> tuple[NDArray[Any], tuple[float, float]]:
-    """An array in the form that `ImageSet` takes: its pixels, (N, C, H, W), and its value range.
-
-    Args:
-        array: (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1 or 3; uint8, uint16, bool, or float32 or
-            float64 in [0, 1]. It is not copied unless its form must change.
-        where: what to call it in messages.
-
-    Raises:
-        DataError: it has another shape, type or range, or NaN in it.
-
-    Example:
-        >>> import numpy as np
-        >>> from safelight.data.readers import as_pixels
-        >>> pixels, value_range = as_pixels(np.ones((5, 28, 28, 3)), "the array")
-        >>> pixels.shape, pixels.dtype.name, value_range
-        ((5, 3, 28, 28), 'float32', (0, 1))
-    """
-    if isinstance(array, np.ma.MaskedArray):
-        raise DataError(f"expected every pixel of {where}, got a mask; fill it, as with array.filled(0)")
-    given = np.asarray(array)
-    array = given[:, None] if given.ndim == 3 else given
-    if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)  # (N, C, H, W)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
-        raise DataError(
-            "expected images of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels in "
-            f"{where}, got {given.shape}; reshape the array"
-        )
-    value_range: tuple[float, float]
-    if array.dtype == np.bool_:
-        value_range, array = (0, 1), np.minimum(array.view(np.uint8), 1)
-    elif array.dtype.kind == "u" and array.dtype.itemsize in (1, 2):
-        value_range = (0, 2 ** (8 * array.dtype.itemsize) - 1)
-        array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    elif array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
-        with np.errstate(invalid="ignore"):
-            least, most = float(array.min()), float(array.max())
-        if not (np.isfinite(least) and np.isfinite(most)):
-            raise DataError(f"expected finite pixels in {where}, got NaN or infinity; clean the array first")
-        if least < 0 or most > 1:
-            raise DataError(
-                f"expected floats from 0 to 1 in {where}, got {least:g} to {most:g}; "
-                f"rescale them, as with {_rescaled(least, most)}"
-            )
-        value_range, array = (0, 1), array.astype(np.float32, copy=False)
-    else:
-        advice = "convert them to floats from 0 to 1"
-        if array.dtype.kind == "f":
-            advice = "convert them, as with array.astype('float32')"
-        elif array.dtype.kind in "iu":
-            least, most = float(array.min()), float(array.max())
-            fits = least >= 0 and most <= 255
-            advice = f"convert them, as with {WHOLE_BYTES if fits else _rescaled(least, most)}"
-        raise DataError(
-            f"expected uint8, uint16, bool, float32 or float64 pixels in {where}, got {array.dtype}; {advice}"
-        )
-    return np.ascontiguousarray(array), value_range
-
-
-def _rescaled(least: float, most: float) -> str:
-    """An expression that gives floats from 0 to 1, by what usually stands for black and white."""
-    if least < 0:
-        low, high = (-1.0, 1.0) if least >= -1 and most <= 1 else (least, most)
-        return f"(array - {low!r}) / {high - low!r}".replace("- -", "+ ")
-    return f"array / {next((white for white in WHITES if most <= white), most)!r}"
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -149,7 +53,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 "the file is truncated: get it again"
             )
         shape = struct.unpack(f">{dimensions}I", header[4:])
-        return _declared(stream, shape, np.dtype(np.uint8), size * DEFLATE if packed else size, str(path))
+        kind, room = np.dtype(np.uint8), size * DEFLATE if packed else size
+        return _declared(stream, shape, kind, room, str(path), None if packed else path)
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -159,10 +64,10 @@ def read_npy(path: Path) -> NDArray[Any]:
         DataError: it is something else, cut short, or holds Python objects.
     """
     with _naming(path), path.open("rb") as stream:
-        return _npy(stream, path.stat().st_size, str(path))
+        return _npy(stream, path.stat().st_size, str(path), path)
 
 
-def read_npz(path: Path, member: str | None = None) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+def read_npz(path: Path, member: str | None = None) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """An array of a zip file of arrays, and its labels.
 
     Args:
@@ -173,7 +78,7 @@ def read_npz(path: Path, member: str | None = None) -> tuple[NDArray[Any], NDArr
         DataError: it is something else, damaged, or does not say which array is meant.
     """
     with _naming(path), zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        names = _members(archive)
         chosen = member or ("images" if "images" in names else names[0] if len(names) == 1 else None)
         if chosen not in names:
             wanted = f"an array named {chosen!r}" if chosen else "one array, or one named 'images',"
@@ -181,148 +86,84 @@ def read_npz(path: Path, member: str | None = None) -> tuple[NDArray[Any], NDArr
                 f"expected {wanted} in {path}, got {', '.join(names[:10]) or 'none'}; "
                 f"say which, as in {path.name}:{names[0] if names else 'images'}"
             )
-
-        def read(name: str) -> NDArray[Any]:
-            info = archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
-            with archive.open(info) as stream:
-                return _npy(stream, min(info.file_size, path.stat().st_size * DEFLATE), f"{path}:{name}")
-
-        images = read(chosen)
+        images = _member(archive, path, chosen)
         if member is not None or chosen != "images" or "labels" not in names:
             return images, None
-        labels = read("labels")
-        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-            raise DataError(
-                f"expected one whole number for each of {len(images)} images in {path}:labels, "
-                f"got {labels.dtype} of shape {labels.shape}; correct them, or give {path.name}:images"
-            )
-        return images, labels.astype(np.int64)
+        return images, _labels(archive, path, "labels", len(images))
 
 
-def mode_in_words(mode: str) -> str:
-    """What people call one of Pillow's kinds of picture.
+def parts_of_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.uint8]] | None:
+    """The images of a file that its owner has divided, as MedMNIST's are, or None if it is no such file.
 
-    Example:
-        >>> mode_in_words("RGBA"), mode_in_words("I;16B")
-        ('RGB with alpha', '16-bit gray')
-    """
-    return "16-bit gray" if mode.startswith("I;16") else MODES.get(mode, f"the kind {mode}")
-
-
-def read_pictures(source: Path, accept: Accept | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """A PNG or JPEG file, or those of a flat folder: (N, C, H, W), and their names in order.
-
-    Args:
-        source: the file or folder.
-        accept: given the shape that the headers of all of them declare, before any is decoded.
+    Returns:
+        All images, their labels where all parts have some, and each one's part: 0 for training, 1 for
+        validation, 2 for test.
 
     Raises:
-        DataError: there are none, one cannot be read, or they differ in size or kind.
+        DataError: it is damaged, or its parts do not fit each other.
     """
-    folder = source if source.is_dir() else source.parent
-    listed = folder.iterdir() if source.is_dir() else [source]
-    named = (path for path in listed if path.suffix.lower() in PICTURES and path.name[0] != ".")
-    paths = sorted(path for path in named if path.is_file())
-    if not paths:
+    with _naming(path), zipfile.ZipFile(path) as archive:
+        names = _members(archive)
+        parts = [part for part in ("train", "val", "test") if f"{part}_images" in names]
+        if "train" not in parts:
+            return None
+        images = [_member(archive, path, f"{part}_images") for part in parts]
+        if len({(array.shape[1:], array.dtype) for array in images}) > 1:
+            raise DataError(f"expected parts of one size and type in {path}, got several; make them alike")
+        number = {"train": 0, "val": 1, "test": 2}
+        which = np.repeat([number[part] for part in parts], [len(array) for array in images]).astype(np.uint8)
+        labels = None
+        if all(f"{part}_labels" in names for part in parts):
+            given = [
+                _labels(archive, path, f"{part}_labels", len(array))
+                for part, array in zip(parts, images, strict=True)
+            ]
+            labels = np.concatenate(given)
+        return np.concatenate(images), labels, which
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str, kinds: str = NUMBERS) -> NDArray[Any]:
+    info = archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
+    with archive.open(info) as stream:
+        return _npy(stream, min(info.file_size, path.stat().st_size * DEFLATE), f"{path}:{name}", kinds=kinds)
+
+
+def _labels(archive: zipfile.ZipFile, path: Path, name: str, count: int) -> NDArray[Any]:
+    """Numbers or names of classes, (N,) or (N, 1)."""
+    labels = _member(archive, path, name, NUMBERS + "U")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (count,) or labels.dtype.kind not in "iuU":
         raise DataError(
-            f"expected PNG, JPEG or IDX files in {folder}, got none; give the folder that holds them directly"
+            f"expected one whole number or name for each of {count} images in {path}:{name}, "
+            f"got {labels.dtype} of shape {labels.shape}; correct them, or give the images alone, as in "
+            f"{path.name}:images"
         )
-    shapes = [_opened(path, _declared_shape) for path in paths]
-    first = shapes[0]
-    for path, shape in zip(paths, shapes, strict=True):
-        if shape != first:
-            raise DataError(
-                "expected all pictures of one size and kind, got "
-                f"{_named_shape(paths[0], first)} and {_named_shape(path, shape)} in {folder}; "
-                "crop, scale or convert them first"
-            )
-    if accept is not None:
-        accept(first)
-    pixels = np.empty((_affordable(len(paths), first, folder), *first), np.uint8)
-    for index, path in enumerate(paths):
-        decoded = _opened(path, _decoded)
-        if decoded.shape != first:
-            raise DataError(
-                f"expected {path} to stay as it is while it is read; leave it alone, and try again"
-            )
-        pixels[index] = decoded
-    return pixels, tuple(legible(path.name) for path in paths)
+    return labels
 
 
-def _opened(path: Path, read: Callable[[Path, Image.Image], T]) -> T:
-    """What a function reads of an open picture; only its header is read so far. One line if that fails."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                return read(path, image)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise DataError(
-                f"expected at most {MAX_IMAGE} values in a picture, got more in {path}; scale it down"
-            ) from error
-        except (OSError, *DAMAGE) as error:
-            raise DataError(
-                f"expected a PNG or JPEG picture in {path}, got '{_line(error)}'; replace or remove it"
-            ) from error
-
-
-def _declared_shape(path: Path, image: Image.Image) -> Shape:
-    """(C, H, W) of a picture held upright, as its header has them."""
-    from PIL import Image
-
-    if image.mode not in CHANNELS:
-        raise DataError(
-            f"expected a picture in 8-bit gray or RGB, got {path} in {mode_in_words(image.mode)}; convert it"
-        )
-    channels, height, width = CHANNELS[image.mode], image.height, image.width
-    if height * width * channels > MAX_IMAGE:
-        raise Image.DecompressionBombError
-    return (channels, width, height) if _held(image) in ON_ITS_SIDE else (channels, height, width)
-
-
-def _decoded(path: Path, image: Image.Image) -> NDArray[np.uint8]:
-    """Its pixels, (C, H, W), held upright."""
-    from PIL import ImageOps
-
-    channels, height, width = _declared_shape(path, image)
-    upright = image if _held(image) == 1 else ImageOps.exif_transpose(image)
-    decoded = np.asarray(upright.convert("RGB" if channels == 3 else "L"))  # (H, W[, 3])
-    return decoded.reshape(height, width, channels).transpose(2, 0, 1)
-
-
-def _held(image: Image.Image) -> int:
-    return int(image.getexif().get(ORIENTATION, 1)) if "exif" in image.info else 1
-
-
-def _named_shape(path: Path, shape: Shape) -> str:
-    channels, height, width = shape
-    return f"{path.name} ({width}×{height}, {'RGB' if channels == 3 else 'gray'})"
-
-
-def _affordable(count: int, shape: Shape, folder: Path) -> int:
-    total = count * shape[0] * shape[1] * shape[2]
-    if total > MAX_BYTES:
-        raise DataError(f"expected at most {MAX_BYTES} bytes of pixels in {folder}, got {total}; scale down")
-    return count
-
-
-def _npy(stream: Any, size: int, where: str) -> NDArray[Any]:
-    """An array in NumPy's format, from a stream of at most `size` bytes."""
+def _npy(stream: Any, size: int, where: str, path: Path | None = None, kinds: str = NUMBERS) -> NDArray[Any]:
+    """An array in NumPy's format, from a stream of at most `size` bytes; mapped, if it is that of a file."""
     version = np.lib.format.read_magic(stream)
-    if version != (1, 0):  # 2.0 and 3.0 are for records with many fields
+    if version not in ((1, 0), (2, 0)):  # 3.0 is for records with names of fields that are no ASCII
         raise DataError(f"expected version 1.0 of the npy format in {where}, got {version}; save it again")
-    shape, columns_first, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.kind not in "biuf":
+    read_header = (
+        np.lib.format.read_array_header_1_0 if version == (1, 0) else (np.lib.format.read_array_header_2_0)
+    )
+    shape, columns_first, dtype = read_header(stream)
+    if dtype.kind not in kinds:
         raise DataError(f"expected an array of numbers in {where}, got the type {dtype}; convert it")
     if columns_first:
-        return _declared(stream, shape[::-1], dtype, size, where).T
-    return _declared(stream, shape, dtype, size, where)
+        return _declared(stream, shape[::-1], dtype, size, where, path).T
+    return _declared(stream, shape, dtype, size, where, path)
 
 
 def _declared(
-    stream: Any, shape: tuple[int, ...], dtype: np.dtype[Any], room: int, where: str
+    stream: Any, shape: tuple[int, ...], dtype: np.dtype[Any], room: int, where: str, path: Path | None = None
 ) -> NDArray[Any]:
     """The array that a header declared, from the rest of a stream that holds at most `room` bytes."""
     wanted = dtype.itemsize
@@ -331,6 +172,13 @@ def _declared(
     declared = f"expected {wanted} bytes in {where}, as its header declares for {'×'.join(map(str, shape))}"
     if wanted > room:
         raise DataError(f"{declared}, got at most {room}; the file is truncated or mislabelled: get it again")
+    if path is not None and wanted:
+        if (got := path.stat().st_size - stream.tell()) != wanted:
+            few = "truncated" if got < wanted else "mislabelled or damaged"
+            raise DataError(
+                f"{declared}, got {got if got < wanted else 'more'}; the file is {few}: get it again"
+            )
+        return np.memmap(path, dtype, "r", stream.tell(), shape)
     if wanted > MAX_BYTES:
         raise DataError(f"{declared}, got a limit of {MAX_BYTES}; use fewer images")
     content = np.empty(wanted, np.uint8)  # its memory is not taken until it is filled

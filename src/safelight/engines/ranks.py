@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -81,10 +82,22 @@ class Ranks:
         """Whether this is the process that writes and decides."""
         return self.rank == 0
 
-    @property
-    def micro_batches(self) -> int:
-        """Parts of a batch, where the settings do not say."""
-        return 1 if self._link is None else MICRO_BATCHES
+    def settled(self, training: TrainingConfig, out: object) -> TrainingConfig:
+        """A new training's settings, with micro-batches where they were left open.
+
+        Args:
+            training: its settings.
+            out: the folder to make, or None.
+
+        Raises:
+            ConfigError: as in `check`, or several processes have no folder to meet in.
+        """
+        if self.count > 1 and out is None:
+            raise ConfigError("out: expected the run folder to make, where several processes train, got none")
+        usual = 1 if self._link is None else MICRO_BATCHES
+        settled = dataclasses.replace(training, micro_batches=training.micro_batches or usual)
+        self.check(settled)
+        return settled
 
     def check(self, training: TrainingConfig) -> None:
         """Make sure that a training can be shared by so many.

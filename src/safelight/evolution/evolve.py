@@ -6,14 +6,13 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import safelight
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import did_you_mean, from_dict, plain
 from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
@@ -32,7 +31,6 @@ from safelight.evolution.report import write_search_report
 from safelight.evolution.search import Finalist, run_search
 from safelight.evolution.status import Status
 from safelight.evolution.trial import Material
-from safelight.networks.table import check_shape
 from safelight.runs.assembly import assemble, try_out
 from safelight.runs.settings import read_settings
 from safelight.runs.state import PackedState
@@ -169,12 +167,11 @@ def evolve(
     workers = plain(workers)
     _check_engine(engine, address, workers)
     network_config, task_config, training = read_settings(network, task, settings or {})
-    image_set = as_image_set(images, accept=partial(check_shape, network_config))
+    image_set = as_image_set(images, FitOptions(), DataConfig(limit=config.limit))
     material = _material(config, image_set)
-    channels, height, width = image_set.shape
     base = RunConfig(
         network=network_config,
-        image=ImageConfig(height, width, channels, image_set.value_range),
+        image=image_set.image,
         data=DataConfig(image_set.source, image_set.fingerprint(), None, config.limit),
         training=dataclasses.replace(training, batch_size=training.images_a_step(len(material.train))),
         task=task_config,
@@ -235,7 +232,7 @@ def resume_evolution(
                 f"{folder.path}: expected the versions it was begun with ({_shown(record.versions)}), got "
                 f"{_shown(_versions())}; other versions give other losses: install those, or search anew"
             )
-        image_set = find_images(record.base.data, folder.path, images)
+        image_set = find_images(record.base.data, record.base.image, folder.path, images)
         if generations is not None:
             done = len(trials_of(folder.study)) // record.search.population if folder.study.exists() else 0
             if generations < done:
@@ -273,7 +270,7 @@ def _measure(folder: SearchFolder, winner: Finalist, images: ImageSet) -> list[f
     """Open the test images, for the first and only time, and measure the winner's trainings."""
     test = images.split().test
     if test is None and images.source is not None:
-        test = sources.load(images.source, split="test")
+        test = sources.load_for(images.source, DataConfig(), images.image, split="test")
     if test is None:
         return []
     losses = []
@@ -294,10 +291,12 @@ def _versions() -> dict[str, str]:
 
 
 def _material(search: SearchConfig, images: ImageSet) -> Material:
-    splits = images.split(None, search.limit)
+    splits = images.split()
     if splits.validation is None:
         raise DataError("a search needs validation images to judge by, got none; use more images")
-    return Material(splits.train, splits.validation.subset(slice(search.limit_validation)))
+    return Material(
+        splits.train.subset(slice(search.limit)), splits.validation.subset(slice(search.limit_validation))
+    )
 
 
 def _check_engine(engine: str, address: str | None, workers: int | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
-from safelight.config.data import ImageConfig
+from safelight.config.data import Fit
 from safelight.config.network import DeepConvConfig
 from safelight.config.reading import MAX_COUNT, did_you_mean, fields_of, from_dict, read_json, to_dict
 from safelight.config.run import RunConfig
@@ -33,7 +33,7 @@ def hyper_genes() -> dict[str, Gene]:
     }
 
 
-def structure_genes(image: ImageConfig) -> dict[str, Gene]:
+def structure_genes(image: Fit) -> dict[str, Gene]:
     """The form of a `DeepConvVAE` or `DeepConvAE` for such images."""
     side = min(image.height, image.width)
     most = max(1, min(4, side.bit_length() - 2))  # so that the smallest maps are 2 pixels wide
@@ -63,10 +63,10 @@ def named_genes(space: str, base: RunConfig, images: int = MAX_COUNT) -> dict[st
         ConfigError: neither, or genes or values that this network does not have.
 
     Example:
-        >>> from safelight.config.data import DataConfig, ImageConfig
+        >>> from safelight.config.data import DataConfig, Fit
         >>> from safelight.config.network import ConvVAEConfig
         >>> from safelight.config.training import TrainingConfig
-        >>> base = RunConfig(ConvVAEConfig(), ImageConfig(28, 28, 1), DataConfig(), TrainingConfig())
+        >>> base = RunConfig(ConvVAEConfig(), Fit(28, 28, 1), DataConfig(), TrainingConfig())
         >>> list(named_genes("hyper", base))
         ['training.batch_size', 'training.lr', 'training.gamma', 'training.weight_decay']
     """
@@ -123,9 +123,9 @@ def apply_genes(values: Mapping[str, Value], base: RunConfig) -> RunConfig:
         ConfigError: a value that its setting cannot have.
 
     Example:
-        >>> from safelight.config.data import DataConfig, ImageConfig
+        >>> from safelight.config.data import DataConfig, Fit
         >>> from safelight.config.training import TrainingConfig
-        >>> image, network = ImageConfig(28, 28, 1), DeepConvConfig(hidden=64)
+        >>> image, network = Fit(28, 28, 1), DeepConvConfig(hidden=64)
         >>> base = RunConfig(network, image, DataConfig(), TrainingConfig())
         >>> values = {"training.lr": 0.01, "network.channels.0": 8, "network.channels.1": 16}
         >>> found = apply_genes(values, base)
@@ -165,10 +165,10 @@ def genes_of(base: RunConfig, space: Space) -> Values:
     """The genes' values that say some settings, as near as their ranges allow; reverses `apply_genes`.
 
     Example:
-        >>> from safelight.config.data import DataConfig, ImageConfig
+        >>> from safelight.config.data import DataConfig, Fit
         >>> from safelight.config.training import TrainingConfig
         >>> training = TrainingConfig(lr=0.004)
-        >>> base = RunConfig(DeepConvConfig(), ImageConfig(28, 28, 1), DataConfig(), training)
+        >>> base = RunConfig(DeepConvConfig(), Fit(28, 28, 1), DataConfig(), training)
         >>> genes_of(
         ...     base, Space({"network.kernels.0": Gene("integer", 2, 3), "training.lr": Gene("float", 0, 1)})
         ... )

@@ -144,10 +144,10 @@ def image_cost(config: RunConfig) -> float:
         ConfigError: the images do not fit the network.
 
     Example:
-        >>> from safelight.config.data import DataConfig, ImageConfig
+        >>> from safelight.config.data import DataConfig, Fit
         >>> from safelight.config.network import ConvVAEConfig
         >>> from safelight.config.training import TrainingConfig
-        >>> parts = ConvVAEConfig(), ImageConfig(28, 28, 1), DataConfig()
+        >>> parts = ConvVAEConfig(), Fit(28, 28, 1), DataConfig()
         >>> [image_cost(RunConfig(*parts, TrainingConfig(batch_size=size))) / 1e6 for size in (10, 100)]
         [36.527796, 12.764178]
     """

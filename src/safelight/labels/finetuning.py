@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +17,9 @@ from safelight.config.reading import check_seed
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
-from safelight.data.images import ImageSet
+from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN, Labels, names_of, read_labels
-from safelight.errors import ConfigError, DataError, RunError
+from safelight.errors import ConfigError, DataError
 from safelight.labels.probes import linear_probe
 from safelight.labels.training import codes_of
 from safelight.networks.base import Autoencoder
@@ -57,7 +56,11 @@ def given_labels(images: ImageSet, labels: GivenLabels | None) -> Labels:
             )
         labels = images.labels
     if not isinstance(labels, Labels):
-        labels = Labels.of(None if label is None or label == UNKNOWN else label for label in labels)
+        names = images.classes if labels is images.labels else None
+        labels = Labels.of(
+            None if label is None or label == UNKNOWN else names[int(label)] if names else label
+            for label in labels
+        )
     if len(labels.numbers) != len(images):
         raise DataError(
             f"expected a label or None for each of {len(images)} images, got {len(labels.numbers)}"
@@ -65,26 +68,22 @@ def given_labels(images: ImageSet, labels: GivenLabels | None) -> Labels:
     return labels
 
 
-def few_labels(
-    images: ImageSet, labels: Labels, per_class: int, seed: int, validation: int | None, limit: int | None
-) -> Labels:
+def few_labels(images: Divided, labels: Labels, per_class: int, seed: int) -> Labels:
     """Keep only so many of the training images' labels of each class, and none of the validation images'.
 
     Args:
-        images: the run's images, before they are divided.
-        labels: all that is known of them.
+        images: the run's images.
+        labels: all that is known of them, before they are divided.
         per_class: labels of each class.
         seed: fixes which.
-        validation: number of validation images.
-        limit: number of training images.
 
     Raises:
         DataError: a class has fewer.
     """
-    train, test = _places(images, validation, limit)
+    train, test = images.rows["train"], images.rows["test"]
     check_seed(seed)
     rng = np.random.default_rng(seed)
-    kept = np.full(len(images), UNKNOWN)
+    kept = np.full(len(labels.numbers), UNKNOWN)
     kept[test] = labels.numbers[test]
     for number, name in enumerate(labels.classes):
         places = train[labels.numbers[train] == number]
@@ -98,43 +97,34 @@ def few_labels(
 
 
 def choose_settings(
-    images: ImageSet,
+    images: Divided,
     labels: Labels,
     start: RunConfig | None,
     network: str | None,
     supervised_only: bool,
-    validation: int | None,
-    limit: int | None,
     settings: Mapping[str, Any],
 ) -> tuple[ClassifierConfig | FineTunedConfig, ClassifyConfig, TrainingConfig]:
     """What to train, and how.
 
     Args:
-        images: the run's images, before they are divided.
-        labels: those that were given.
+        images: the run's images.
+        labels: those that were given, before they are divided.
         start: the settings of the run to start from.
         network: classifier, fine-tuned, or None for what suits.
         supervised_only: leave the unlabelled images alone.
-        validation: number of validation images.
-        limit: number of training images.
         settings: fields of `TrainingConfig` and of `ClassifyConfig`.
 
     Raises:
         ConfigError: a setting does not fit.
         DataError: no training image has a label, or those of some class are all in other splits.
     """
-    train, _ = _places(images, validation, limit)
+    train = images.rows["train"]
     counts = np.bincount(labels.numbers[train] + 1, minlength=len(labels.classes) + 1)
     missing = [name for name, count in zip(labels.classes, counts[1:], strict=True) if count == 0]
     if missing:
         raise DataError(
             f"expected a label of each class among the {len(train)} training images, got none of "
             f"{', '.join(missing[:5])}; label more of it, or lower --validation"
-        )
-    if start is not None and start.image.shape != images.shape:
-        raise RunError(
-            f"expected images of {start.image.shape} (C, H, W), as the run was trained on, "
-            f"got {images.shape}; scale or crop them first"
         )
     has_encoder = start is not None and start.network.name in ENCODER_CONFIGS
     name = network or ("fine-tuned" if supervised_only and has_encoder else "classifier")
@@ -176,9 +166,3 @@ def start_from(network: FineTuned, start: Autoencoder, images: ImageSet) -> None
     with torch.no_grad():
         network.head.weight.copy_(torch.from_numpy(weight))
         network.head.bias.copy_(torch.from_numpy(bias))
-
-
-def _places(images: ImageSet, validation: int | None, limit: int | None) -> tuple[Any, Any]:
-    """Which images are for training, and which for the test."""
-    splits = replace(images, labels=np.arange(len(images))).split(validation, limit)
-    return splits.train.labels, splits.test.labels if splits.test else slice(0)

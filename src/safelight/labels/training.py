@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
-from safelight.data.images import ImageSet
+from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.errors import RunError
 from safelight.labels.spreading import certainty, spread
@@ -33,17 +32,17 @@ GIVEN_SHARE = 0.2  # of the images drawn, those whose label was given
 
 
 def first_labels(
-    images: ImageSet, given: NDArray[np.int64], config: RunConfig, codes: NDArray[np.float32] | None
+    images: Divided, given: NDArray[np.int64], config: RunConfig, codes: NDArray[np.float32] | None
 ) -> RunLabels:
     """What the training images are taken for in the first epoch.
 
     Args:
-        images: the run's images, before they are divided.
-        given: (N,) their labels, -1 where unknown.
+        images: the run's images.
+        given: (N,) their labels, before they are divided, -1 where unknown.
         config: the run's settings.
         codes: (n, D) of the training images, to spread the labels over; without, only the given ones count.
     """
-    train = replace(images, labels=given).split(config.data.validation, config.data.limit).train
+    train = images.labelled(given).train
     return RunLabels(given, *_spread(cast(Any, train.labels), config, codes), epoch=0)
 
 
@@ -51,7 +50,7 @@ def train_on_labels(
     folder: RunFolder,
     config: RunConfig,
     parts: Parts,
-    images: ImageSet,
+    images: Divided,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
 ) -> None:
@@ -65,14 +64,14 @@ def train_on_labels(
         folder: a created run folder, locked by the caller, with its first labels.
         config: its settings.
         parts: what is trained; without a state in the folder, with the first weights.
-        images: the run's images, before they are divided.
+        images: the run's images.
         on_epoch: as in `Recorder`.
         on_step: likewise.
 
     Raises:
         Interrupted, TrainingError, RunError: as in `Recorder.run`.
     """
-    data, is_spread = config.data, cast(ClassifyConfig, config.task).spread
+    is_spread = cast(ClassifyConfig, config.task).spread
     is_stopped = False
 
     def end_epoch(record: dict[str, Any]) -> bool:
@@ -90,16 +89,16 @@ def train_on_labels(
             return
         if packed and is_spread and labels.epoch < done:
             packed.load_weights(parts.network, parts.loss)
-            train = labels.given_to(images).split(data.validation, data.limit).train
+            train = labels.given_to(images).train
             with cpu_threads(config.training.threads):
                 features = codes_of(parts.network, train)
             labels = RunLabels(labels.given, *_spread(cast(Any, train.labels), config, features), epoch=done)
             folder.write_labels(labels)
-        splits = labels.split(images, data.validation, data.limit)
+        splits = labels.taken_for(images)
         Recorder(folder, config, parts, splits, end_epoch, on_step).run(packed)
 
 
-def conclude(folder: RunFolder, config: RunConfig, parts: Parts, images: ImageSet) -> None:
+def conclude(folder: RunFolder, config: RunConfig, parts: Parts, images: Divided) -> None:
     """After training, learn how sure the network may be, and what it was trained on looks like to it.
 
     Where no validation image has a label, the temperature is the one that suits what the labels were last
@@ -109,11 +108,11 @@ def conclude(folder: RunFolder, config: RunConfig, parts: Parts, images: ImageSe
         folder: of the run; its weights and `typical.safetensors` are written.
         config: its settings.
         parts: given the weights to use.
-        images: the run's images, before they are divided.
+        images: the run's images.
     """
     folder.read_weights(folder.trained, parts.network, parts.loss)
     labels = cast(RunLabels, folder.read_labels())
-    splits = labels.split(images, config.data.validation, config.data.limit)
+    splits = labels.taken_for(images)
     with cpu_threads(config.training.threads):
         features, logits = features_of(parts.network, splits.train), logits_of(parts.network, splits.train)
     folder.write_typical(Typical.of(features, logits.argmax(1)))

@@ -118,7 +118,7 @@ def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first
         logvar=logvars[0] if logvars else None,
         reconstruction=losses[:, 0].copy(),
         labels=images.labels,
-        names=images.names or tuple(map(str, range(first, first + len(images)))),
+        names=tuple(images.names or map(str, range(first, first + len(images)))),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from safelight.config.data import ImageConfig
+from safelight.config.data import Fit
 from safelight.config.network import NetworkConfig
 from safelight.errors import ConfigError
 from safelight.networks.base import Network, Shape
@@ -28,7 +28,7 @@ NETWORKS: dict[str, Callable[[Shape, Any], Network]] = {
 }
 
 
-def build(config: NetworkConfig, image: ImageConfig) -> Network:
+def build(config: NetworkConfig, image: Fit) -> Network:
     """The network of some settings, with fresh weights.
 
     Raises:
@@ -50,11 +50,11 @@ def check_shape(config: NetworkConfig, shape: tuple[int, int, int]) -> None:
         ConfigError: it says why.
     """
     channels, height, width = shape
-    _sketch(config, ImageConfig(height, width, channels))
+    _sketch(config, Fit(height, width, channels))
 
 
 @lru_cache(maxsize=256)  # searches ask again and again
-def cost(config: NetworkConfig, image: ImageConfig) -> tuple[int, int]:
+def cost(config: NetworkConfig, image: Fit) -> tuple[int, int]:
     """What a network costs, found without allocating it.
 
     Returns:
@@ -66,7 +66,7 @@ def cost(config: NetworkConfig, image: ImageConfig) -> tuple[int, int]:
 
     Example:
         >>> from safelight.config.network import ConvVAEConfig
-        >>> cost(ConvVAEConfig(), ImageConfig(28, 28, 1))
+        >>> cost(ConvVAEConfig(), Fit(28, 28, 1))
         (1320201, 3374592)
     """
     network = _sketch(config, image).eval()
@@ -75,7 +75,7 @@ def cost(config: NetworkConfig, image: ImageConfig) -> tuple[int, int]:
     return _size(network), counter.get_total_flops()
 
 
-def _sketch(config: NetworkConfig, image: ImageConfig) -> Network:
+def _sketch(config: NetworkConfig, image: Fit) -> Network:
     """The network in shapes alone, without memory."""
     with torch.device("meta"):
         return NETWORKS[config.name](image.shape, config)

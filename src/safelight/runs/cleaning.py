@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,19 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safelight.data.finding import Images, as_image_set
+from safelight.config.data import DataConfig, Fit, FitOptions
+from safelight.data.arrays import array_of, as_pixels
+from safelight.data.finding import Images
+from safelight.data.fitting import Untold
 from safelight.data.images import ImageSet
-from safelight.data.picture_files import SUFFIXES, Picture, encode_picture, read_picture
+from safelight.data.opening import SUFFIXES, Picture, open_pages
 from safelight.data.pictures import make_folder, png, tile
 from safelight.data.readers import read_npy
+from safelight.data.sources import load_for
+from safelight.data.writing import encode_pages, encode_picture
 from safelight.errors import DataError, RunError
-from safelight.files import write_file
-from safelight.networks.base import ImageNetwork, Shape
+from safelight.files import MAX_NAME, write_file
+from safelight.networks.base import ImageNetwork
 from safelight.networks.tiling import clean
 from safelight.networks.unet import DenoisingUNet
 
@@ -40,8 +46,7 @@ class Cleaner:
 
     Args:
         network: in evaluation mode.
-        shape: (C, H, W) of the images that it was made for.
-        value_range: what stands for black and white in arrays of whole numbers.
+        fit: of the images that it was made for; its range is what stands for black and white in arrays.
         precision: bfloat16, or float32.
         resize: scale images to the size of a network that takes no other, and the results back.
     """
@@ -49,25 +54,39 @@ class Cleaner:
     def __init__(
         self,
         network: ImageNetwork,
-        shape: Shape,
-        value_range: tuple[float, float],
+        fit: Fit,
         precision: str,
         resize: bool = False,
     ) -> None:
         self.network = network
-        self.shape = shape
-        self.value_range = value_range
+        self.fit, self.shape, self.value_range = fit, fit.shape, fit.range
         self.precision = precision
-        self.resize = resize and not isinstance(network, DenoisingUNet)
+        self.takes_any_size = isinstance(network, DenoisingUNet)
+        self.resize = resize and not self.takes_any_size
         self.device = next(network.parameters()).device
+
+    def range_of(self, picture: Picture) -> tuple[float, float]:
+        """What stands for black and white in a picture: as its file says, else as in the run's own images."""
+        own = {"uint16": Untold(whole=self.fit.range), "float32": Untold(real=self.fit.range)}
+        return own.get(self.fit.dtype, Untold()).range_of(picture.pixels, picture.white)
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Images (N, C, H, W) in [0, 1] to clean ones.
+
+        A network for gray images cleans one channel after another, one for colours a gray image as three.
 
         Raises:
             DataError: they have other channels, or a size, that the network does not take.
         """
         self.check(images.shape[1:])
+        (count, channels, *size), own = images.shape, self.shape[0]
+        if channels == own:
+            return self._clean(images)
+        if own == 1:
+            return self._clean(images.reshape(-1, 1, *size)).reshape(count, channels, *size)
+        return self._clean(np.repeat(images, own, axis=1)).mean(1, keepdims=True)
+
+    def _clean(self, images: NDArray[Any]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
         if self.resize:
             cleaned = _scaled(
@@ -83,8 +102,15 @@ class Cleaner:
         Raises:
             DataError: they cannot be loaded, or do not keep to that range.
         """
-        own_range = None if self.value_range in FULL_SCALES else self.value_range
-        return as_image_set(images, own_range, self.check)
+        options = FitOptions() if self.value_range in FULL_SCALES else self.fit
+        if isinstance(images, ImageSet):
+            image_set = images
+        elif isinstance(images, str | os.PathLike):
+            image_set = load_for(images, DataConfig(), FitOptions() if self.takes_any_size else self.fit)
+        else:
+            image_set = as_pixels(array_of(images), "the array", options)
+        self.check(image_set.shape)
+        return image_set
 
     def check(self, shape: Sequence[int]) -> None:
         """Refuse images (C, H, W) that the network does not take.
@@ -93,13 +119,12 @@ class Cleaner:
             DataError: as it says.
         """
         channels, *size = shape
-        if channels != self.shape[0]:
-            kinds = {1: "gray", 3: "RGB"}
+        if channels != self.shape[0] and 1 not in (channels, self.shape[0]):
             raise DataError(
-                f"expected {kinds[self.shape[0]]} pictures, as the network was trained on, got "
-                f"{kinds.get(channels, f'{channels} channels')}; convert them, or use another run"
+                f"expected pictures of {self.shape[0]} channels, as the network was trained on, or gray ones, "
+                f"got {channels} channels; convert them, or use another run"
             )
-        if isinstance(self.network, DenoisingUNet):
+        if self.takes_any_size:
             if min(size) < LEAST_SIDE:
                 raise DataError(
                     f"expected sides from {LEAST_SIDE} pixels up, got {size[1]}×{size[0]}; enlarge it"
@@ -154,6 +179,10 @@ def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> 
         if out.resolve() in {file.parent.resolve() for file in files}:
             raise RunError(f"expected another folder than the input's, got {out}; choose another --out")
     written = [*targets, *(_comparison(target) for target in targets if compare)]
+    theirs = {_identity(file) for file in files}
+    covered = next((path for path in written if _identity(path) in theirs), None)
+    if covered is not None:
+        raise RunError(f"expected outputs beside what is cleaned, got {covered}; choose another --out")
     name, count = Counter(path.name for path in written).most_common(1)[0]
     if count > 1:
         raise RunError(f"expected outputs of different names, got {name} {count} times; clean them apart")
@@ -187,8 +216,12 @@ def clean_files(cleaner: Cleaner, files: Iterable[tuple[Path, Path]], compare: b
             if source.suffix.lower() == ".npy":
                 _clean_array(cleaner, source, target, compare)
             else:
-                picture = read_picture(source)
-                cleaner.check(picture.pixels.shape)
+                pages = open_pages(source, str(source))
+                picture = next(pages)
+                _check(cleaner, picture, source)
+                if picture.header.pages > 1:
+                    _clean_stack(cleaner, [picture, *pages], (source, target), compare)
+                    picture = None
         except DataError as caught:
             error = caught
         if waiting and not (picture and _fits(picture, waiting)):
@@ -220,7 +253,18 @@ def _files(source: Path) -> list[Path]:
 
 
 def _comparison(target: Path) -> Path:
-    return target.with_name(f"{target.stem}-compare.png")
+    """Beside the target, by a name that file systems take."""
+    stem, ending = os.fsencode(target.stem), b"-compare.png"
+    return target.with_name(os.fsdecode(stem[: MAX_NAME - len(ending)] + ending))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, under whatever name; a link is one of its own."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _fits(picture: Picture, waiting: Sequence[tuple[Path, Path, Picture]]) -> bool:
@@ -233,13 +277,49 @@ def _clean_pictures(
 ) -> Iterator[Cleaned]:
     if not waiting:
         return
-    before = np.stack([picture.pixels for _, _, picture in waiting])
+    before = np.stack([_shares(cleaner, picture) for _, _, picture in waiting])
     after = cleaner(before)
     for (source, target, picture), dirty, pixels in zip(waiting, before, after, strict=True):
-        _write(target, encode_picture(pixels, picture))
+        _write(target, encode_picture(_levels(cleaner, picture, pixels), picture))
         if compare:
             _write(_comparison(target), png(tile([dirty, pixels, _difference(dirty, pixels)], columns=3)))
         yield Cleaned(source)
+
+
+def _check(cleaner: Cleaner, picture: Picture, source: Path) -> None:
+    """Refuse what the network does not take, and what is no number."""
+    cleaner.check(picture.pixels.shape)
+    if not np.isfinite(picture.pixels).all():
+        count = int((~np.isfinite(picture.pixels)).sum())
+        raise DataError(
+            f"expected finite pixels in {source}, got {count:,} NaN or infinite; mend the picture"
+        )
+
+
+def _clean_stack(cleaner: Cleaner, pages: Sequence[Picture], file: tuple[Path, Path], compare: bool) -> None:
+    """The pages of a file, one after another; its comparison shows the first."""
+    source, target = file
+    for page in pages:
+        _check(cleaner, page, source)
+    cleaned = (_levels(cleaner, page, cleaner(_shares(cleaner, page)[None])[0]) for page in pages)
+    if compare:
+        dirty = _shares(cleaner, pages[0])
+        clean_first = cleaner(dirty[None])[0]
+        sheet = tile([dirty, clean_first, _difference(dirty, clean_first)], columns=3)
+        _write(_comparison(target), png(sheet))
+    _write(target, encode_pages(cleaned, pages))
+
+
+def _levels(cleaner: Cleaner, picture: Picture, shares: NDArray[np.float32]) -> NDArray[Any]:
+    """Shares of white, (C, H, W), in the picture's own numbers."""
+    low, high = cleaner.range_of(picture)
+    return low + shares * np.float32(high - low)
+
+
+def _shares(cleaner: Cleaner, picture: Picture) -> NDArray[np.float32]:
+    """Pixels as shares of white, (C, H, W); noise below black and above white stays."""
+    low, high = cleaner.range_of(picture)
+    return (picture.pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
 
 
 def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) -> None:

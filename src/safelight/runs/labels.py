@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from safelight.data.images import ImageSet, Splits
+from safelight.data.images import Divided
 from safelight.errors import RunError
 from safelight.runs.state import to_bytes
 
@@ -35,23 +35,23 @@ class RunLabels:
     weights: NDArray[np.float32]
     epoch: int = 0
 
-    def given_to(self, images: ImageSet) -> ImageSet:
-        """The run's images, before they are divided, with the given labels in place of their own.
+    def given_to(self, images: Divided) -> Divided:
+        """The run's images with the given labels in place of their own.
 
         Raises:
             RunError: these are the labels of other images.
         """
-        if len(self.given) != len(images):
-            raise RunError(f"the run's labels are not those of these {len(images)} images; train a new run")
-        return replace(images, labels=self.given)
+        if len(self.given) <= max(int(rows.max(initial=-1)) for rows in images.rows.values()):
+            raise RunError("the run's labels are not those of these images; train a new run")
+        return images.labelled(self.given)
 
-    def split(self, images: ImageSet, validation: int | None, limit: int | None) -> Splits:
-        """A run's images, divided: for training, with what they are taken for.
+    def taken_for(self, images: Divided) -> Divided:
+        """A run's images: for training, with what they are taken for.
 
         Raises:
             RunError: these are the labels of other images.
         """
-        splits = self.given_to(images).split(validation, limit)
+        splits = self.given_to(images)
         if not len(self.labels) == len(self.weights) == len(splits.train):
             raise RunError(f"the run's labels are not those of {len(splits.train)} images; train a new run")
         return replace(splits, train=replace(splits.train, labels=self.labels, weights=self.weights))

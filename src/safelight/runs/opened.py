@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from safelight.config.reading import from_dict, plain
 from safelight.config.task import ClassifyConfig, DenoiseEvaluation
-from safelight.data.finding import Images, as_image_set, find_split
+from safelight.data.finding import Images, OnReading, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
 from safelight.errors import ConfigError, RunError
@@ -128,19 +128,7 @@ class OpenedRun(ABC):
         """
         found, task = self.folder.read_labels(), self.config.task
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
-        return self._fitting(find_split(self.config.data, self.path, split, images, labels))
-
-    def check_shape(self, shape: tuple[int, int, int]) -> None:
-        """Refuse images that are not of the run's own shape, (C, H, W).
-
-        Raises:
-            RunError: they are not.
-        """
-        if shape != self.config.image.shape:
-            raise RunError(
-                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
-                f"got {shape}; scale or crop them first"
-            )
+        return find_split(self.config, self.path, split, images, labels)
 
     @property
     def _parts(self) -> Parts:
@@ -180,18 +168,17 @@ class OpenedRun(ABC):
             raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
         return train.subset(slice(image, image + 1))
 
-    def taken(self, images: Images) -> ImageSet:
-        """Images of a user's as the network takes them, scaled by the run's own range.
+    def taken(self, images: Images, on_reading: OnReading = lambda done, count: None) -> ImageSet:
+        """Images of a user's as the network takes them: fitted, and scaled, as the run's own pictures were.
+
+        Args:
+            images: an `ImageSet`, an array, or what `safelight.load` takes.
+            on_reading: as in `safelight.load`.
 
         Raises:
             DataError: they cannot be loaded, or mean something else.
-            RunError: they have another size.
         """
-        return self._fitting(as_image_set(images, self.config.image.range, self.check_shape))
-
-    def _fitting(self, images: ImageSet) -> ImageSet:
-        self.check_shape(images.shape)
-        return images
+        return as_image_set(images, self.config.image, on_reading=on_reading)
 
     @torch.no_grad()
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:

@@ -14,14 +14,14 @@ import torch
 
 from safelight.config.reading import to_dict
 from safelight.config.run import RunConfig
-from safelight.data.images import Splits
+from safelight.data.images import Divided
 from safelight.data.pictures import make_folder, png, write_examples
 from safelight.engines.ranks import ALONE, Ranks
 from safelight.errors import Interrupted, RunError, TrainingError
 from safelight.files import legible, write_file
 from safelight.machine import cpu_threads
 from safelight.runs.assembly import Parts
-from safelight.runs.folder import BEST, LAST, RunFolder
+from safelight.runs.folder import BEST, INITIAL, LAST, RunFolder
 from safelight.runs.state import PackedState, State, to_bytes
 from safelight.runs.training import EpochResult, diverged, fit
 
@@ -75,7 +75,7 @@ class Recorder:
         folder: RunFolder,
         config: RunConfig,
         parts: Parts,
-        splits: Splits,
+        splits: Divided,
         on_epoch: OnEpoch | None = None,
         on_step: OnStep | None = None,
         ranks: Ranks = ALONE,
@@ -117,6 +117,9 @@ class Recorder:
                 f"{self.folder.path / 'history.jsonl'}: expected {done} epochs, as in the saved state, "
                 f"got {len(self.history)}; restore the file, or train a new run"
             )
+        if packed is None:  # a run killed in its first epoch starts from these again
+            self.folder.write_weights(INITIAL, self.parts.network, self.parts.loss)
+        self.folder.write_config(self.config)
         write_examples(self.folder.figures, self._shown.subset(slice(EXAMPLES)).floats().numpy())
         if self.ranks.agree(self._is_stale() or done >= self.training.epochs):
             return
