@@ -18,7 +18,8 @@ from safelight.config.network import NETWORK_CONFIGS
 from safelight.config.search import ALGORITHMS, ENGINES
 from safelight.config.task import TASK_CONFIGS, AutoencodeConfig
 from safelight.config.training import TrainingConfig
-from safelight.evolution import algorithms, executors
+from safelight.engines import executors
+from safelight.evolution import algorithms
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.table import NETWORKS
 from safelight.tasks.objective import LIKELIHOODS
@@ -43,8 +44,9 @@ WINGS = {
         *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
         *("calibration", "classify", "table"),
     ),
+    "engines": ("executors", "jobs", "ranks"),
     "runs": (
-        *("folders", "state", "labels", "typical", "folder", "training", "settings", "assembly"),
+        *("folders", "state", "labels", "typical", "folder", "gradients", "training", "settings", "assembly"),
         *("recorder", "cleaning", "opened"),
     ),
     "reporting": (
@@ -61,10 +63,9 @@ WINGS = {
             "samplers",
             "algorithms",
             "trial",
-            "executors",
             "ledger",
         ),
-        *("record", "folder", "status", "jobs", "search", "charts", "report", "evolve"),
+        *("record", "folder", "status", "search", "charts", "report", "evolve"),
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),

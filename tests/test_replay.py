@@ -21,10 +21,10 @@ from safelight.config.network import ConvVAEConfig, DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import ALGORITHMS, SearchConfig
 from safelight.config.training import TrainingConfig
+from safelight.engines.executors import Engine, WorkersLostError
 from safelight.errors import ConfigError, DataError, RunError, SafelightError
 from safelight.evolution import evolve
 from safelight.evolution import search as searching
-from safelight.evolution.executors import Engine, WorkersLostError
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import apply_genes, hyper_genes, named_genes
 from safelight.evolution.genome import Gene, Space

@@ -21,6 +21,7 @@ from safelight.config.training import TrainingConfig
 from safelight.data.finding import Images, OnReading, as_image_set, find_images
 from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN
+from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
 from safelight.labels.finetuning import (
     GivenLabels,
@@ -87,12 +88,14 @@ def train(
 ) -> Run:
     """Train a network.
 
+    Under torchrun its processes train together: each calls this with the same, and the first's answers count.
+
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
         network: a name of `safelight.networks.table.NETWORKS`, or a `Network` of your own:
             an instance, of which a copy is trained, or a class, whose weights then follow from the seed.
-        out: the run folder to make; without it the run lives in a temporary folder and goes with the last
-            object that opens it.
+        out: the run folder to make, on a disk that all processes see; without it the run lives in a temporary
+            folder and goes with the last object that opens it.
         task: a name of `safelight.tasks.table.TASKS`, or a `Task` of your own, likewise.
         validation: number of validation images; 0 trains on everything but the test images.
         limit: number of training images to keep.
@@ -128,6 +131,7 @@ def train(
         is_class = isinstance(given, type) and issubclass(given, base)
         if not isinstance(given, (str, base)) and not is_class:
             raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
+    ranks = join()
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
     task_given = task if isinstance(task, str) else describe_task(_made(task))
@@ -139,6 +143,7 @@ def train(
     splits = image_set.split(validation, limit)
     network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
     network_config, task_config, training = read_settings(network_given, task_given, settings)
+    training = ranks.settled(training, out)
     config = _describe(image_set, splits, data, network_config, task_config, training, command)
     parts = assemble(config, own_network, own_task)
     if init_from is not None:
@@ -148,11 +153,8 @@ def train(
     try_out(parts, config, splits.train)
     on_ready(config, image_set)
     with _folder(out) as folder:
-        recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
-        with folder.create(overwrite):
-            # A run killed in its first epoch starts from these again.
-            folder.write_weights(INITIAL, parts.network, parts.loss)
-            folder.write_config(config)
+        recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
+        with folder.create(overwrite) if ranks.is_first else contextlib.nullcontext():
             recorder.run()
     return Run(folder.path, own_network, own_task)
 
@@ -284,9 +286,10 @@ def resume(
         >>> len(safelight.resume(run.path, epochs=2).history)
         2
     """
+    ranks = join()
     folder = RunFolder(path)
     folder.read_config()  # before a lock is made in what may be no run
-    with folder.locked():
+    with folder.locked() if ranks.is_first else contextlib.nullcontext():
         config = folder.read_config()
         packed = folder.read_state()
         done = packed.numbers["epoch"] if packed else 0
@@ -298,23 +301,25 @@ def resume(
                 f"{folder.path} has {done} epochs already; ask for at least as many, "
                 f"got {config.training.epochs}"
             )
+        ranks.check(config.training)
         parts = assemble(config, network, task)
         image_set = find_images(config.data, config.image, folder.path, images)
         splits = image_set.split(config.data.validation, config.data.limit)
         if packed is None:
             folder.read_weights(INITIAL, parts.network, parts.loss)
         if folder.read_labels():
+            if ranks.count > 1:
+                raise RunError(f"{folder.path} was made by finetune, in one process; leave torchrun out")
             folder.write_config(config)
             train_on_labels(folder, config, parts, splits, on_epoch, on_step)
             conclude(folder, config, parts, splits)
         else:
-            recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
+            recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
             if epochs is not None and epochs > done and recorder.has_stopped(done):
                 raise RunError(
                     f"{folder.path} stopped by its patience of {config.training.patience} after {done} "
                     "epochs: more would stop at once; train a new run with more --patience"
                 )
-            folder.write_config(config)
             recorder.run(packed)
     return Run(path, network, task)
 

@@ -25,6 +25,7 @@ __all__ = [
     "prepare_process",
     "seconds_without_core",
     "shorten_spinning",
+    "torchrun_rank",
 ]
 
 
@@ -143,6 +144,11 @@ def seconds_without_core() -> float:
         with contextlib.suppress(OSError):  # a thread that has just ended
             waited += int(path.read_text().split()[1])
     return waited / 1e9
+
+
+def torchrun_rank() -> int | None:
+    """The number of this process among those that torchrun has started; None where it was not."""
+    return int(os.environ.get("RANK", 0)) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def _keep_freed_memory() -> None:

@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from safelight.machine import seconds_without_core
+from safelight.machine import seconds_without_core, torchrun_rank
 
 if TYPE_CHECKING:
     from safelight.evolution.status import Status
@@ -73,13 +73,18 @@ out, err = _console(stderr=False), _console(stderr=True)
 
 
 def speak_anywhere() -> None:
-    """Make the streams take everything: a letter that one cannot show, and words for one that is closed."""
+    """Make the streams take everything: a letter that one cannot show, and words for one that is closed.
+
+    Of the processes of one training, the first speaks.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if torchrun_rank():
+        out.quiet = err.quiet = True
 
 
 def name_of(path: Path) -> str:
@@ -88,7 +93,12 @@ def name_of(path: Path) -> str:
 
 
 def complain(message: str, debug: bool) -> None:
-    """Say in one line what went wrong."""
+    """Say in one line what went wrong; of the processes of one training, the first that knows does."""
+    if torchrun_rank() is not None:
+        from safelight.engines.ranks import has_the_word
+
+        if not (debug or has_the_word()):
+            return
     with contextlib.suppress(OSError, ValueError):  # nobody listens any more
         if debug:
             traceback.print_exc()

@@ -34,9 +34,9 @@ from safelight.command import (
 from safelight.command.console import complain, speak_anywhere
 from safelight.command.options import make_parser, parse
 from safelight.command.verb import Verb
-from safelight.errors import Interrupted, SafelightError
+from safelight.errors import ConfigError, Interrupted, SafelightError
 from safelight.files import why
-from safelight.machine import prepare_process, shorten_spinning
+from safelight.machine import prepare_process, shorten_spinning, torchrun_rank
 
 __all__ = ["VERBS", "build_parser", "exit_code", "main"]
 
@@ -120,6 +120,8 @@ def build_parser(verb: str = "", arguments: Sequence[str] = ()) -> ArgumentParse
 def _dispatch(arguments: list[str], is_ours: bool) -> None:
     verb, rest = next(iter(arguments), ""), arguments[1:]
     options = parse(build_parser(verb, rest), arguments)
+    if torchrun_rank() is not None and options.verb != train.VERB.name:
+        raise ConfigError(f"expected safelight train under torchrun, got {options.verb}; start it without")
     if is_ours:
         prepare_process()
     VERBS[options.verb].run(options[options.verb], rest)

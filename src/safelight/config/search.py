@@ -21,7 +21,7 @@ SIZES = {  # what may be minimized beside the loss, in words
     "flops": "FLOPs an image",
     "cost": "training FLOPs an image, all its epochs",
 }
-ENGINES = {  # where trials run; `evolution/executors.py` opens them
+ENGINES = {  # where trials run; `engines/executors.py` opens them
     "local": "processes of this machine",
     "dask": "a Dask cluster",
     "ray": "a Ray cluster",

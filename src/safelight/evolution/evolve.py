@@ -20,8 +20,8 @@ from safelight.config.task import Measure
 from safelight.data import sources
 from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
+from safelight.engines.executors import ENGINES, Engine, open_engine
 from safelight.errors import ConfigError, DataError, RunError
-from safelight.evolution.executors import ENGINES, Engine, open_engine
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import named_genes
 from safelight.evolution.genome import Values

@@ -20,7 +20,7 @@ __all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes"]
 PARTS = ("network", "task", "training")  # of a run's settings, which genes may change
 SPACES = ("hyper", "structure", "both")
 BATCH_SIZE = "training.batch_size"
-FIXED = ("epochs", "seed", "threads", "device", "patience")  # of training: what a search itself decides
+FIXED = ("epochs", "seed", "threads", "device", "micro_batches", "patience")  # of training: no genes
 
 
 def hyper_genes() -> dict[str, Gene]:

@@ -10,24 +10,24 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from safelight.config.run import RunConfig
+from safelight.engines.executors import Engine
+from safelight.engines.jobs import run_jobs
 from safelight.errors import RunError
-from safelight.evolution.executors import Engine
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genetic import Algorithm, Individual
 from safelight.evolution.genome import Values
-from safelight.evolution.jobs import run_jobs
 from safelight.evolution.ledger import Ledger, Trial
 from safelight.evolution.ranking import order
 from safelight.evolution.record import SearchRecord, make_algorithm, make_space, trial_config
 from safelight.evolution.status import Pace, Status, status_of
 from safelight.evolution.surrogate import features
-from safelight.evolution.trial import Job, Outcome, image_cost
+from safelight.evolution.trial import Job, Outcome, evaluate, image_cost
 from safelight.networks.table import cost
 
 __all__ = ["Finalist", "run_search"]
@@ -170,7 +170,7 @@ class _Run:
             open_ = [n for n in alive if not self.trials[n].is_done and epochs not in self.trials[n].losses]
             jobs = {_name(n): n for n in open_}
             wanted = [self._job(n, rung, hopeless, keep=not is_last) for n in open_]
-            for job, outcome in run_jobs(self.engine, wanted, self.is_stopped, self.folder.path):
+            for job, outcome in self._outcomes(wanted):
                 self._record(jobs[job.name], epochs, outcome, is_last)
                 self._show(generation)
             measured = [n for n in alive if epochs in self.trials[n].losses]
@@ -181,6 +181,16 @@ class _Run:
                 for number in measured:
                     if number not in alive and not self.trials[number].is_done:
                         self._close(number, epochs)
+
+    def _outcomes(self, jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
+        def cost_of(job: Job) -> float:
+            return job.until * image_cost(job.config)
+
+        again = f"safelight evolve --resume {self.folder.path}"
+        for job, found in run_jobs(self.engine, evaluate, jobs, cost_of, self.is_stopped, again):
+            if isinstance(found, BaseException):
+                found = Outcome(failure=f"its worker died or hung ({type(found).__name__})")
+            yield job, found
 
     def _job(self, number: int, rung: int, hopeless: tuple[float, ...], keep: bool) -> Job:
         config = trial_config(self.record, self.trials[number].values, f"trial {number}")
@@ -277,7 +287,7 @@ class _Run:
             for name, config in trainings.items()
             if name not in losses
         ]
-        for job, outcome in run_jobs(self.engine, jobs, self.is_stopped, self.folder.path):
+        for job, outcome in self._outcomes(jobs):
             if outcome.packed:
                 self.folder.write_checkpoint(job.name, outcome.packed)
             losses[job.name] = outcome.loss

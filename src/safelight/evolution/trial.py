@@ -53,6 +53,10 @@ class Material:
         except OSError as error:
             raise RunError(f"cannot write the images to {folder}: {why(error)}") from None
 
+    def opener(self, folder: Path) -> tuple[Path, tuple[float, float]]:
+        """What `mapped` opens it by, once it is saved."""
+        return folder, self.train.value_range
+
     @staticmethod
     def forget(folder: Path) -> None:
         """Delete what `save` wrote, and the folder if it holds nothing else."""

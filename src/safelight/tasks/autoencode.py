@@ -43,6 +43,8 @@ class Autoencode(Task):
         config: the run's settings.
     """
 
+    measures_means = True
+
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, AutoencodeConfig)
         self.config = config.task

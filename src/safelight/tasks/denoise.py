@@ -101,6 +101,8 @@ class Denoise(Task):
         judge: a classifier in evaluation mode, or None; without it or labels, identity is not measured.
     """
 
+    measures_means = True
+
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, DenoiseConfig)
         self._settings = config.task

@@ -1,7 +1,7 @@
-"""Where trials run: processes of this machine, a Dask or a Ray cluster, all behind the standard executor.
+"""Where jobs run: processes of this machine, a Dask or a Ray cluster, all behind the standard executor.
 
-An engine gives `submit(task)`, which answers with a `concurrent.futures.Future`. Dask and Ray trust whoever
-reaches their ports; use them in a network that you trust.
+An engine gives `submit(function, job)`, which answers with a `concurrent.futures.Future`. Dask and Ray trust
+whoever reaches their ports; use them in a network that you trust.
 """
 
 from __future__ import annotations
@@ -28,32 +28,45 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from safelight.errors import ConfigError, RunError
-from safelight.evolution.trial import Job, Material, Outcome, evaluate
 
-__all__ = ["ENGINES", "Engine", "LocalExecutor", "WorkersLostError", "open_engine"]
+__all__ = ["ENGINES", "Engine", "LocalExecutor", "Material", "WorkersLostError", "open_engine"]
 
+J = TypeVar("J")
 T = TypeVar("T")
-RETRIES = 2  # of a trial whose worker died
-GRACE = 30.0  # seconds that a trial has to notice that its time is up
+RETRIES = 2  # of a job whose worker died
+GRACE = 30.0  # seconds that a job has to notice that its time is up
 
 
 class WorkersLostError(RunError):
-    """No process can be started to train in, which says nothing of what it would have trained."""
+    """No process can be started to work in, which says nothing of what it would have done."""
+
+
+class Material(Protocol):
+    """What all jobs work with, handed to every worker once: through a file where processes share a disk."""
+
+    def save(self, folder: Path) -> None:
+        """Write it to a new folder."""
+
+    def opener(self, folder: Path) -> Any:
+        """What jobs are handed in its place, to open it where it was saved."""
+
+    def forget(self, folder: Path) -> None:
+        """Delete what `save` wrote, and the folder if it holds nothing else."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Something that runs trials.
+    """Something that runs jobs.
 
     Attributes:
         executor: where they run.
-        material: what the executor hands to `evaluate` for the images.
-        workers: trials at a time.
-        lost: errors of a future that say nothing of its trial: the workers, or the way to them, are gone.
-        prepare: called before the first trial, once the search's folder is there.
+        material: what the executor hands to each for what all work with.
+        workers: jobs at a time.
+        lost: errors of a future that say nothing of its job: the workers, or the way to them, are gone.
+        prepare: called before the first job, once the folder is there that the material is saved in.
     """
 
     executor: Executor
@@ -62,9 +75,12 @@ class Engine:
     lost: tuple[type[BaseException], ...] = (CancelledError, OSError, WorkersLostError)
     prepare: Callable[[], object] = lambda: None
 
-    def submit(self, job: Job) -> Future[Outcome]:
-        """Start a trial; a worker that dies is replaced and the trial tried again, at most twice."""
-        return self.executor.submit(evaluate, self.material, job)
+    def submit(self, function: Callable[[Any, J], T], job: J) -> Future[T]:
+        """Start `function(material, job)`; a worker that dies is replaced and the job tried again, twice.
+
+        A job with `seconds`, if they are no None, is killed some time after them.
+        """
+        return self.executor.submit(function, self.material, job)
 
 
 @contextmanager
@@ -75,9 +91,9 @@ def open_engine(
 
     Args:
         name: local, dask or ray.
-        material: the images; handed to every worker once.
+        material: handed to every worker once.
         workers: processes to start here; a cluster that is connected to has its own number.
-        place: a folder to make, where processes of this machine find the images; it goes with the engine.
+        place: a folder to make, where processes of this machine find the material; it goes with the engine.
         address: of a cluster's scheduler; without one, dask and ray start workers on this machine.
 
     Raises:
@@ -99,7 +115,7 @@ def _local(material: Material, workers: int, place: Path, address: str | None) -
 
     try:
         executor.submit(os.getpid).result()  # before anything is written: can they start at all?
-        yield Engine(executor, (place, material.train.value_range), workers, prepare=prepare)
+        yield Engine(executor, material.opener(place), workers, prepare=prepare)
     except BaseException:
         executor.shutdown(wait=False)
         raise
@@ -107,7 +123,7 @@ def _local(material: Material, workers: int, place: Path, address: str | None) -
         executor.shutdown()
     finally:
         if prepared:
-            Material.forget(place)
+            material.forget(place)
 
 
 class LocalExecutor(Executor):
@@ -126,7 +142,7 @@ class LocalExecutor(Executor):
     """
 
     def __init__(self, workers: int) -> None:
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="trial")
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="job")
         self._own = threading.local()  # each thread has one process
         self._pools: list[tuple[ProcessPoolExecutor, int]] = []
         self._closing = False
@@ -183,7 +199,7 @@ class LocalExecutor(Executor):
 
     @staticmethod
     def _limit(args: tuple[Any, ...]) -> float | None:
-        seconds = next((job.seconds for job in args if isinstance(job, Job)), None)
+        seconds = next((job.seconds for job in args if hasattr(job, "seconds")), None)
         return None if seconds is None else seconds + GRACE
 
 
