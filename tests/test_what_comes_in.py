@@ -153,7 +153,9 @@ def test_what_cannot_be_decoded_ends_in_one_line(tmp_path, monkeypatch, capsys):
         lambda: run.encode(folder),
         lambda: run.walk(folder / "00.png", 1),
     ):
-        with pytest.raises(SafelightError, match=r"none that can be taken: 00\.png: expected a whole picture"):
+        with pytest.raises(
+            SafelightError, match=r"none that can be taken: 00\.png: expected a whole picture"
+        ):
             use()
     monkeypatch.chdir(tmp_path)
     for arguments in (

@@ -83,8 +83,8 @@ class Cleaner:
         if channels == own:
             return self._clean(images)
         if own == 1:
-            return self._clean(images.reshape(-1, 1, *size)).reshape(count, channels, *size)
-        return self._clean(np.repeat(images, own, axis=1)).mean(1, keepdims=True)
+            return np.asarray(self._clean(images.reshape(-1, 1, *size)).reshape(count, channels, *size))
+        return np.asarray(self._clean(np.repeat(images, own, axis=1)).mean(1, keepdims=True))
 
     def _clean(self, images: NDArray[Any]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
