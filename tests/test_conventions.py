@@ -36,10 +36,10 @@ WINGS = {
         *("images", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
         *("named_sets", "sources", "finding", "pictures", "png16", "picture_files"),
     ),
-    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
+    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
-        *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
-        *("calibration", "classify", "table"),
+        *("base", "priors", "objective", "sampling", "autoencode", "fidelity", "severity", "blind_spot"),
+        *("denoise", "calibration", "classify", "table"),
     ),
     "runs": (
         *("folders", "state", "labels", "typical", "folder", "training", "settings", "assembly"),

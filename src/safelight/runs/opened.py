@@ -26,6 +26,7 @@ from safelight.runs.folder import RunFolder
 from safelight.tasks.base import Task
 from safelight.tasks.denoise import Denoise, DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
+from safelight.tasks.priors import Normal, Prior
 
 __all__ = ["OpenedRun"]
 
@@ -164,6 +165,12 @@ class OpenedRun(ABC):
         if not isinstance(network, ImageNetwork):
             raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
         return network
+
+    @property
+    def prior(self) -> Prior:
+        """What codes of new images are drawn from."""
+        loss = self._parts.loss
+        return loss.prior if isinstance(loss, NegativeELBO) else Normal()
 
     @property
     def _likelihood(self) -> Likelihood:
