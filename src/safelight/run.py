@@ -186,8 +186,8 @@ class Run(OpenedRun):
 
         Args:
             count: number of images.
-            method: prior, of a variational network, as it was learned; or mixture, of normal densities fitted
-                to the training codes. By default the prior where there is one and no label is asked for.
+            method: prior, of a variational network or learned; or mixture, of normal densities fitted to the
+                training codes. By default the prior where there is one and no label is asked for.
             label: draw from a mixture fitted to this class alone.
             seed: fixes the draws.
             images: for a mixture of a run on images handed over in Python, the same images.
@@ -214,12 +214,12 @@ class Run(OpenedRun):
     def _drawn_codes(
         self, count: int, method: str | None, label: int | None, seed: int, images: Images | None
     ) -> torch.Tensor:
-        network, has_prior = self._autoencoder(), self.config.network.is_variational
+        network, prior = self._autoencoder(), self.prior
         count, seed = whole("count", count), check_seed(seed)
-        method = sampling_method(count, method, label, has_prior)
-        if method == "prior":
+        method = sampling_method(count, method, label, prior is not None)
+        if method == "prior" and prior is not None:
             blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
-            return latent_points(network, self.prior, count, blank, seed)
+            return latent_points(network, prior, count, blank, seed)
         train = self.images("train", images)
         if label is not None:
             train = train.subset(class_rows(train.labels, label))
@@ -333,6 +333,7 @@ class Run(OpenedRun):
             "fingerprint": data.fingerprint,
             "total": len(train),
             "shape": chosen.shape,
+            "has_prior": self.prior is not None,
         }
         models = page_networks(network, chosen, self._learned_prior)
         contents = page_contents(self.codes(chosen), chosen if with_images else None, about, on_progress)

@@ -51,7 +51,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         task = self.task
         if isinstance(task, AutoencodeConfig) and not self.network.is_variational:
-            for name, none in (("beta", 1), ("beta_warmup", 0), ("prior", "normal")):
+            for name, none in (("beta", 1), ("beta_warmup", 0)):
                 value = getattr(task, name)
                 check(value == none, name, f"{none} with codes that are points, which have no KL", value)
 

@@ -106,7 +106,8 @@ class AutoencodeConfig:
         likelihood: what the decoder's output means
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
-        prior: what codes are drawn from: N(0, 1), or a mixture or a flow that is learned along
+        prior: what codes are drawn from: N(0, 1), or a mixture or a flow that is learned along; where codes
+            are points, these are a density fitted to them, which leaves them as they are
     """
 
     evaluation: ClassVar[type[Any]] = AutoencodeEvaluation

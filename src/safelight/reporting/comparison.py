@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safelight.config.run import RunConfig
-from safelight.config.task import AutoencodeConfig
 from safelight.errors import RunError
 from safelight.files import legible, write_file
 from safelight.reporting.charts import comparison_chart, render
@@ -27,7 +25,8 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
     Returns:
         Rows with the keys run, network, task, prior, parameters, data, epochs, measure, best_validation,
         last_validation, test, seconds and convention. A value that is not known is None. Numbers of different
-        data or of a different convention cannot be compared.
+        data or of a different convention cannot be compared; those of different priors can, as each bounds
+        −log p(x) from above.
 
     Raises:
         RunError: there are fewer than two runs, or one cannot be read.
@@ -40,7 +39,7 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
                 "run": name,
                 "network": run.config.network.name,
                 "task": run.config.task.name,
-                "prior": _prior(run.config),
+                "prior": run.prior,
                 "parameters": run.parameters,
                 "data": run.source,
                 "epochs": len(run.epochs),
@@ -71,12 +70,6 @@ def draw_comparison(folders: Sequence[RunFolder], path: Path) -> None:
         title = f"{run.source or 'images given in Python'}, {height}×{width}: {run.convention}"
         groups.setdefault((title, run.config.data.fingerprint), []).append((name, run))
     write_file(path, render(comparison_chart([(title, runs) for (title, _), runs in groups.items()])))
-
-
-def _prior(config: RunConfig) -> str | None:
-    """Of a variational network's codes; losses of different priors are bounds on the same, and compare."""
-    task = config.task
-    return task.prior if isinstance(task, AutoencodeConfig) and config.network.is_variational else None
 
 
 def _named(folders: Sequence[RunFolder]) -> list[tuple[str, Summary]]:

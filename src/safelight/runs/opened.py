@@ -167,10 +167,12 @@ class OpenedRun(ABC):
         return network
 
     @property
-    def prior(self) -> Prior:
-        """What codes of new images are drawn from."""
+    def prior(self) -> Prior | None:
+        """What new codes are drawn from; None where codes are points, and none was fitted to them."""
         loss = self._parts.loss
-        return loss.prior if isinstance(loss, NegativeELBO) else Normal()
+        prior = loss.prior if isinstance(loss, NegativeELBO) else Normal()
+        is_there = self.config.network.is_variational or not isinstance(prior, Normal)
+        return prior if is_there else None
 
     @property
     def _likelihood(self) -> Likelihood:

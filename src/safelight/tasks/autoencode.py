@@ -59,6 +59,7 @@ class Autoencode(Task):
             Measure(
                 "kl", "KL", f"its part KL(q(z | x) ‖ p(z)), p(z) {PRIORS[self.config.prior]}", NATS, DIGITS
             ),
+            Measure("density", "density", "−log p(z) of codes that are points, no part of the loss", NATS, 3),
             Measure(
                 "loss_at_mean",
                 "loss at the mean",
@@ -155,7 +156,8 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
         seed: fixes the noise.
 
     Returns:
-        "loss", "reconstruction" and, for a variational network, "kl": means in nats per image.
+        "loss", "reconstruction" and, for a variational network, "kl": means in nats per image; "density" as
+        in `NegativeELBO`.
 
     Example:
         >>> import safelight
@@ -208,7 +210,7 @@ def evaluate(
         varies by a share of its dimension's whole variance, and kl_per_dimension is `told_by_dimension`.
         n: number of images.
 
-        A deterministic autoencoder has only loss, and n.
+        A deterministic autoencoder has only loss, n and, where a prior is fitted to its codes, density.
 
     Example:
         >>> import safelight
@@ -239,6 +241,7 @@ def evaluate(
     found = images.mapped(look, str(device))
     means = found.mean(0, dtype=np.float64)
     measures: dict[str, Any] = {"loss": terms["loss"], "n": len(images)}
+    measures |= {name: term for name, term in terms.items() if name == "density"}
     if "kl" in terms:
         mu, logvar = np.split(found[:, 1 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
         halves = torch.from_numpy(mu), torch.from_numpy(logvar)

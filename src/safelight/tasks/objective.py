@@ -117,7 +117,8 @@ def sample_code(mu: Tensor, logvar: Tensor, generator: torch.Generator | None = 
 class NegativeELBO(nn.Module):
     """-ELBO of a batch: reconstruction + beta · KL, with one sample of z (Kingma & Welling 2014, equation 7).
 
-    For a deterministic autoencoder it is the reconstruction alone.
+    For a deterministic autoencoder it is the reconstruction alone; a prior that is no `Normal` is fitted to
+    its codes, and does not change them.
 
     Args:
         likelihood: p(x | z); its parameters are learned along with the network's.
@@ -164,7 +165,8 @@ class NegativeELBO(nn.Module):
             progress: share of training done, for the warm-up.
 
         Returns:
-            "loss", "reconstruction" and, for a variational network, "kl": means over the batch, in nats.
+            "loss", "reconstruction" and, for a variational network, "kl", or "density" where a prior is
+            fitted to points: means over the batch, in nats.
 
         Raises:
             TrainingError: the network has no code, or its output has not the images' shape.
@@ -177,7 +179,8 @@ class NegativeELBO(nn.Module):
         mu, logvar = network.encode(batch.inputs)
         if logvar is None:
             reconstruction = -self._log_prob(network.decode(mu), batch.images).mean()
-            return {"loss": reconstruction, "reconstruction": reconstruction}
+            terms = {"loss": reconstruction, "reconstruction": reconstruction}
+            return terms if isinstance(self.prior, Normal) else terms | self._density(mu, reconstruction)
         mu, logvar = mu.float(), _clamp(logvar.float(), *LOGVAR_RANGE)
         z = sample_code(mu, logvar, generator)
         reconstruction = -self._log_prob(network.decode(z), batch.images).mean()
@@ -185,6 +188,11 @@ class NegativeELBO(nn.Module):
             kl = self.prior.kl(mu, logvar, z).mean()
         beta = self.beta * min(1.0, progress / self.beta_warmup) if self.beta_warmup else self.beta
         return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
+
+    def _density(self, points: Tensor, loss: Tensor) -> dict[str, Tensor]:
+        """A prior fitted to codes that are points: its gradient joins the loss, which it does not change."""
+        density = -self.prior.log_prob(points.detach().float()).mean()
+        return {"loss": loss + (density - density.detach()), "density": density}
 
     def _log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         if logits.shape != x.shape:

@@ -8,7 +8,7 @@ from torch import Tensor
 from safelight.data.images import ImageSet
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
-from safelight.tasks.priors import Prior
+from safelight.tasks.priors import Normal, Prior
 
 __all__ = ["latent_points", "sample"]
 
@@ -20,12 +20,12 @@ CODES_TO_FIT = 2000  # enough for the covariance of some tens of dimensions
 def latent_points(network: Autoencoder, prior: Prior, count: int, images: ImageSet, seed: int = 0) -> Tensor:
     """Codes to decode into new images, made of the same standard normal numbers for every network.
 
-    A variational autoencoder's prior makes draws of them. A deterministic one has no prior: they are
-    stretched to the mean and covariance of its codes of `images`.
+    A prior makes draws of them. Where codes are points, and none was fitted to them, they are stretched to
+    the mean and covariance of the codes of `images`.
 
     Args:
         network: any autoencoder, in evaluation mode.
-        prior: a variational network's, on the same device.
+        prior: the network's, on the same device.
         count: number of codes.
         images: whose codes a deterministic network's draws should resemble.
         seed: fixes the draws.
@@ -47,7 +47,7 @@ def latent_points(network: Autoencoder, prior: Prior, count: int, images: ImageS
         mu, logvar = network.encode(
             images.floats(slice(first, min(first + CHUNK, CODES_TO_FIT)), str(device))
         )
-        if logvar is not None:
+        if logvar is not None or not isinstance(prior, Normal):
             numbers = mu.shape[1] + prior.extra
             noise = torch.randn(count, numbers, generator=generator, dtype=torch.float32)
             return prior.from_base(noise.to(device))

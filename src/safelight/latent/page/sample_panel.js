@@ -10,7 +10,7 @@ const COUNT = 12;
 /** @param {import("./state.js").App} app */
 export function samplePanel(app) {
   const { contents, engine } = app;
-  const { latent, shape, thumbnail, n, is_variational: hasPrior } = contents.header;
+  const { latent, shape, thumbnail, n, has_prior: hasPrior } = contents.header;
   const grid = h("div", { className: "couples" });
   const choices = (hasPrior ? ["prior", "mixture"] : ["mixture"]).map((name, i) => {
     const input = h("input", { type: "radio", name: "method", value: name, checked: i === 0 });
