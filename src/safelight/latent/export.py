@@ -88,17 +88,22 @@ class OnnxModels(NamedTuple):
         decoder: an ONNX model of "z" (N, D) to "pixels" (N, C, H, W).
         latent: D.
         is_variational: whether there is a "logvar".
-        prior: an ONNX model of "noise" (N, numbers), which is standard normal, to "z" (N, D); None where that
-            is what codes are drawn from, or where there is no prior.
-        numbers: of noise a code.
+        prior: an ONNX model of "noise" (N, D + extra), standard normal numbers, to "z" (N, D); None where these
+            are the codes, or where there is no prior.
+        extra: numbers of noise that a code takes beyond one a dimension.
     """
 
     encoder: bytes
     decoder: bytes
     latent: int
     is_variational: bool
-    prior: bytes | None
-    numbers: int
+    prior: bytes | None = None
+    extra: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """Of noise that a code is drawn from."""
+        return self.latent + self.extra
 
 
 def to_onnx(
@@ -142,8 +147,8 @@ def to_onnx(
             f"expected ONNX to compute what torch does within {TOLERANCE}, got a difference of "
             f"{max(differences):.2g}; report it, with the network's settings"
         )
-    numbers = latent if prior is None else latent + prior.extra
-    return OnnxModels(encoded, decoded, latent, len(outputs) == 2, drawn, numbers)
+    extra = 0 if prior is None else prior.extra
+    return OnnxModels(encoded, decoded, latent, len(outputs) == 2, drawn, extra)
 
 
 def export_onnx(
