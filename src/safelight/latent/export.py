@@ -88,8 +88,8 @@ class OnnxModels(NamedTuple):
         decoder: an ONNX model of "z" (N, D) to "pixels" (N, C, H, W).
         latent: D.
         is_variational: whether there is a "logvar".
-        prior: an ONNX model of "noise" (N, D + extra), standard normal numbers, to "z" (N, D); None where these
-            are the codes, or where there is no prior.
+        prior: an ONNX model of "noise" (N, D + extra), standard normal numbers, to "z" (N, D); None where
+            these are the codes, or where there is no prior.
         extra: numbers of noise that a code takes beyond one a dimension.
     """
 
