@@ -87,6 +87,7 @@ def test_config_holds_everything_resolved(tmp_path):
         "likelihood": "bernoulli",
         "beta": 1.0,
         "beta_warmup": 0.0,
+        "prior": "flow",
     }
     assert len(config["data"]["fingerprint"]) == 64
     assert (config["data"]["validation"], config["data"]["limit"]) == (50, 500)
@@ -238,7 +239,7 @@ def test_a_finished_run_trains_on_with_more_epochs(tmp_path):
 
 
 def test_patience_ends_a_run_and_keeps_the_best(tmp_path):
-    settings = FAST | {"lr": 0.05, "decay": "gamma"}
+    settings = FAST | {"lr": 0.05, "decay": "gamma", "prior": "normal"}
     run = safelight.train("digits", out=tmp_path / "a", epochs=200, patience=3, **settings)
     losses = [r["validation"]["loss"] for r in run.history]
     best = losses.index(min(losses))
@@ -479,7 +480,7 @@ def test_a_training_that_ends_worse_than_it_began_has_diverged(tmp_path):
     with pytest.raises(
         TrainingError, match=r"diverged: the loss is \d.*e\+\d+, and was \d\d\.\d before"
     ) as caught:
-        safelight.train("digits", out=tmp_path / "a", epochs=2, **(FAST | {"lr": 100.0}))
+        safelight.train("digits", out=tmp_path / "a", epochs=2, prior="normal", **(FAST | {"lr": 100.0}))
     assert "lower --lr, and --overwrite" in str(caught.value)
     run = safelight.Run(tmp_path / "a")
     assert run.history[-1]["train"]["loss"] > 1e6

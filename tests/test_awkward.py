@@ -20,11 +20,12 @@ from safelight.latent.codes import encode
 from safelight.latent.sampling import nearest_images
 from safelight.networks.base import Autoencoder, Code
 from safelight.networks.deep_conv import DeepConvVAE
-from safelight.networks.sampling import latent_points
 from safelight.runs.training import fit
 from safelight.tasks.autoencode import evaluate, mean_loss
 from safelight.tasks.objective import Bernoulli, Gaussian, NegativeELBO
 from safelight.tasks.objective import _clamp as clamp
+from safelight.tasks.priors import Normal
+from safelight.tasks.sampling import latent_points
 
 FAST = {"threads": 1, "batch_size": 60, "limit": 240, "lr": 3e-3}
 
@@ -206,7 +207,7 @@ def test_points_take_no_more_memory_than_a_chunk(digits):
     network = Counting().eval()
     for network.is_variational, images in ((True, 100), (False, 1797)):
         sizes.clear()
-        assert latent_points(network, 3, digits).shape == (3, 4)
+        assert latent_points(network, Normal(), 3, digits).shape == (3, 4)
         assert sum(sizes) == images
         assert max(sizes) <= 100
 

@@ -16,12 +16,13 @@ import pytest
 import safelight
 from safelight.config.network import NETWORK_CONFIGS
 from safelight.config.search import ALGORITHMS, ENGINES
-from safelight.config.task import TASK_CONFIGS, AutoencodeConfig
+from safelight.config.task import PRIORS, TASK_CONFIGS, AutoencodeConfig
 from safelight.config.training import TrainingConfig
 from safelight.engines import executors
 from safelight.evolution import algorithms
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.table import NETWORKS
+from safelight.tasks import priors
 from safelight.tasks.objective import LIKELIHOODS
 from safelight.tasks.table import TASKS
 
@@ -39,10 +40,10 @@ WINGS = {
         *("downloads", "readers", "arrays", "named_sets", "listing", "store", "reading", "sources"),
         *("finding", "pictures"),
     ),
-    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
+    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
-        *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
-        *("calibration", "classify", "table"),
+        *("base", "priors", "objective", "sampling", "autoencode", "fidelity", "severity", "blind_spot"),
+        *("denoise", "calibration", "classify", "table"),
     ),
     "engines": ("executors", "jobs", "ranks"),
     "runs": (
@@ -191,6 +192,7 @@ def test_the_tables_of_a_family_agree():
     assert list(TASKS) == list(TASK_CONFIGS)
     assert set(algorithms.ALGORITHMS) == set(ALGORITHMS)
     assert list(executors.ENGINES) == list(ENGINES)
+    assert list(priors.PRIORS) == list(PRIORS)
     assert tuple(LIKELIHOODS) == get_args(get_type_hints(AutoencodeConfig)["likelihood"])
     for tags, table in ((NETWORKS, NETWORK_CONFIGS), (TASKS, TASK_CONFIGS)):
         for tag in tags:

@@ -13,9 +13,9 @@ from safelight.latent.sampling import class_rows, fit_mixture, nearest_images
 from safelight.latent.walks import traversals, walk
 from safelight.networks.base import Network
 from safelight.networks.deep_conv import DeepConvVAE
-from safelight.networks.sampling import sample
 from safelight.reporting.charts import DARK, LIGHT
 from safelight.tasks.objective import Bernoulli
+from safelight.tasks.sampling import sample
 
 
 def points(mu):

@@ -19,11 +19,11 @@ from safelight.tasks.objective import (
     Bernoulli,
     Gaussian,
     NegativeELBO,
-    gaussian_kl,
     importance_weighted_bound,
     objective,
     sample_code,
 )
+from safelight.tasks.priors import gaussian_kl
 
 
 class LinearGaussian(Autoencoder):

@@ -31,7 +31,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "--method",
         choices=("prior", "mixture"),
         help="draw from the prior, or from a Gaussian mixture fitted to the training codes (default: prior "
-        "of a variational network, else mixture)",
+        "where there is one, else mixture)",
     )
     parser.add_argument("--label", type=int, help="draw from a mixture fitted to this class alone")
     parser.add_argument("--seed", type=int, default=0, help="fixes the draws (default: 0)")
@@ -64,8 +64,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     path = new_file(options.out, [".png"], options.overwrite) if as_file else new_folder(options.out)
     run, judge = Run(options.run), Run(options.judge) if options.judge else None
     samples = run.sample(options.count, options.method, options.label, options.seed)
-    has_prior = run.config.network.is_variational
-    method = sampling_method(options.count, options.method, options.label, has_prior)
+    method = sampling_method(options.count, options.method, options.label, run.prior is not None)
     words = {"prior": "drawn from the prior", "mixture": "drawn from a mixture fitted to the codes"}[method]
     words += "" if options.label is None else f" of class {options.label}"
     train = _training_images(run)
@@ -94,7 +93,7 @@ def _print_judgement(run: Run, judge: Run) -> None:
     for heading in ("drawn from the", "Fréchet distance", "precision", "recall"):
         table.add_column(heading, justify="left" if heading == "drawn from the" else "right")
     real = some_images(run.images("train"), JUDGED)
-    for method in METHODS if run.config.network.is_variational else METHODS[1:]:
+    for method in METHODS[1:] if run.prior is None else METHODS:
         seen = (real.floats(chunk).numpy() for chunk in real.chunks())
         found = judge_samples(judge.network, seen, run.sample_parts(JUDGED, method))
         table.add_row(method, *(f"{found[name]:.3f}" for name in ("frechet", "precision", "recall")))

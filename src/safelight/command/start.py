@@ -16,9 +16,9 @@ from safelight.command.options import add_fields, option
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, DeepConvConfig
 from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, read_tagged, to_dict
-from safelight.config.run import FORMAT_VERSION, RunConfig
+from safelight.config.run import FORMAT_VERSION, RunConfig, default_task
 from safelight.config.search import SearchConfig
-from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask
+from safelight.config.task import TASK_CONFIGS, CustomTask
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 from safelight.files import why
@@ -32,7 +32,7 @@ class Start:
 
     Attributes:
         network: decides which --network options there are.
-        task: likewise.
+        task: likewise; None until it is known, where no file says.
         training: of `train`, or of every trial.
         data: where the images come from.
         fit: how pictures are made alike.
@@ -40,7 +40,7 @@ class Start:
     """
 
     network: Any = field(default_factory=DeepConvConfig)
-    task: Any = field(default_factory=AutoencodeConfig)
+    task: Any = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitOptions = field(default_factory=FitOptions)
@@ -72,7 +72,11 @@ class Start:
             start = cls._from_values(_read(found.config), found.config)
         given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
         start.network = _chosen("model", found.model, start.network, NETWORK_CONFIGS)
-        start.task = _chosen("task", found.task or start._task_of(given), start.task, TASK_CONFIGS)
+        if start.task is None:
+            start.task = default_task("autoencode", start.network.name)
+        task = _chosen("task", found.task or start._task_of(given), start.task, TASK_CONFIGS)
+        if task is not start.task:
+            start.task = default_task(task.name, start.network.name)
         return start
 
     def add_folder(self, group: Any, kind: str, more: str, config: str) -> None:

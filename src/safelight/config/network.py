@@ -207,11 +207,13 @@ class CustomNetwork:
         name: says that it is one
         class_name: shown where the class is asked for
         is_variational: whether its codes are distributions
+        latent: dimensions of its codes; 0 where it has none, or where that was not kept
     """
 
     name: Literal["custom"] = "custom"
     class_name: str = ""
     is_variational: bool = False
+    latent: int = 0
 
 
 NetworkConfig = Encoder | UNetConfig | ClassifierConfig | FineTunedConfig | CustomNetwork

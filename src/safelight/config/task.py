@@ -12,6 +12,7 @@ from safelight.config.reading import DERIVED, MAX_COUNT, check
 
 __all__ = [
     "PLAIN_NAME",
+    "PRIORS",
     "TASK_CONFIGS",
     "AutoencodeConfig",
     "AutoencodeEvaluation",
@@ -25,6 +26,12 @@ __all__ = [
 ]
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a picture
+
+PRIORS = {  # of codes, in words
+    "normal": "N(0, 1)",
+    "mixture": "a mixture of 128 normal densities, learned along",
+    "flow": "six affine coupling layers over N(0, 1), learned along",
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class AutoencodeConfig:
         likelihood: what the decoder's output means
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
+        prior: what codes are drawn from: N(0, 1), or a mixture or a flow that is learned along; where codes
+            are points, these are a density fitted to them, which leaves them as they are
     """
 
     evaluation: ClassVar[type[Any]] = AutoencodeEvaluation
@@ -107,8 +116,10 @@ class AutoencodeConfig:
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     beta: float = 1.0
     beta_warmup: float = 0.0
+    prior: str = field(default="normal", metadata={"choices": PRIORS})  # as in runs that do not say
 
     def __post_init__(self) -> None:
+        check(self.prior in PRIORS, "prior", " or ".join(PRIORS), repr(self.prior))
         check(0 <= self.beta < math.inf, "beta", "0 or more", self.beta)
         check(0 <= self.beta_warmup <= 1, "beta_warmup", "0 to 1", self.beta_warmup)
 

@@ -115,7 +115,10 @@ def page(contents: Package, models: OnnxModels) -> str:
     sources = page_sources()
     script, style = bundle(sources), sources["style.css"]
     parts = {**engine_files(), "encoder": models.encoder, "decoder": models.decoder}
-    engine = Package({}, {name: np.frombuffer(part, np.uint8) for name, part in parts.items()})
+    if models.prior is not None:
+        parts["prior"] = models.prior
+    arrays = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
+    engine = Package({"numbers": models.numbers}, arrays)
     values = {
         "made_of": html.escape(str(contents.header.get("made_of", ""))),
         "title": html.escape(str(contents.header["title"])),

@@ -23,6 +23,7 @@ from safelight.latent.maps import LatentMap, project
 from safelight.latent.sampling import fit_mixture
 from safelight.latent.walks import QUANTILES
 from safelight.networks.base import Autoencoder
+from safelight.tasks.priors import Prior
 
 __all__ = ["Package", "pack", "page_contents", "page_networks"]
 
@@ -90,7 +91,7 @@ def page_contents(
     Args:
         codes: of at most 70,000 training images.
         images: the same images, or None to leave them out.
-        about: title, source, fingerprint, total and shape.
+        about: title, source, fingerprint, total, shape and has_prior.
         on_progress: called with the iterations of t-SNE that are done and those there are.
         config: which maps.
 
@@ -174,18 +175,19 @@ def _thumbnails(images: ImageSet) -> NDArray[np.uint8]:
     return small
 
 
-def page_networks(network: Autoencoder, images: ImageSet) -> OnnxModels:
+def page_networks(network: Autoencoder, images: ImageSet, prior: Prior | None = None) -> OnnxModels:
     """Both halves of a network for pixels from 0 to 1, in half precision where that does no harm.
 
     Args:
         network: left as it is.
         images: some of those that it was trained on. On the first 64, half precision may change no pixel that
             is decoded by more than 1/255.
+        prior: one that was learned; it is small, and stays as it is.
 
     Raises:
         ConfigError, RunError: as for `to_onnx`.
     """
-    models = to_onnx(network, images.shape, (0.0, 1.0))
+    models = to_onnx(network, images.shape, (0.0, 1.0), prior)
     small = models._replace(encoder=_halved(models.encoder), decoder=_halved(models.decoder))
     x = images.floats(slice(PROBES)).numpy()
     decoded = [_run(found.decoder, "z", _run(found.encoder, "pixels", x)) for found in (models, small)]

@@ -23,9 +23,10 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
         folders: at least two runs.
 
     Returns:
-        Rows with the keys run, network, task, parameters, data, epochs, measure, best_validation,
+        Rows with the keys run, network, task, prior, parameters, data, epochs, measure, best_validation,
         last_validation, test, seconds and convention. A value that is not known is None. Numbers of different
-        data or of a different convention cannot be compared.
+        data or of a different convention cannot be compared; those of different priors can, as each bounds
+        −log p(x) from above.
 
     Raises:
         RunError: there are fewer than two runs, or one cannot be read.
@@ -38,6 +39,7 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
                 "run": name,
                 "network": run.config.network.name,
                 "task": run.config.task.name,
+                "prior": run.prior,
                 "parameters": run.parameters,
                 "data": run.source,
                 "epochs": len(run.epochs),

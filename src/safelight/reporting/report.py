@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safelight.config.task import CustomTask
+from safelight.config.task import PRIORS, CustomTask
 from safelight.data.pictures import make_folder, png
 from safelight.files import write_file
 from safelight.reporting.charts import judge_chart, others_chart
@@ -92,6 +92,7 @@ def write_report(folder: RunFolder, latent: Sequence[Panel] = ()) -> Path:
         "pictures": _pictures(run, figures),
         "tiles": _tiles(run),
         "status": _status(run, folder.path),
+        "prior": PRIORS[run.prior] if run.prior else None,
         "settings": _settings(run),
         "data": _data(run),
         "evaluation": _evaluation(run),

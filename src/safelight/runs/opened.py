@@ -26,6 +26,7 @@ from safelight.runs.folder import RunFolder
 from safelight.tasks.base import Task
 from safelight.tasks.denoise import Denoise, DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
+from safelight.tasks.priors import Normal, Prior
 
 __all__ = ["OpenedRun"]
 
@@ -152,6 +153,14 @@ class OpenedRun(ABC):
         if not isinstance(network, ImageNetwork):
             raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
         return network
+
+    @property
+    def prior(self) -> Prior | None:
+        """What new codes are drawn from; None where codes are points, and none was fitted to them."""
+        loss = self._parts.loss
+        prior = loss.prior if isinstance(loss, NegativeELBO) else Normal()
+        is_there = self.config.network.is_variational or not isinstance(prior, Normal)
+        return prior if is_there else None
 
     @property
     def _likelihood(self) -> Likelihood:

@@ -256,7 +256,8 @@ class Recorder:
             )
 
     def _refuse_spoilt(self, finished: int, measured: dict[str, float]) -> None:
-        finite = all(bool(parameter.isfinite().all()) for parameter in self.parts.network.parameters())
+        trained = (*self.parts.network.parameters(), *self.parts.loss.parameters())
+        finite = all(bool(parameter.isfinite().all()) for parameter in trained)
         if not (finite and math.isfinite(measured.get("loss", 0.0))):
             raise diverged("the weights are no longer finite after the last step", finished, self.training)
 

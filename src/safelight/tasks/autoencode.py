@@ -10,22 +10,22 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from safelight.config.run import RunConfig
-from safelight.config.task import AutoencodeConfig, AutoencodeEvaluation, Measure, Sheet
+from safelight.config.task import PRIORS, AutoencodeConfig, AutoencodeEvaluation, Measure, Sheet
 from safelight.data.batches import Batch
 from safelight.data.images import ImageSet
 from safelight.data.pictures import pairs, tile
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
-from safelight.networks.sampling import latent_points, sample
 from safelight.tasks.base import Evaluation, Task
 from safelight.tasks.objective import (
     LOGVAR_RANGE,
     Likelihood,
     NegativeELBO,
-    gaussian_kl,
     importance_weighted_bound,
     objective,
 )
+from safelight.tasks.priors import Normal, Prior, gaussian_kl, told_by_dimension
+from safelight.tasks.sampling import latent_points, sample
 
 __all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "mean_loss"]
 
@@ -48,7 +48,9 @@ class Autoencode(Task):
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, AutoencodeConfig)
         self.config = config.task
+        self._latent: int = getattr(config.network, "latent", 0)
         self._convention = convention(config)
+        self._prior: Prior = Normal()
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -56,7 +58,10 @@ class Autoencode(Task):
         return (
             Measure("loss", "loss", self._convention, NATS, DIGITS),
             Measure("reconstruction", "reconstruction", "its part −log p(x | z)", NATS, DIGITS),
-            Measure("kl", "KL", "its part KL(q(z | x) ‖ p(z))", NATS, DIGITS),
+            Measure(
+                "kl", "KL", f"its part KL(q(z | x) ‖ p(z)), p(z) {PRIORS[self.config.prior]}", NATS, DIGITS
+            ),
+            Measure("density", "density", "−log p(z) of codes that are points, no part of the loss", NATS, 3),
             Measure(
                 "loss_at_mean",
                 "loss at the mean",
@@ -82,7 +87,7 @@ class Autoencode(Task):
             Sheet(
                 "samples",
                 "Samples",
-                "Images that the network drew from nothing but random codes, the same after every epoch.",
+                "Images that the network drew from nothing but random numbers, the same after every epoch.",
             ),
             Sheet(
                 "reconstructions",
@@ -98,8 +103,10 @@ class Autoencode(Task):
         return None
 
     def loss(self) -> NegativeELBO:
-        """The negative ELBO by the likelihood and beta of the settings."""
-        return objective(self.config)
+        """The negative ELBO by the likelihood, beta and prior of the settings."""
+        loss = objective(self.config, self._latent)
+        self._prior = loss.prior  # as it is learned, `draw` draws from it
+        return loss
 
     def measure(self, network: Autoencoder, loss: nn.Module, images: ImageSet) -> dict[str, float]:
         """The loss and its parts, as `mean_loss` gives them."""
@@ -111,14 +118,15 @@ class Autoencode(Task):
     ) -> Evaluation:
         """Losses under each convention, as `evaluate` gives them."""
         assert isinstance(loss, NegativeELBO)
-        return Evaluation(evaluate(network, loss.likelihood, images, options.samples))
+        found = evaluate(network, loss.likelihood, images, options.samples, prior=loss.prior)
+        return Evaluation(found)
 
     @torch.no_grad()
     def draw(self, network: Autoencoder, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
-        """Samples from fixed codes, and reconstructions."""
+        """Samples from fixed numbers, and reconstructions."""
         device = str(next(network.parameters()).device)
         x = shown.floats(device=device)
-        drawn = sample(network, latent_points(network, SAMPLES, train))
+        drawn = sample(network, latent_points(network, self._prior, SAMPLES, train))
         seen = network.reconstruct(x)
         numpy = (t.float().cpu().numpy() for t in (drawn, x, seen))
         drawn_pixels, inputs, outputs = numpy
@@ -145,12 +153,13 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
 
     Args:
         network: any autoencoder; it is left in evaluation mode.
-        loss: its likelihood is used, its beta is not.
+        loss: its likelihood and prior are used, its beta is not.
         images: to evaluate on.
         seed: fixes the noise.
 
     Returns:
-        "loss", "reconstruction" and, for a variational network, "kl": means in nats per image.
+        "loss", "reconstruction" and, for a variational network, "kl": means in nats per image; "density" as
+        in `NegativeELBO`.
 
     Example:
         >>> import safelight
@@ -162,7 +171,7 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
     """
     network.eval()
     device = next(network.parameters()).device
-    plain = NegativeELBO(loss.likelihood)
+    plain = NegativeELBO(loss.likelihood, prior=loss.prior)
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
     totals: dict[str, float] = {}
     for chunk in images.chunks():
@@ -174,7 +183,12 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
 
 @torch.no_grad()
 def evaluate(
-    network: Autoencoder, likelihood: Likelihood, images: ImageSet, samples: int = 50, seed: int = 0
+    network: Autoencoder,
+    likelihood: Likelihood,
+    images: ImageSet,
+    samples: int = 50,
+    seed: int = 0,
+    prior: Prior | None = None,
 ) -> dict[str, Any]:
     """All measures of a network on a set of images, in nats per image.
 
@@ -184,6 +198,7 @@ def evaluate(
         images: to evaluate on.
         samples: k of the importance-weighted bound.
         seed: fixes the noise.
+        prior: p(z) that it was trained with, N(0, 1) by default.
 
     Returns:
         loss: -ELBO with one sample of z (the original report's convention).
@@ -192,9 +207,12 @@ def evaluate(
         iw_bound: -log p(x) bounded with k samples (Burda et al. 2016, equation 8); iw_samples is k.
         active_units: dimensions whose mean varies by more than 0.01 over the images (ibid., section 5.2).
         kl_per_dimension: the KL of each dimension of the code; their sum is kl.
+
+        With a prior that is learned, dimensions may have any scale, and the KL is of all at once: a mean
+        varies by a share of its dimension's whole variance, and kl_per_dimension is `told_by_dimension`.
         n: number of images.
 
-        A deterministic autoencoder has only loss, and n.
+        A deterministic autoencoder has only loss, n and, where a prior is fitted to its codes, density.
 
     Example:
         >>> import safelight
@@ -205,30 +223,43 @@ def evaluate(
         >>> measures["n"], abs(measures["loss"] - measures["reconstruction"] - measures["kl"]) < 1e-4
         (180, True)
     """
-    terms = mean_loss(network, NegativeELBO(likelihood), images, seed)
+    prior = prior or Normal()
+    terms = mean_loss(network, NegativeELBO(likelihood, prior=prior), images, seed)
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
+
+    def bound(x: Tensor) -> Tensor:
+        return importance_weighted_bound(network, likelihood, x, samples, generator, prior)
 
     def look(x: Tensor) -> Tensor:
         mu, logvar = network.encode(x)
         columns = [-likelihood.log_prob(network.decode(mu), x)[:, None]]
         if logvar is not None:
-            columns += [mu, gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE))]
+            columns += [mu, logvar.clamp(*LOGVAR_RANGE)]
             if samples:
-                columns.append(importance_weighted_bound(network, likelihood, x, samples, generator)[:, None])
+                columns.append(bound(x)[:, None])
         return torch.cat(columns, 1)
 
-    found = images.mapped(look, str(device)).astype(np.float64)
+    found = images.mapped(look, str(device))
+    means = found.mean(0, dtype=np.float64)
     measures: dict[str, Any] = {"loss": terms["loss"], "n": len(images)}
+    measures |= {name: term for name, term in terms.items() if name == "density"}
     if "kl" in terms:
-        means, kls = np.split(found[:, 1 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
+        mu, logvar = np.split(found[:, 1 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
+        halves = torch.from_numpy(mu), torch.from_numpy(logvar)
+        variances = mu.var(0, dtype=np.float64)
+        if isinstance(prior, Normal):
+            told = gaussian_kl(*halves).double().mean(0)
+        else:
+            told = told_by_dimension(*halves)
+            variances /= variances + np.exp(logvar).mean(0, dtype=np.float64)
         measures |= {
             "reconstruction": terms["reconstruction"],
             "kl": terms["kl"],
-            "loss_at_mean": float(found[:, 0].mean()) + terms["kl"],
-            "active_units": int((means.var(0) > ACTIVE_VARIANCE).sum()),
-            "kl_per_dimension": kls.mean(0).tolist(),
+            "loss_at_mean": float(means[0]) + terms["kl"],
+            "active_units": int((variances > ACTIVE_VARIANCE).sum()),
+            "kl_per_dimension": told.tolist(),
         }
         if samples:
-            measures |= {"iw_bound": float(found[:, -1].mean()), "iw_samples": samples}
+            measures |= {"iw_bound": float(means[-1]), "iw_samples": samples}
     return measures

@@ -17,6 +17,7 @@
  * @property {number} total training images, of which n are here
  * @property {number} latent
  * @property {boolean} is_variational
+ * @property {boolean} has_prior codes can be drawn from
  * @property {number[]} shape (C, H, W) of the networks' images
  * @property {number[] | null} thumbnail (C, h, w), or null without images
  * @property {string[]} names

@@ -1,10 +1,11 @@
-/** Encoder and decoder, run by onnxruntime's WebAssembly inside the page. */
+/** Encoder, decoder and prior, run by onnxruntime's WebAssembly inside the page. */
 
+import { normal } from "./codes.js";
 import { unpack } from "./contents.js";
 
 const CHUNK = 64; // images in the network at a time
 
-/** Both networks, once they are there; one call after another. */
+/** The networks, once they are there; one call after another. */
 export class Engine {
   /** @param {number[]} shape (C, H, W) @param {number} latent */
   constructor(shape, latent) {
@@ -17,12 +18,12 @@ export class Engine {
     this.queue = Promise.resolve();
   }
 
-  /** Unpack the engine and start both networks. */
+  /** Unpack the engine and start the networks. */
   async load() {
     if (typeof WebAssembly === "undefined" || typeof DecompressionStream === "undefined") {
       throw new Error("This browser has no WebAssembly, so nothing can be decoded; the map works.");
     }
-    const { arrays } = await unpack("engine");
+    const { header, arrays } = await unpack("engine");
     const url = URL.createObjectURL(new Blob([arrays.script], { type: "text/javascript" }));
     const ort = await import(url);
     URL.revokeObjectURL(url);
@@ -32,7 +33,8 @@ export class Engine {
     const options = { executionProviders: ["wasm"] };
     const encoder = await ort.InferenceSession.create(arrays.encoder, options);
     const decoder = await ort.InferenceSession.create(arrays.decoder, options);
-    return { ort, encoder, decoder };
+    const prior = arrays.prior ? await ort.InferenceSession.create(arrays.prior, options) : null;
+    return { ort, encoder, decoder, prior, numbers: header.numbers };
   }
 
   /**
@@ -54,7 +56,18 @@ export class Engine {
   }
 
   /**
-   * @param {"encoder" | "decoder"} network
+   * Codes drawn from the prior, one after another: standard normal numbers, or what a learned one makes of them.
+   * @param {number} count
+   * @returns {Promise<Float32Array>} (count · D)
+   */
+  async draw(count) {
+    const { prior, numbers } = await this.ready;
+    const noise = Float32Array.from({ length: count * numbers }, normal);
+    return prior ? this.run("prior", "noise", noise, [numbers], "z", this.latent) : noise;
+  }
+
+  /**
+   * @param {"encoder" | "decoder" | "prior"} network
    * @param {string} input
    * @param {Float32Array} values
    * @param {number[]} shape of one

@@ -1,6 +1,6 @@
 /** New images, each beside the one in the page that is nearest to it, so that copying shows. */
 
-import { fromMixture, nearest, normal } from "./codes.js";
+import { fromMixture, nearest } from "./codes.js";
 import { announce, button, h } from "./dom.js";
 import { pointButton } from "./point_panel.js";
 import { frame, paint, shrink } from "./pictures.js";
@@ -10,7 +10,7 @@ const COUNT = 12;
 /** @param {import("./state.js").App} app */
 export function samplePanel(app) {
   const { contents, engine } = app;
-  const { latent, shape, thumbnail, n, is_variational: hasPrior } = contents.header;
+  const { latent, shape, thumbnail, n, has_prior: hasPrior } = contents.header;
   const grid = h("div", { className: "couples" });
   const choices = (hasPrior ? ["prior", "mixture"] : ["mixture"]).map((name, i) => {
     const input = h("input", { type: "radio", name: "method", value: name, checked: i === 0 });
@@ -19,11 +19,9 @@ export function samplePanel(app) {
 
   async function draw() {
     const method = choices.find(({ input }) => input.checked)?.name;
-    const drawn = Array.from({ length: COUNT }, () =>
-      method === "prior" ? Float32Array.from({ length: latent }, normal) : fromMixture(contents.mixture, latent),
-    );
-    const codes = new Float32Array(COUNT * latent);
-    drawn.forEach((code, i) => codes.set(code, i * latent));
+    const codes = method === "prior" ? await engine.draw(COUNT) : new Float32Array(COUNT * latent);
+    const drawn = Array.from({ length: COUNT }, (_, i) => codes.subarray(i * latent, (i + 1) * latent));
+    if (method === "mixture") drawn.forEach((code) => code.set(fromMixture(contents.mixture, latent)));
     const pixels = await engine.decode(codes);
     const size = pixels.length / COUNT;
     grid.replaceChildren(
@@ -32,7 +30,7 @@ export function samplePanel(app) {
         const like = thumbnail && contents.thumbnails ? shrink(image, shape, thumbnail).map((value) => value * 255) : null;
         const [near] = like && contents.thumbnails ? nearest(contents.thumbnails, like.length, like, 1) : nearest(contents.codes, latent, code, 1);
         const change = button("", () => {
-          app.code.set(code);
+          app.code.set(code.slice());
           app.open("sliders");
         }, { className: "image", "aria-label": `new image ${i + 1}: change it with sliders` });
         change.append(paint(frame(), image, shape));

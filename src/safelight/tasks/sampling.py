@@ -8,6 +8,7 @@ from torch import Tensor
 from safelight.data.images import ImageSet
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
+from safelight.tasks.priors import Normal, Prior
 
 __all__ = ["latent_points", "sample"]
 
@@ -16,14 +17,15 @@ CODES_TO_FIT = 2000  # enough for the covariance of some tens of dimensions
 
 
 @torch.no_grad()
-def latent_points(network: Autoencoder, count: int, images: ImageSet, seed: int = 0) -> Tensor:
-    """Codes to decode into new images, the same standard normal points for every network.
+def latent_points(network: Autoencoder, prior: Prior, count: int, images: ImageSet, seed: int = 0) -> Tensor:
+    """Codes to decode into new images, made of the same standard normal numbers for every network.
 
-    A variational autoencoder takes them as they are, draws from its prior. A deterministic one has no prior:
-    they are stretched to the mean and covariance of its codes of `images`.
+    A prior makes draws of them. Where codes are points, and none was fitted to them, they are stretched to
+    the mean and covariance of the codes of `images`.
 
     Args:
         network: any autoencoder, in evaluation mode.
+        prior: the network's, on the same device.
         count: number of codes.
         images: whose codes a deterministic network's draws should resemble.
         seed: fixes the draws.
@@ -34,7 +36,8 @@ def latent_points(network: Autoencoder, count: int, images: ImageSet, seed: int 
     Example:
         >>> import safelight
         >>> from safelight.networks.deep_conv import DeepConvVAE
-        >>> latent_points(DeepConvVAE((1, 8, 8)), 4, safelight.load("digits")).shape
+        >>> from safelight.tasks.priors import Normal
+        >>> latent_points(DeepConvVAE((1, 8, 8)), Normal(), 4, safelight.load("digits")).shape
         torch.Size([4, 20])
     """
     device = next(network.parameters()).device
@@ -44,8 +47,10 @@ def latent_points(network: Autoencoder, count: int, images: ImageSet, seed: int 
         mu, logvar = network.encode(
             images.floats(slice(first, min(first + CHUNK, CODES_TO_FIT)), str(device))
         )
-        if logvar is not None:
-            return torch.randn(count, mu.shape[1], generator=generator, dtype=torch.float32).to(device)
+        if logvar is not None or not isinstance(prior, Normal):
+            numbers = mu.shape[1] + prior.extra
+            noise = torch.randn(count, numbers, generator=generator, dtype=torch.float32)
+            return prior.from_base(noise.to(device))
         chunks.append(mu)
     mu = torch.cat(chunks)
     points = torch.randn(count, mu.shape[1], generator=generator, dtype=torch.float32).to(device)
