@@ -20,6 +20,7 @@ from safelight.errors import ConfigError, TrainingError
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.tiling import clean
+from safelight.tasks.autoencode import likelihood_words
 from safelight.tasks.base import Evaluation, Task, Transform
 from safelight.tasks.blind_spot import BlindSpot
 from safelight.tasks.fidelity import psnr, read, ssim
@@ -105,6 +106,9 @@ class Denoise(Task):
         assert isinstance(config.task, DenoiseConfig)
         self._settings = config.task
         self._precision = config.training.precision
+        is_variational = config.network.is_variational
+        density = "−ELBO with one sample of z" if is_variational else "−log p(true | noisy)"
+        self._convention = f"{likelihood_words(config, density)}, of images with {self.corruption}"
         self.judge: Network | None = None
 
     @property
@@ -122,7 +126,7 @@ class Denoise(Task):
             )
         share = "of images read by a judge as what they are"
         return (
-            Measure("loss", "loss", "of the true images by the noisy ones", "nats per image"),
+            Measure("loss", "loss", self._convention, "nats per image"),
             Measure("psnr", "PSNR", "cleaned, mean of the images", "dB", lower_is_better=False),
             Measure("psnr_noisy", "PSNR, noisy", "before cleaning", "dB", lower_is_better=False),
             Measure("ssim", "SSIM", "cleaned, mean of the images", digits=4, lower_is_better=False),
