@@ -206,9 +206,11 @@ def search_progress() -> Iterator[Callable[[Status], None]]:
     from rich.live import Live
 
     rows: dict[int, Status] = {}
+    said = 0
     with Live(console=err, auto_refresh=False) if err.is_terminal else nullcontext() as live:
 
         def on_status(status: Status) -> None:
+            nonlocal said
             before = rows.get(status.generation)
             rows[status.generation] = status
             if live is not None:
@@ -216,12 +218,22 @@ def search_progress() -> Iterator[Callable[[Status], None]]:
             elif status.is_complete and not (before and before.is_complete):
                 cells = zip(("generation", *SEARCH_COLUMNS), _search_row(status), strict=True)
                 err.print("  ".join(f"{name} {cell}" for name, cell in cells))
+            if live is None and status.finals and status.finals[0] > said:
+                said = status.finals[0]
+                err.print(f"{_finals(status)}, time left {_search_row(status)[-1]}")
 
         yield on_status
 
 
+def _finals(status: Status) -> str:
+    done, planned = status.finals or (0, 0)
+    return f"training the finalists again: {done} of {planned} done"
+
+
 def _search_table(rows: Sequence[Status]) -> Table:
-    table = Table(caption=f"{rows[-1].what}: {rows[-1].done} of {rows[-1].planned} trials; Ctrl-C saves")
+    last = rows[-1]
+    what = _finals(last) if last.finals else f"searching: {last.done} of {last.planned} trials"
+    table = Table(caption=f"{what}; Ctrl-C saves")
     for heading in ("generation", *SEARCH_COLUMNS):
         table.add_column(heading, justify="right")
     for status in rows:

@@ -74,6 +74,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 **watch,
                 **{f.name: options[f.name] for f in dataclasses.fields(SearchConfig)},
             )
+    report = found.report()  # before anything is printed, to whoever may have left
     table = Table(title="The winner")
     table.add_column("gene")
     table.add_column("value", justify="right")
@@ -87,7 +88,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(f"Validation {judged} {evolve.spread(found.validation)} {unit}")
     out.print(f"{'Test ' + tested:{len('Validation ' + judged)}} {evolve.spread(found.test)} {unit}")
     out.print(f"Settings: {name_of(found.path / 'best.json')}")
-    out.print(f"Report:   {name_of(found.report())}")
+    out.print(f"Report:   {name_of(report)}")
+    for note in found.notes:
+        out.print(f"Note:     {note}", markup=False)
 
 
 VERB = Verb(

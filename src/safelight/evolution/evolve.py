@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +32,7 @@ from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.report import write_search_report
 from safelight.evolution.search import Finalist, run_search
 from safelight.evolution.status import Status
-from safelight.evolution.trial import Material
+from safelight.evolution.trial import DIVERGED, Material
 from safelight.networks.table import check_shape
 from safelight.runs.assembly import assemble, try_out
 from safelight.runs.settings import read_settings
@@ -100,6 +101,20 @@ class Search:
         """Its test measures, of the same trainings; empty where the data keeps no test images."""
         found: list[float] = self.folder.read_result().get("test", [])
         return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What failed for want of memory and the like, or among the finalists; a line each."""
+        lost = [trial for trial in self.trials if trial.failure and not trial.is_done]
+        notes = [f"trial {trial.number} was not judged: {trial.failure}" for trial in lost]
+        for finalist in self.finalists:
+            failures, count = finalist.get("failures", []), len(finalist["validation"])
+            if failures:
+                what = f"{len(failures)} of {count} trainings of finalist {finalist['trial']} failed"
+                notes.append(f"{what}: {failures[0]}")
+        if any(DIVERGED not in note for note in notes):
+            notes.append(f"to try again: safelight evolve --resume {shlex.quote(str(self.path))}")
+        return notes
 
     def report(self) -> Path:
         """Write `figures/` and `report.html`; the path of the page."""
@@ -242,6 +257,8 @@ def resume_evolution(
                 raise RunError(
                     f"{folder.path} has {done} generations already, more than {generations}; ask for more"
                 )
+            if generations > record.search.generations:
+                folder.forget_result()
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)
             folder.write_config(record)
@@ -262,7 +279,13 @@ def _search(
 ) -> Search:
     finalists = run_search(folder, record, engine, on_status, is_stopped)
     rows = [
-        {"trial": f.number, "values": f.values, "search": f.search_loss, "validation": f.losses}
+        {
+            "trial": f.number,
+            "values": f.values,
+            "search": f.search_loss,
+            "validation": f.losses,
+            "failures": f.failures,
+        }
         for f in finalists
     ]
     folder.write_result(finalists[0].values, rows, _measure(folder, finalists[0], images))
@@ -270,23 +293,29 @@ def _search(
 
 
 def _measure(folder: SearchFolder, winner: Finalist, images: ImageSet) -> list[float]:
-    """Open the test images, for the first and only time, and measure the winner's trainings."""
-    test = images.split().test
-    if test is None and images.source is not None:
-        test = sources.load(images.source, split="test")
-    if test is None:
-        return []
-    losses = []
-    for name, config in winner.trainings.items():
-        packed = folder.read_checkpoint(name)
-        if packed is None:
-            continue
-        parts = assemble(config)
-        PackedState.from_bytes(packed).load_weights(parts.network, parts.loss)
-        parts.network.eval()
-        measure = parts.task.measures[0]
-        losses.append(measure.ordered(parts.task.measure(parts.network, parts.loss, test)[measure.name]))
-    return losses
+    """Measure the winner's trainings on the test images, which no training is measured on twice."""
+    known = [loss is not None for loss in winner.losses]
+    names = [name for name, is_known in zip(winner.trainings, known, strict=True) if is_known]
+    tested = folder.read_tested()
+    if any(name not in tested for name in names):
+        test = images.split().test
+        if test is None and images.source is not None:
+            test = sources.load(images.source, split="test")
+        if test is None:
+            return []
+        for name in names:
+            packed = folder.read_checkpoint(name)
+            if name in tested or packed is None:
+                continue
+            parts = assemble(winner.trainings[name])
+            PackedState.from_bytes(packed).load_weights(parts.network, parts.loss)
+            parts.network.eval()
+            measure = parts.task.measures[0]
+            found = parts.task.measure(parts.network, parts.loss, test)[measure.name]
+            tested[name] = measure.ordered(found)
+        folder.write_tested(tested)
+    losses = (tested.get(name) for name in names)
+    return [loss for loss in losses if loss is not None]
 
 
 def _versions() -> dict[str, str]:

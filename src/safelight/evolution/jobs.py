@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safelight.errors import Interrupted, RunError
 from safelight.evolution.executors import Engine
-from safelight.evolution.trial import Job, Outcome, image_cost
+from safelight.evolution.trial import Job, Outcome, image_cost, told
 
 __all__ = ["run_jobs"]
 
@@ -47,7 +47,9 @@ def run_jobs(
                 raise RunError(f"lost the workers ({what}); what is done is saved, {again}")
             if error is None:
                 yield job, future.result()
-            else:
-                yield job, Outcome(failure=f"its worker died or hung ({type(error).__name__})")
+            elif isinstance(error, TimeoutError):
+                yield job, Outcome(failure=f"hung, longer than {job.seconds:g} s")
+            else:  # a trial tells its own failures, so this one is of its worker
+                yield job, Outcome(failure=f"its worker died ({told(error)})", is_result=False)
         if not running and is_stopped():
             raise Interrupted(f"stopped and saved; {again}")

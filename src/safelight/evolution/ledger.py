@@ -45,7 +45,7 @@ class Trial:
         origin: known, latin-hypercube, offspring, immigrant or sampler.
         parents: numbers of the trials that it came from.
         fitness: its objectives, or None where it failed or is not done.
-        failure: why it failed.
+        failure: why it failed; of one that is not done, why the machine failed it.
         losses: validation loss by number of epochs, in nats per image.
         parameters: of its network.
         seconds: it took.
@@ -242,7 +242,7 @@ def _row(trial: FrozenTrial) -> Trial:
         origin=about.get("origin", ""),
         parents=tuple(about.get("parents", ())),
         fitness=tuple(trial.values) if is_complete and trial.values else None,
-        failure=about.get("failure") if trial.state == TrialState.FAIL else None,
+        failure=None if is_complete else about.get("failure"),
         losses=dict(trial.intermediate_values),
         parameters=about.get("parameters", 0),
         seconds=about.get("seconds", 0.0),

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from safelight.config.task import Measure
 from safelight.files import write_file
 from safelight.reporting.summary import Summary
 
@@ -83,7 +82,7 @@ def judge_chart(run: Summary, theme: Theme) -> Figure:
         at, best = run.best.epoch, run.best.validation[name] or 0.0
         label = f"best: {best:.{run.judge.digits}f}"
         axes.plot([at], [best], "o", ms=10, mfc="none", mec=theme.accent, mew=1.6, label=label)
-    _finish(axes, theme, x, _titled(run.judge))
+    _finish(axes, theme, x, run.judge.title)
     return figure
 
 
@@ -99,7 +98,7 @@ def others_chart(run: Summary, theme: Theme) -> Figure:
         colour, marker = looks[i % len(looks)]
         _line(axes, x, [epoch.value(measure.name) for epoch in run.epochs], colour, "-", marker, "")
         _finish(axes, theme, x, "", with_legend=False)
-        axes.set_title(_literal(_titled(measure)), loc="left", color=colour, fontsize=10.5, fontweight="bold")
+        axes.set_title(_literal(measure.title), loc="left", color=colour, fontsize=10.5, fontweight="bold")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
     for axes in panels[:-1]:
         axes.set_xlabel("")
@@ -134,7 +133,7 @@ def comparison_chart(
             drawn += 1
         longest = max((run.epochs for _, run in runs), key=len)
         what = "validation " if all(run.validated for _, run in runs) else ""
-        ylabel = what + _titled(runs[0][1].judge)
+        ylabel = what + runs[0][1].judge.title
         _finish(axes, theme, [epoch.epoch for epoch in longest], ylabel, with_legend=False)
         axes.set_title(_literal(title), loc="left", color=theme.ink, fontsize=10.5)
         axes.legend(
@@ -164,10 +163,6 @@ def render(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def _titled(measure: Measure) -> str:
-    return f"{measure.words} ({measure.unit})" if measure.unit else measure.words
 
 
 def _literal(name: str) -> str:
