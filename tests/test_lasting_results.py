@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sqlite3
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 
@@ -162,3 +163,23 @@ def test_finalists_are_counted_and_their_time_is_left(here, tmp_path):
     # Two trainings of three epochs are the work of six trials.
     assert last_of_search.seconds_left == pytest.approx(6 * 3600 / last_of_search.trials_an_hour, rel=0.01)
     assert seen[-1].seconds_left == 0
+
+
+@pytest.mark.parametrize("tables", [None, 0, 2, 99])
+def test_a_search_killed_in_its_first_second_is_reported_and_extended(tables, here, tmp_path):
+    """Of its study there is nothing, an empty file, or tables without a row."""
+    here()
+    found = search(tmp_path / "a", generations=1, population=2)
+    with contextlib.closing(sqlite3.connect(found.folder.study)) as study:
+        made = study.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND sql NOT NULL").fetchall()
+    for path in (*found.path.glob("*.json"), *found.path.glob("state/*"), found.folder.study):
+        if path.name != "config.json":
+            path.unlink()
+    if tables is not None:
+        with contextlib.closing(sqlite3.connect(found.folder.study)) as study:
+            for (statement,) in made[:tables]:
+                study.execute(statement)
+    assert safelight.open(found.path).trials == []
+    with pytest.raises(RunError, match=r"got none of 0; continue the search with safelight evolve --resume"):
+        safelight.open(found.path).report()
+    assert len(safelight.resume_evolution(found.path, 2).trials) == 4

@@ -252,7 +252,7 @@ def resume_evolution(
             )
         image_set = find_images(record.base.data, folder.path, images)
         if generations is not None:
-            done = len(trials_of(folder.study)) // record.search.population if folder.study.exists() else 0
+            done = len(trials_of(folder.study)) // record.search.population
             if generations < done:
                 raise RunError(
                     f"{folder.path} has {done} generations already, more than {generations}; ask for more"

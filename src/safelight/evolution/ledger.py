@@ -6,6 +6,7 @@ what it had begun. Trials are numbered as an algorithm asks for them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,6 +16,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,13 +190,13 @@ class Ledger:
 
 
 def trials_of(path: Path) -> list[Trial]:
-    """The rows of a study's file, also while a search writes it.
+    """The rows of a study's file, also while a search writes it; none of one that is only being made.
 
     Raises:
-        RunError: there is none.
+        RunError: it cannot be read.
     """
-    if not path.exists():
-        raise RunError(f"expected a search's study in {path}, but there is none; see safelight evolve --help")
+    if not path.exists() or not _is_made(path):
+        return []
     with _spoken(path):
         study = optuna.load_study(study_name=NAME, storage=_storage(path, is_new=False))
         return [_row(trial) for trial in study.get_trials(deepcopy=False)]
@@ -209,13 +211,26 @@ def table_hash(trials: Sequence[Trial]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _storage(path: Path, *, is_new: bool) -> optuna.storages.RDBStorage:
-    def connect() -> sqlite3.Connection:  # by its bytes: in a URL some names would mean something else
-        return sqlite3.connect(os.fsencode(path), timeout=60, check_same_thread=False)
+def _is_made(path: Path) -> bool:
+    """Whether a study is there whole, and not killed in its first second."""
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (NAME,)).fetchall())
+    except sqlite3.OperationalError as error:
+        return "no such table" not in str(error)
+    except sqlite3.DatabaseError:
+        return True  # which reading it will tell in words
 
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """By its bytes: in a URL some names would mean something else."""
+    return sqlite3.connect(os.fsencode(path), timeout=60, check_same_thread=False)
+
+
+def _storage(path: Path, *, is_new: bool) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
         "sqlite://",
-        engine_kwargs={"creator": connect, "poolclass": sqlalchemy.pool.QueuePool},
+        engine_kwargs={"creator": partial(_connect, path), "poolclass": sqlalchemy.pool.QueuePool},
         skip_table_creation=not is_new,
     )
 
