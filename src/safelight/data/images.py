@@ -82,7 +82,8 @@ class ImageSet:
         low, high = self.value_range
         if not low < high:
             raise DataError(f"expected a value range of two growing numbers, got {self.value_range}")
-        if pixels.dtype == np.float32:
+        is_whole = pixels.dtype != np.float32
+        if not (is_whole and low <= 0 and high >= np.iinfo(pixels.dtype).max):  # which every value keeps to
             least, most = float(pixels.min()), float(pixels.max())
             if not (np.isfinite(least) and np.isfinite(most)):
                 raise DataError("expected finite pixels, got NaN or infinity; clean the array first")

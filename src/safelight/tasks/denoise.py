@@ -167,15 +167,21 @@ class Denoise(Task):
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         totals: dict[str, float] = {}
         for batch in corrupted_batches(images, self.corruption, device):
-            with torch.autocast(
-                batch.images.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"
-            ):
-                terms = loss(network, batch, generator, 1.0)
+            terms = self._terms(network, loss, batch, generator)
             if not self._settings.self_supervised:
                 terms["psnr"] = psnr(clean(network, batch.inputs, self._precision), batch.images).mean()
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
         return {name: total / len(images) for name, total in totals.items()}
+
+    def _terms(
+        self, network: ImageNetwork, loss: nn.Module, batch: Batch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The loss's terms at the run's precision, in which its network cleans too."""
+        is_half = self._precision == "bfloat16"
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=is_half):
+            terms: dict[str, Tensor] = loss(network, batch, generator, 1.0)
+        return terms
 
     @torch.no_grad()
     def evaluate(
@@ -199,7 +205,7 @@ class Denoise(Task):
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         loss_sum, scored, shown = 0.0, [], dict[str, list[_Shown]]()
         for batch in corrupted_batches(images, corruption, device):
-            loss_sum += loss(network, batch, generator, 1.0)["loss"].item() * len(batch)
+            loss_sum += self._terms(network, loss, batch, generator)["loss"].item() * len(batch)
             true, noisy = batch.images, batch.inputs
             cleaned = clean(network, noisy, self._precision)
             found = {
