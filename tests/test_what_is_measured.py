@@ -18,9 +18,7 @@ from safelight.runs.assembly import assemble
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("network", [DeepConvConfig(), UNetConfig()])
 @pytest.mark.parametrize("task", [AutoencodeConfig(), DenoiseConfig(), DenoiseConfig(self_supervised=True)])
-def test_an_epochs_loss_and_an_evaluations_are_the_same_of_the_same_weights(
-    precision, network, task, digits
-):
+def test_an_epochs_loss_and_an_evaluations_are_the_same_of_the_same_weights(precision, network, task, digits):
     if isinstance(network, UNetConfig) and isinstance(task, AutoencodeConfig):
         return  # it has no codes
     training = TrainingConfig(precision=precision, device="cpu")

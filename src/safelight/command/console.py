@@ -38,6 +38,7 @@ __all__ = [
     "search_progress",
     "speak_anywhere",
     "stop_on_signals",
+    "storing",
 ]
 
 SHOWN_GENERATIONS = 20
@@ -87,6 +88,15 @@ def complain(message: str, debug: bool) -> None:
         if debug:
             traceback.print_exc()
         print(f"safelight: {' '.join(message.split())}".translate(CONTROL), file=sys.stderr)
+
+
+@contextmanager
+def storing(store: Callable[[], object]) -> Iterator[None]:
+    """Keep what was found, then print it in the block: whoever reads may leave, and a folder may be full."""
+    try:
+        store()
+    finally:
+        yield  # the numbers are there in any case
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from safelight.command import (
 )
 from safelight.command.console import complain, speak_anywhere
 from safelight.command.options import make_parser, parse
-from safelight.command.verb import Verb
+from safelight.command.verb import Verb, refuse_idle
 from safelight.errors import Interrupted, SafelightError
 from safelight.files import why
 from safelight.machine import prepare_process, shorten_spinning
@@ -89,18 +89,29 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
         complain(str(error) or "interrupted", debug)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return OUR_MISTAKE
     except SafelightError as error:
         complain(str(error), debug)
         return USER_MISTAKE
     except OSError as error:  # a disk, a permission: what the user's system answered
-        complain(f"{error.filename or 'no file named'}: {why(error)}", debug)
+        place = error.filename or ("the output" if _leave_stdout() else "no file named")
+        complain(f"{place}: {why(error)}", debug)
         return USER_MISTAKE
     except Exception as error:
         complain(f"unexpected {type(error).__name__}: {error} (our mistake; --debug shows where)", debug)
         return OUR_MISTAKE
     return 0
+
+
+def _leave_stdout() -> bool:
+    """Whether nothing more can be written to the output; what is still to be written then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def build_parser(verb: str = "", arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -122,4 +133,6 @@ def _dispatch(arguments: list[str], is_ours: bool) -> None:
     options = parse(build_parser(verb, rest), arguments)
     if is_ours:
         prepare_process()
-    VERBS[options.verb].run(options[options.verb], rest)
+    chosen, own = VERBS[options.verb], options[options.verb]
+    refuse_idle(chosen, own, rest)
+    chosen.run(own, rest)

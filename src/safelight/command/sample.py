@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safelight.command.console import name_of, out
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.reading import check
 from safelight.errors import DataError
 
@@ -82,10 +82,10 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             f"{distances.min():.3f} (root mean square of pixels in [0, 1])"
         )
     if judge is not None:
-        _print_judgement(run, judge)
+        _print_judgement(run, judge, options.seed)
 
 
-def _print_judgement(run: Run, judge: Run) -> None:
+def _print_judgement(run: Run, judge: Run, seed: int) -> None:
     from safelight.latent.codes import some_images
     from safelight.latent.judging import judge_samples
     from safelight.latent.sampling import METHODS
@@ -96,7 +96,7 @@ def _print_judgement(run: Run, judge: Run) -> None:
     real = some_images(run.images("train"), JUDGED)
     for method in METHODS if run.config.network.is_variational else METHODS[1:]:
         seen = (real.floats(chunk).numpy() for chunk in real.chunks())
-        found = judge_samples(judge.network, seen, run.sample_parts(JUDGED, method))
+        found = judge_samples(judge.network, seen, run.sample_parts(JUDGED, method, seed=seed))
         table.add_row(method, *(f"{found[name]:.3f}" for name in ("frechet", "precision", "recall")))
     out.print(table)
     out.print("In the features of that classifier: not comparable with an Inception FID.")
@@ -111,6 +111,15 @@ def _training_images(run: Run) -> ImageSet | None:
         return None
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    found = {}
+    if not Path(options.out).suffix:
+        found["--overwrite"] = "a folder of samples must be new or empty"
+    if options.judge:
+        found["--label"] = "--judge looks at samples of all classes"
+    return found
+
+
 VERB = Verb(
     "sample",
     "draw new images",
@@ -121,4 +130,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

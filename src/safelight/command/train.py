@@ -12,7 +12,7 @@ from safelight.command.console import name_of, out, progress, stop_on_signals
 from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 
@@ -80,6 +80,13 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(f"Next:       safelight evaluate {name_of(run.path)} && safelight report {name_of(run.path)}")
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    network, found = options.network, Start.read("train", arguments).idle(options)
+    if options.model == "denoising-unet" and network.attention == 0:
+        found["--network.heads"] = "--network.attention is 0"
+    return found
+
+
 VERB = Verb(
     "train",
     "train a network on images",
@@ -91,4 +98,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

@@ -9,6 +9,7 @@ from safelight.errors import ConfigError
 
 __all__ = [
     "ALGORITHMS",
+    "DECIDED",
     "ENGINES",
     "FINALISTS",
     "FRESH_SEEDS",
@@ -32,6 +33,7 @@ SIZES = {  # what may be minimized beside the loss, in words
 FINALISTS = 3
 FRESH_SEEDS = 3
 LONG_FINALISTS = 6  # of one seed each: after many epochs settings differ more than seeds do
+DECIDED = ("epochs", "seed", "threads", "patience")  # of training: what a search itself decides
 ENGINES = {  # where trials run; `evolution/executors.py` opens them
     "local": "processes of this machine",
     "dask": "a Dask cluster",

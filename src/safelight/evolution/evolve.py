@@ -17,7 +17,7 @@ import safelight
 from safelight.config.data import DataConfig, ImageConfig
 from safelight.config.reading import did_you_mean, from_dict, plain
 from safelight.config.run import RunConfig
-from safelight.config.search import SearchConfig
+from safelight.config.search import DECIDED, SearchConfig
 from safelight.config.task import Measure
 from safelight.data import sources
 from safelight.data.finding import Images, as_image_set, find_images
@@ -128,6 +128,7 @@ def evolve(
     *,
     task: str = "autoencode",
     settings: dict[str, Any] | None = None,
+    validation: int | None = None,
     workers: int | None = None,
     engine: str = "local",
     address: str | None = None,
@@ -149,6 +150,7 @@ def evolve(
         out: the search's folder to make.
         task: a name of `safelight.tasks.table.TASKS`.
         settings: of network, task and training where no gene decides, such as `{"precision": "bfloat16"}`.
+        validation: number of validation images.
         workers: processes of one thread each; one a core by default.
         engine: local, dask or ray.
         address: of a Dask or Ray cluster; without it they start workers on this machine.
@@ -180,17 +182,21 @@ def evolve(
                 f"{what}: a search takes names, as its workers make their own, got a "
                 f"{getattr(given, '__name__', type(given).__name__)}; train yours with safelight.train"
             )
+    for name in DECIDED:
+        if name in (settings or {}):
+            own = {"epochs": "epochs and final_epochs", "seed": "a seed"}.get(name, "none")
+            raise ConfigError(f"settings: {name}: a search itself has {own}; leave it out of the trials'")
     config: SearchConfig = from_dict(SearchConfig, search, "search")
-    workers = plain(workers)
+    workers, validation = plain(workers), plain(validation)
     _check_engine(engine, address, workers)
     network_config, task_config, training = read_settings(network, task, settings or {})
     image_set = as_image_set(images, accept=partial(check_shape, network_config))
-    material = _material(config, image_set)
+    material = _material(config, image_set, validation)
     channels, height, width = image_set.shape
     base = RunConfig(
         network=network_config,
         image=ImageConfig(height, width, channels, image_set.value_range),
-        data=DataConfig(image_set.source, image_set.fingerprint(), None, config.limit),
+        data=DataConfig(image_set.source, image_set.fingerprint(), validation, config.limit),
         training=dataclasses.replace(training, batch_size=training.images_a_step(len(material.train))),
         task=task_config,
     )
@@ -262,7 +268,7 @@ def resume_evolution(
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)
             folder.write_config(record)
-        material = _material(record.search, image_set)
+        material = _material(record.search, image_set, record.base.data.validation)
         count = workers or os.cpu_count() or 1
         with open_engine(engine, material, count, folder.images, address) as opened:
             return _search(folder, record, material, opened, on_status, is_stopped, image_set)
@@ -322,8 +328,8 @@ def _versions() -> dict[str, str]:
     return {"safelight": safelight.__version__, "torch": torch.__version__}
 
 
-def _material(search: SearchConfig, images: ImageSet) -> Material:
-    splits = images.split(None, search.limit)
+def _material(search: SearchConfig, images: ImageSet, validation: int | None) -> Material:
+    splits = images.split(validation, search.limit)
     if splits.validation is None:
         raise DataError("a search needs validation images to judge by, got none; use more images")
     return Material(splits.train, splits.validation.subset(slice(search.limit_validation)))

@@ -11,6 +11,7 @@ from safelight.config.data import ImageConfig
 from safelight.config.network import DeepConvConfig
 from safelight.config.reading import MAX_COUNT, did_you_mean, fields_of, from_dict, read_json, to_dict
 from safelight.config.run import RunConfig
+from safelight.config.search import DECIDED
 from safelight.errors import ConfigError
 from safelight.evolution.genome import STAGES, Gene, Space, Value, Values
 from safelight.files import why
@@ -21,7 +22,6 @@ __all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes"]
 PARTS = ("network", "task", "training")  # of a run's settings, which genes may change
 SPACES = ("hyper", "structure", "both")
 BATCH_SIZE = "training.batch_size"
-FIXED = ("epochs", "seed", "threads", "device", "patience")  # of training: what a search itself decides
 
 
 def hyper_genes() -> dict[str, Gene]:
@@ -124,7 +124,11 @@ def _known_names(base: RunConfig) -> list[str]:
         settings = type(getattr(base, part))
         derived = {field.name for field in dataclasses.fields(settings) if "derived" in field.metadata}
         for name, hint in fields_of(settings).items():
-            if name != "name" and name not in derived and not (part == "training" and name in FIXED):
+            if (
+                name != "name"
+                and name not in derived
+                and not (part == "training" and name in (*DECIDED, "device"))
+            ):
                 names.append(f"{part}.{name}." if get_origin(hint) is tuple else f"{part}.{name}")
     return [*names, *([STAGES] if isinstance(base.network, DeepConvConfig) else [])]
 

@@ -272,7 +272,9 @@ def _tiles(
         if losses
     ]
     best = ranked[0]
-    tiles.append(("best of the search", number(best.rank_by[0], measure.digits), f"trial {best.number}, validation"))
+    tiles.append(
+        ("best of the search", number(best.rank_by[0], measure.digits), f"trial {best.number}, validation")
+    )
     done = [trial for trial in trials if trial.is_done]
     failed = len(done) - len(ranked)
     tiles.append(("trials", str(len(done)), f"{failed} of them failed"))
@@ -283,7 +285,9 @@ def _tiles(
 def _tested(folder: SearchFolder) -> str:
     """How often the test images were read: once, but of a search that went on after its end."""
     winners = {name.split("-")[1] for name in folder.read_tested()}
-    return "once" if len(winners) < 2 else f"as were {len(winners) - 1} that had won before the search went on"
+    return (
+        "once" if len(winners) < 2 else f"as were {len(winners) - 1} that had won before the search went on"
+    )
 
 
 def _status(

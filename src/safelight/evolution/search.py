@@ -211,7 +211,7 @@ class _Run:
             self.folder.write_checkpoint(_name(number, epochs), outcome.packed)
         if outcome.loss is not None:
             self.ledger.report(number, epochs, outcome.loss)
-        if outcome.failure and not outcome.is_result:  # left open: it is trained again when the search goes on
+        if outcome.failure and not outcome.is_result:  # left open: the search tries again when it goes on
             self.ledger.note(number, failure=outcome.failure)
             self.pace.finished += 1
         self.trials[number] = self.ledger.trial(number)

@@ -23,7 +23,17 @@ from safelight.runs.assembly import assemble
 from safelight.runs.state import PackedState, State
 from safelight.runs.training import fit
 
-__all__ = ["CHECKPOINTS", "DIVERGED", "Job", "Material", "Outcome", "evaluate", "image_cost", "seed_of", "told"]
+__all__ = [
+    "CHECKPOINTS",
+    "DIVERGED",
+    "Job",
+    "Material",
+    "Outcome",
+    "evaluate",
+    "image_cost",
+    "seed_of",
+    "told",
+]
 
 CHECKPOINTS = 10  # of a run's planned steps, at which losses of several trials are compared
 DIVERGED = "diverged"

@@ -135,7 +135,9 @@ def likelihood_words(config: RunConfig, what: str) -> str:
     assert isinstance(config.task, AutoencodeConfig | DenoiseConfig)
     if config.task.likelihood == "gaussian":
         return f"Gaussian {what}, one learned standard deviation"
-    return f"grayscale Bernoulli {what}" if config.image.channels == 1 else f"Bernoulli {what} of colour values"
+    return (
+        f"grayscale Bernoulli {what}" if config.image.channels == 1 else f"Bernoulli {what} of colour values"
+    )
 
 
 @torch.no_grad()
