@@ -87,7 +87,12 @@ ACTS = {  # in every call that is allowed
     "export": "--onnx --single-file --overwrite",
     "data": "",
 }
-KINDS = ("", "--model conv-vae", "--model denoising-unet --task denoise", "--model classifier --task classify")
+KINDS = (
+    "",
+    "--model conv-vae",
+    "--model denoising-unet --task denoise",
+    "--model classifier --task classify",
+)
 
 
 @pytest.fixture(scope="module")

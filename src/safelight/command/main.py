@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser
@@ -95,7 +96,8 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
         complain(str(error), debug)
         return USER_MISTAKE
     except OSError as error:  # a disk, a permission: what the user's system answered
-        place = error.filename or ("the output" if _leave_stdout() else "no file named")
+        _leave_stdout()
+        place = error.filename or ("the output" if _is_of_output(error) else "no file named")
         complain(f"{place}: {why(error)}", debug)
         return USER_MISTAKE
     except Exception as error:
@@ -104,14 +106,18 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
     return 0
 
 
-def _leave_stdout() -> bool:
-    """Whether nothing more can be written to the output; what is still to be written then goes nowhere."""
+def _leave_stdout() -> None:
+    """What is still to be written to an output that takes no more goes nowhere."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether printing raised it: nothing else in this wing writes."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith(("safelight.command.", "rich."))
 
 
 def build_parser(verb: str = "", arguments: Sequence[str] = ()) -> ArgumentParser:
