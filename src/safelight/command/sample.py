@@ -63,6 +63,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     as_file = bool(Path(options.out).suffix)
     path = new_file(options.out, [".png"], options.overwrite) if as_file else new_folder(options.out)
     run, judge = Run(options.run), Run(options.judge) if options.judge else None
+    if judge is not None:  # before any work is done
+        judge.check_shape(run.config.image.shape)
     samples = run.sample(options.count, options.method, options.label, options.seed)
     has_prior = run.config.network.is_variational
     method = sampling_method(options.count, options.method, options.label, has_prior)

@@ -16,13 +16,13 @@ from safelight.data.batches import Batch
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
 from safelight.data.pictures import tile
-from safelight.errors import ConfigError, TrainingError
+from safelight.errors import ConfigError
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.tiling import clean
 from safelight.tasks.autoencode import likelihood_words
 from safelight.tasks.base import Evaluation, Task, Transform
-from safelight.tasks.blind_spot import BlindSpot
+from safelight.tasks.blind_spot import BlindSpot, check_made
 from safelight.tasks.fidelity import psnr, read, ssim
 from safelight.tasks.objective import LIKELIHOODS, Likelihood, NegativeELBO
 from safelight.tasks.severity import corrupted_batches, severity_curves
@@ -83,11 +83,7 @@ class DenoisingLoss(nn.Module):
             terms: dict[str, Tensor] = self.elbo(network, batch, generator, progress)
             return terms
         logits = network(batch.inputs)
-        if logits.shape != batch.images.shape:
-            raise TrainingError(
-                f"expected a network that gives {tuple(batch.images.shape)}, as its input, got "
-                f"{tuple(logits.shape)}; to denoise, choose another --model"
-            )
+        check_made(logits, batch.images)
         return {"loss": -self.likelihood.log_prob(logits.float(), batch.images).mean()}
 
 
