@@ -47,7 +47,7 @@ LONG_EPOCH = 2.0  # seconds; a shorter one says nothing of the machine
 BUSY = 0.15  # share of the time of all threads; an idle machine shows some 1%
 SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
 
-LEAST_WIDTH = 80  # of a table: a narrow terminal breaks its lines, and cuts no number
+LEAST_WIDTH = 80  # of a table that stays: a narrow terminal breaks its lines, and cuts no number
 CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in b"\t\n"}
 
 
@@ -60,7 +60,8 @@ class _Console(Console):
 
 def _console(*, stderr: bool) -> Console:
     console = _Console(stderr=stderr, highlight=False, soft_wrap=True)
-    console.width = max(LEAST_WIDTH, console.width)
+    if not stderr:  # where bars are drawn anew, on lines that must not be broken
+        console.width = max(LEAST_WIDTH, console.width)
     return console
 
 
@@ -177,7 +178,7 @@ class _Neighbours:
 
         before, self._before = self._before, self._now()
         wall, waited = (now - then for now, then in zip(self._before, before, strict=True))
-        share = waited / max(wall * torch.get_num_threads(), 1e-9)
+        share = min(1.0, waited / max(wall * torch.get_num_threads(), 1e-9))  # more threads may have waited
         if self.said or wall < LONG_EPOCH or share < BUSY:
             return []
         self.said = True

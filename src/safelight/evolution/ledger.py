@@ -109,7 +109,9 @@ class Ledger:
                 self._study.set_user_attr("fingerprint", fingerprint)
             while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 self._study.ask()  # for one that was killed before it could
-            self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
+            study = self._storage.get_study_id_from_name(NAME)
+            self._id_of = partial(self._storage.get_trial_id_from_study_id_trial_number, study)
+            self._ids = {t.number: self._id_of(t.number) for t in self._study.get_trials(deepcopy=False)}
         self._path = path
         if found not in (None, fingerprint):
             raise RunError(
@@ -164,7 +166,7 @@ class Ledger:
                 )
             )
             trial = self._study.ask()  # all its values are there before it runs; a bare ask leaves a gap
-        self._ids[trial.number] = trial._trial_id
+            self._ids[trial.number] = self._id_of(trial.number)
         return trial.number
 
     def report(self, number: int, epochs: int, loss: float) -> None:

@@ -217,7 +217,8 @@ def _umap_class() -> Any:
             except RuntimeError:  # neither its own folder nor the user's can hold what numba compiles
                 import numba
 
-                numba.config.CACHE_DIR = _compiled().name
+                settings: Any = numba.config
+                settings.CACHE_DIR = _compiled().name
                 from umap import UMAP
     except ImportError:
         raise ConfigError("method: umap is an extra; install it with pip install 'safelight[umap]'") from None

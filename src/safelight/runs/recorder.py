@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -106,9 +107,9 @@ class Recorder:
         with cpu_threads(self.training.threads), _tensorboard(self.folder, done + 1) as self._log:
             state = fit(network, self.batches, loss, self.training, self._end_epoch, self._end_step, packed)
         if self.interrupted:
-            raise Interrupted(
-                f"stopped and saved; continue with: safelight train --resume {self.folder.path}"
-            )
+            verb = "finetune" if self.folder.read_labels() else "train"
+            place = shlex.quote(str(self.folder.path))
+            raise Interrupted(f"stopped and saved; continue with: safelight {verb} --resume {place}")
 
         if state.epoch == self.training.epochs or self._is_stale():
             self._tell_divergence(state.untrained)
