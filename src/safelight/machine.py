@@ -152,8 +152,11 @@ def prepare_process() -> None:
 
     Importing safelight does nothing of the kind.
     """
+    import numpy as np
     import torch
 
+    for kind in (np.float16, np.float32, np.float64):
+        np.finfo(kind)  # which NumPy before 2.0 works out when first asked, and warns without denormals
     torch.set_flush_denormal(True)
     _keep_freed_memory()
 
