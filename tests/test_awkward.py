@@ -152,7 +152,7 @@ class Empty(Autoencoder):
         (Bare(), {}, r"expected encode to give safelight\.Code\(mu, logvar or None\), got tuple"),
         (Empty(), {}, "expected a network with weights to train, got Empty with none"),
         (Awkward().double(), {}, "the network does not take images"),
-        (Awkward(), {"batch_size": 1}, "cannot be trained on 1 images .* change .* --batch-size"),
+        (Awkward(), {"batch_size": 1}, "cannot be trained on 1 images .* change .* the batch size"),
         ("deep-conv-vae", {"normalization": "batch", "batch_size": 1}, "cannot be trained on 1 images"),
         ("deep-conv-vae", {"normalization": "group", "hidden": 2}, "hidden: expected at least 4"),
     ],

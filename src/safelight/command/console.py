@@ -39,6 +39,7 @@ __all__ = [
     "search_progress",
     "speak_anywhere",
     "stop_on_signals",
+    "storing",
 ]
 
 SHOWN_GENERATIONS = 20
@@ -47,7 +48,7 @@ LONG_EPOCH = 2.0  # seconds; a shorter one says nothing of the machine
 BUSY = 0.15  # share of the time of all threads; an idle machine shows some 1%
 SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
 
-LEAST_WIDTH = 80  # of a table: a narrow terminal breaks its lines, and cuts no number
+LEAST_WIDTH = 80  # of a table that stays: a narrow terminal breaks its lines, and cuts no number
 CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in b"\t\n"}
 
 
@@ -65,7 +66,8 @@ class _Console(Console):
 
 def _console(*, stderr: bool) -> Console:
     console = _Console(stderr=stderr, highlight=False, soft_wrap=True)
-    console.width = max(LEAST_WIDTH, console.width)
+    if not stderr:  # where bars are drawn anew, on lines that must not be broken
+        console.width = max(LEAST_WIDTH, console.width)
     return console
 
 
@@ -103,6 +105,15 @@ def complain(message: str, debug: bool) -> None:
         if debug:
             traceback.print_exc()
         print(f"safelight: {' '.join(message.split())}".translate(CONTROL), file=sys.stderr)
+
+
+@contextmanager
+def storing(store: Callable[[], object]) -> Iterator[None]:
+    """Keep what was found, then print it in the block: whoever reads may leave, and a folder may be full."""
+    try:
+        store()
+    finally:
+        yield  # the numbers are there in any case
 
 
 @contextmanager
@@ -186,7 +197,7 @@ class _Neighbours:
 
         before, self._before = self._before, self._now()
         wall, waited = (now - then for now, then in zip(self._before, before, strict=True))
-        share = waited / max(wall * torch.get_num_threads(), 1e-9)
+        share = min(1.0, waited / max(wall * torch.get_num_threads(), 1e-9))  # more threads may have waited
         if self.said or wall < LONG_EPOCH or share < BUSY:
             return []
         self.said = True
@@ -239,9 +250,11 @@ def search_progress() -> Iterator[Callable[[Status], None]]:
     from rich.live import Live
 
     rows: dict[int, Status] = {}
+    said = 0
     with Live(console=err, auto_refresh=False) if err.is_terminal else nullcontext() as live:
 
         def on_status(status: Status) -> None:
+            nonlocal said
             before = rows.get(status.generation)
             rows[status.generation] = status
             if live is not None:
@@ -249,12 +262,22 @@ def search_progress() -> Iterator[Callable[[Status], None]]:
             elif status.is_complete and not (before and before.is_complete):
                 cells = zip(("generation", *SEARCH_COLUMNS), _search_row(status), strict=True)
                 err.print("  ".join(f"{name} {cell}" for name, cell in cells))
+            if live is None and status.finals and status.finals[0] > said:
+                said = status.finals[0]
+                err.print(f"{_finals(status)}, time left {_search_row(status)[-1]}")
 
         yield on_status
 
 
+def _finals(status: Status) -> str:
+    done, planned = status.finals or (0, 0)
+    return f"training the finalists again: {done} of {planned} done"
+
+
 def _search_table(rows: Sequence[Status]) -> Table:
-    table = Table(caption=f"{rows[-1].what}: {rows[-1].done} of {rows[-1].planned} trials; Ctrl-C saves")
+    last = rows[-1]
+    what = _finals(last) if last.finals else f"searching: {last.done} of {last.planned} trials"
+    table = Table(caption=f"{what}; Ctrl-C saves")
     for heading in ("generation", *SEARCH_COLUMNS):
         table.add_column(heading, justify="right")
     for status in rows:

@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args, get_origin
 import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from safelight.config.network import NETWORK_CONFIGS
 from safelight.config.reading import did_you_mean, fields_of
+from safelight.config.task import TASK_CONFIGS
 from safelight.errors import ConfigError
 
 __all__ = ["add_fields", "is_given", "make_parser", "option", "parse"]
@@ -121,11 +123,22 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
                     f"{unknown[1]} is an option of safelight train; a search has such settings from its "
                     "genes, and from --config what no gene decides"
                 ) from None
-            raise ConfigError(f"unknown option {unknown[1]}; {did_you_mean(unknown[1], options)}") from None
+            other = _owner(unknown[1])
+            advice = f"{other} has it" if other else did_you_mean(unknown[1], options)
+            raise ConfigError(f"unknown option {unknown[1]}; {advice}") from None
         program = f"safelight {arguments[0]}" if chosen is not parser else "safelight"
         raise ConfigError(f"{message}; see {program} --help") from None
     except OverflowError:
         raise ConfigError("expected numbers that a computer can hold, got a larger one") from None
+
+
+def _owner(name: str) -> str:
+    """The choice of network or task that brings an option along, where there is one."""
+    for choice, table, prefix in (("--task", TASK_CONFIGS, ""), ("--model", NETWORK_CONFIGS, "network.")):
+        for value, config in table.items():
+            if name in {option(field, prefix) for field in fields_of(config) if field != "name"}:
+                return f"{choice} {value}"
+    return ""
 
 
 def _one_line(error: Exception) -> str:

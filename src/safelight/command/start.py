@@ -18,7 +18,7 @@ from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, DeepConvCon
 from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, read_tagged, to_dict
 from safelight.config.run import FORMAT_VERSION, RunConfig, default_task
 from safelight.config.search import SearchConfig
-from safelight.config.task import TASK_CONFIGS, CustomTask
+from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, ClassifyConfig, CustomTask, DenoiseConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 from safelight.files import why
@@ -70,6 +70,7 @@ class Start:
             start = cls._from_values(to_dict(config), f"{found.resume}/config.json")
         elif found.config:
             start = cls._from_values(_read(found.config), found.config)
+            start.search = dataclasses.replace(start.search, limit=start.data.limit)
         given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
         start.network = _chosen("model", found.model, start.network, NETWORK_CONFIGS)
         if start.task is None:
@@ -113,6 +114,19 @@ class Start:
     def settings(self, options: Namespace) -> dict[str, Any]:
         """The task's settings as they were given."""
         return {name: options[name] for name in fields_of(type(self.task)) if name in options}
+
+    def idle(self, options: Namespace) -> dict[str, str]:
+        """The options of network and task that do nothing beside the others."""
+        if isinstance(self.task, AutoencodeConfig) and not self.network.is_variational:
+            why = f"the codes of {self.network.name} are points, which have no KL to weigh"
+            return {"--beta": why, "--beta-warmup": why}
+        if isinstance(self.task, AutoencodeConfig) and options.beta == 0:
+            return {"--beta-warmup": "it rises to --beta, which is 0"}
+        if isinstance(self.task, ClassifyConfig):
+            return {"--balance": "safelight finetune draws every class as often, this does not"}
+        if isinstance(self.task, DenoiseConfig) and options.self_supervised:
+            return {"--likelihood": "--self-supervised has a likelihood of its own"}
+        return {}
 
     def refuse_changes(self, options: Namespace, may_change: str, expected: Mapping[str, Any]) -> None:
         """Make sure that nothing else than one option differs from what is continued.

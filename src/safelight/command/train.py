@@ -12,7 +12,7 @@ from safelight.command.console import err, name_of, out, progress, stop_on_signa
 from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.data import FitOptions
 from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
@@ -139,6 +139,13 @@ def _say_and_stop(config: RunConfig, images: ImageSet) -> None:
     raise SystemExit(0)
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    network, found = options.network, Start.read("train", arguments).idle(options)
+    if options.model == "denoising-unet" and network.attention == 0:
+        found["--network.heads"] = "--network.attention is 0"
+    return found
+
+
 VERB = Verb(
     "train",
     "train a network on images",
@@ -150,4 +157,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

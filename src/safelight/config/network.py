@@ -104,9 +104,10 @@ class DeepConvConfig:
                 f"1 or {len(self.channels)} numbers, as there are stages",
                 getattr(self, name),
             )
-        for stride in self.strides:
-            least = min(self.kernels)
-            check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
+        stages = len(self.channels)
+        kernels, strides = (sizes * (stages // len(sizes)) for sizes in (self.kernels, self.strides))
+        for kernel, stride in zip(kernels, strides, strict=True):
+            check(1 <= stride <= kernel, "network.strides", f"1 to its own kernel's {kernel}", stride)
 
 
 Encoder = ConvVAEConfig | DeepConvConfig

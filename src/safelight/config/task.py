@@ -54,6 +54,11 @@ class Measure:
     digits: int = 2
     lower_is_better: bool = True
 
+    @property
+    def title(self) -> str:
+        """Its words and, where it has one, its unit."""
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
     def ordered(self, value: float) -> float:
         """The value, or its negative where higher is better: least is best."""
         return value if self.lower_is_better else -value

@@ -104,7 +104,7 @@ class Batches:
         if batch_size > len(images):
             raise ConfigError(
                 f"expected a batch size of at most {len(images)}, the number of training images, "
-                f"got {batch_size}; lower --batch-size"
+                f"got {batch_size}; lower it"
             )
         self.images = images
         self.batch_size = batch_size

@@ -15,7 +15,7 @@ import numpy as np
 from safelight.config.run import RunConfig
 from safelight.config.training import BATCH_SIZE
 from safelight.data.images import ImageSet
-from safelight.errors import RunError, SafelightError, TrainingError
+from safelight.errors import RunError, TrainingError
 from safelight.files import why
 from safelight.machine import cpu_threads, derive_seed, prepare_process
 from safelight.networks.table import cost
@@ -23,9 +23,20 @@ from safelight.runs.assembly import assemble
 from safelight.runs.state import PackedState, State
 from safelight.runs.training import fit
 
-__all__ = ["CHECKPOINTS", "Job", "Material", "Outcome", "evaluate", "image_cost", "seed_of"]
+__all__ = [
+    "CHECKPOINTS",
+    "DIVERGED",
+    "Job",
+    "Material",
+    "Outcome",
+    "evaluate",
+    "image_cost",
+    "seed_of",
+    "told",
+]
 
 CHECKPOINTS = 10  # of a run's planned steps, at which losses of several trials are compared
+DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,7 @@ class Outcome:
         curve: training loss since the checkpoint before, at each checkpoint passed.
         failure: why there is no loss.
         packed: the state at the end, where it was asked for.
+        is_result: False where the machine failed, such as for want of memory: the same settings may do well.
     """
 
     loss: float | None = None
@@ -127,6 +139,17 @@ class Outcome:
     curve: tuple[float, ...] = ()
     failure: str | None = None
     packed: bytes | None = None
+    is_result: bool = True
+
+
+def told(error: BaseException) -> str:
+    """What went wrong, in a line.
+
+    Example:
+        >>> told(KeyError("lr"))
+        "KeyError: 'lr'"
+    """
+    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:200])))
 
 
 def seed_of(seed: int, purpose: str) -> int:
@@ -173,10 +196,9 @@ def evaluate(material: Material | tuple[Path, tuple[float, float]], job: Job) ->
         with cpu_threads(1):
             outcome = _train(material, job, started)
     except TrainingError:
-        outcome = Outcome(failure="diverged")
-    except (SafelightError, RuntimeError, MemoryError, ValueError) as error:
-        what = " ".join(str(error).split())[:200]
-        outcome = Outcome(failure=f"{type(error).__name__}: {what}")
+        outcome = Outcome(failure=DIVERGED)
+    except Exception as error:
+        outcome = Outcome(failure=told(error), is_result=False)
     return dataclasses.replace(outcome, seconds=time.perf_counter() - started)
 
 
@@ -204,7 +226,7 @@ def _train(material: Material, job: Job, started: float) -> Outcome:
     network.eval()
     value = measure.ordered(parts.task.measure(network, loss, material.validation)[measure.name])
     if not math.isfinite(value):
-        return dataclasses.replace(found, failure="diverged")
+        return dataclasses.replace(found, failure=DIVERGED)
     kept = None
     if job.keep:
         state_packed = state.pack()

@@ -43,16 +43,6 @@ def build(config: NetworkConfig, image: Fit) -> Network:
     return NETWORKS[config.name](image.shape, config)
 
 
-def check_shape(config: NetworkConfig, shape: tuple[int, int, int]) -> None:
-    """Refuse images (C, H, W) that a network is not made for, before there are any.
-
-    Raises:
-        ConfigError: it says why.
-    """
-    channels, height, width = shape
-    _sketch(config, Fit(height, width, channels))
-
-
 @lru_cache(maxsize=256)  # searches ask again and again
 def cost(config: NetworkConfig, image: Fit) -> tuple[int, int]:
     """What a network costs, found without allocating it.

@@ -241,7 +241,7 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
     splits = list(run.evaluation)
     rows = [
         {
-            "name": f"{measure.words} ({measure.unit})" if measure.unit else measure.words,
+            "name": measure.title,
             "meaning": measure.meaning,
             "values": [number(run.evaluation[split].get(measure.name), measure.digits) for split in splits],
         }

@@ -126,6 +126,11 @@ class Summary:
         is_there = self.config.network.is_variational or task.prior != "normal"
         return task.prior if is_there else None
 
+    def conditions(self, split: str) -> list[str]:
+        """What a split was evaluated on, such as what its images were corrupted with."""
+        words = self.evaluation.get(split, {}).items()
+        return [value for name, value in words if isinstance(value, str) and name not in ("split", "weights")]
+
     def _judged(self, epoch: Epoch) -> float | None:
         value = epoch.validation.get(self.judge.name)
         return None if value is None else self.judge.ordered(value)

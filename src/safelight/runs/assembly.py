@@ -156,7 +156,7 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
             )
             detail = " ".join(str(error).split())[:300]
             raise ConfigError(
-                f"the network {what}: {detail}; change the network, the images or --batch-size"
+                f"the network {what}: {detail}; change the network, the images or the batch size"
             ) from None
 
 

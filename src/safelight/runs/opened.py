@@ -107,11 +107,24 @@ class OpenedRun(ABC):
         chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
         parts, image_set = self._parts, self.images(split, images)
         if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
-            parts.task.judge = type(self)(chosen.judge).network if chosen.judge else None
+            parts.task.judge = self._judge(chosen.judge, image_set) if chosen.judge else None
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
         measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}
         return measures, found.pictures
+
+    def _judge(self, path: str, images: ImageSet) -> Network:
+        """The classifier of a run that tells these images' classes."""
+        judge = type(self)(path)
+        if not isinstance(judge.config.task, ClassifyConfig):
+            raise ConfigError(
+                f"judge: expected a run of a classifier, got one to {judge.config.task.name}, {path}; make "
+                "one with safelight finetune"
+            )
+        if images.labels is None:
+            raise ConfigError("judge: expected images with labels to judge by, got none; leave it out")
+        judge.check_shape(images.shape)
+        return judge.network
 
     @abstractmethod
     def report(self, images: Images | None = None) -> Path:
@@ -130,6 +143,18 @@ class OpenedRun(ABC):
         found, task = self.folder.read_labels(), self.config.task
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
         return find_split(self.config, self.path, split, images, labels)
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse what another run makes, where it is not of this run's shape, (C, H, W).
+
+        Raises:
+            RunError: it is not.
+        """
+        if shape != self.config.image.shape:
+            raise RunError(
+                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
+                f"got {shape}; use another run"
+            )
 
     @property
     def _parts(self) -> Parts:

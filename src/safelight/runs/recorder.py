@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -143,9 +144,9 @@ class Recorder:
         with cpu_threads(training.threads):
             state = fit(network, self.batches, loss, training, on_epoch, on_step, packed, self.ranks)
         if self.ranks.agree(self.interrupted):
-            raise Interrupted(
-                f"stopped and saved; continue with: safelight train --resume {self.folder.path}"
-            )
+            verb = "finetune" if self.folder.read_labels() else "train"
+            place = shlex.quote(str(self.folder.path))
+            raise Interrupted(f"stopped and saved; continue with: safelight {verb} --resume {place}")
         return state
 
     def _facts(self, packed: PackedState | None) -> dict[str, Any]:

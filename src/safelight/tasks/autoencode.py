@@ -10,7 +10,14 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from safelight.config.run import RunConfig
-from safelight.config.task import PRIORS, AutoencodeConfig, AutoencodeEvaluation, Measure, Sheet
+from safelight.config.task import (
+    PRIORS,
+    AutoencodeConfig,
+    AutoencodeEvaluation,
+    DenoiseConfig,
+    Measure,
+    Sheet,
+)
 from safelight.data.batches import Batch
 from safelight.data.images import ImageSet
 from safelight.data.pictures import pairs, tile
@@ -27,7 +34,7 @@ from safelight.tasks.objective import (
 from safelight.tasks.priors import Normal, Prior, gaussian_kl, told_by_dimension
 from safelight.tasks.sampling import latent_points, sample
 
-__all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "mean_loss"]
+__all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "likelihood_words", "mean_loss"]
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. (2016), section 5.2
 SAMPLES, SAMPLE_COLUMNS = 64, 8
@@ -135,16 +142,19 @@ class Autoencode(Task):
 
 def convention(config: RunConfig) -> str:
     """What the number called loss means; only losses of one convention can be compared."""
-    assert isinstance(config.task, AutoencodeConfig)
     is_variational = config.network.is_variational
-    if config.task.likelihood == "gaussian":
-        what = "Gaussian {}, one learned standard deviation"
-    elif config.image.channels == 1:
-        what = "grayscale Bernoulli {}"
-    else:
-        what = "Bernoulli {} of colour values"
-    measure = what.format("−ELBO" if is_variational else "−log p(x | z)")
+    measure = likelihood_words(config, "−ELBO" if is_variational else "−log p(x | z)")
     return f"{measure}, {'one sample of z' if is_variational else 'z a point'}"
+
+
+def likelihood_words(config: RunConfig, what: str) -> str:
+    """A loss under the likelihood of a run's task and images, in words."""
+    assert isinstance(config.task, AutoencodeConfig | DenoiseConfig)
+    if config.task.likelihood == "gaussian":
+        return f"Gaussian {what}, one learned standard deviation"
+    return (
+        f"grayscale Bernoulli {what}" if config.image.channels == 1 else f"Bernoulli {what} of colour values"
+    )
 
 
 @torch.no_grad()
