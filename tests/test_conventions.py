@@ -33,21 +33,22 @@ WINGS = {
     "": ("errors", "files", "machine"),
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
-        *("images", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
+        *("images", "components", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
         *("named_sets", "sources", "finding", "pictures", "png16", "picture_files"),
     ),
     "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
     "tasks": (
-        *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
+        *("base", "fidelity", "objective", "autoencode", "severity", "blind_spot", "denoise"),
         *("calibration", "classify", "table"),
     ),
     "runs": (
         *("folders", "state", "labels", "typical", "folder", "training", "settings", "assembly"),
+        "choosing",
         *("recorder", "cleaning", "opened"),
     ),
     "reporting": (
-        *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
-        "comparison",
+        *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
+        *("report", "comparison"),
     ),
     "evolution": (
         *(

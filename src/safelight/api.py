@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ from safelight.runs.assembly import (
     fresh_weights,
     try_out,
 )
+from safelight.runs.choosing import Plan, choose, step_seconds
 from safelight.runs.folder import INITIAL, RunFolder
 from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
@@ -82,6 +83,7 @@ def train(
     command: str = "safelight.train",
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
+    on_start: Callable[[Plan], object] | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network.
@@ -100,7 +102,9 @@ def train(
         command: kept in config.json.
         on_epoch: called with each epoch's record; a true answer ends the training.
         on_step: called after each batch; a true answer saves the run and raises `Interrupted`.
-        settings: fields of `TrainingConfig` and of the settings of network and task.
+        on_start: called once before, with what is going to be trained and how long that takes.
+        settings: fields of `TrainingConfig` and of the settings of network and task; what is left out, or
+            None, is chosen from the images where `safelight train --help` says so, and kept in config.json.
 
     Returns:
         The finished run.
@@ -118,6 +122,7 @@ def train(
         [1, 2]
     """
     validation, limit = plain(validation), plain(limit)
+    settings = {name: value for name, value in settings.items() if value is not None}
     for what, given, base in (("network", network, Network), ("task", task, Task)):
         is_class = isinstance(given, type) and issubclass(given, base)
         if not isinstance(given, (str, base)) and not is_class:
@@ -131,11 +136,17 @@ def train(
     image_set = as_image_set(images, accept=accept)
     splits = image_set.split(validation, limit)
     network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
-    network_config, task_config, training = read_settings(network_given, task_given, settings)
-    config = _describe(image_set, validation, limit, network_config, task_config, training, command)
+    start = None if init_from is None else RunFolder(init_from)
+    if start and start.read_config().network.name == network:
+        known = vars(start.read_config().network)  # whose weights fit no other
+        settings = {name: known[name] for name in known if name != "name"} | settings
+    given = read_settings(network_given, task_given, settings)
+    chosen = choose(splits.train, *given, settings)
+    config = _describe(
+        image_set, validation, limit, chosen.network, chosen.task, chosen.training, command, chosen.reasons
+    )
     parts = assemble(config, own_network, own_task)
-    if init_from is not None:
-        start = RunFolder(init_from)
+    if start:
         start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, config, splits.train)
@@ -145,6 +156,11 @@ def train(
             # A run killed in its first epoch starts from these again.
             folder.write_weights(INITIAL, parts.network, parts.loss)
             folder.write_config(config)
+            if on_start:
+                epochs = config.training.epochs
+                steps = epochs * len(recorder.batches)
+                seconds = steps * step_seconds(parts, config, splits.train)
+                on_start(Plan(epochs, steps, seconds, config.notes))
             recorder.run()
     return Run(folder.path, own_network, own_task)
 
@@ -324,6 +340,7 @@ def _describe(
     task: Any,
     training: TrainingConfig,
     command: str,
+    notes: tuple[str, ...] = (),
 ) -> RunConfig:
     """All that a new run is."""
     channels, height, width = images.shape
@@ -342,6 +359,7 @@ def _describe(
             threads=training.threads or torch.get_num_threads(),
         ),
         task=task,
+        notes=notes,
         versions={
             "safelight": safelight.__version__,
             "torch": torch.__version__,

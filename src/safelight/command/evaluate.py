@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 from rich.table import Table
 
-from safelight.command.console import out
+from safelight.command.console import advise, out
 from safelight.command.options import add_fields, is_given
 from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
@@ -62,7 +62,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         print(json.dumps(measures, indent=2))
     else:
         out.print(_table(options, run, measures))
-    run.folder.add_evaluation(options.split, measures, pictures)  # last: the numbers are there in any case
+    run.folder.add_evaluation(options.split, measures, pictures)  # after the numbers: these are there anyway
+    if not options.json:
+        advise(run)
 
 
 def _table(options: Namespace, run: Run, measures: dict[str, Any]) -> Table:

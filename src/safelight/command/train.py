@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import name_of, out, progress, stop_on_signals
+from safelight.command.console import advise, name_of, out, progress, stop_on_signals, tell
 from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
@@ -34,9 +34,10 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "(default: a sixth of a named set, else a tenth)",
     )
     network = parser.add_argument_group("The network")
-    start.add_options(network, parser.add_argument_group("The task"))
-    add_fields(network, start.network, "network.")
-    add_fields(parser.add_argument_group("The training"), start.training)
+    start.add_options(network, parser.add_argument_group("The task"), start.left_open("task"))
+    add_fields(network, start.network, "network.", left_open=start.left_open("network"))
+    training = parser.add_argument_group("The training")
+    add_fields(training, start.training, left_open=start.left_open("training"))
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
@@ -72,10 +73,12 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 command=shlex.join(["safelight", "train", *arguments]),
                 on_epoch=on_epoch,
                 on_step=on_step,
+                on_start=tell,
                 **settings,
                 **start.settings(options),
                 **vars(options.network),
             )
+    advise(run)
     out.print(f"Run folder: {name_of(run.path)}")
     out.print(f"Next:       safelight evaluate {name_of(run.path)} && safelight report {name_of(run.path)}")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from safelight.errors import Interrupted, RunError
 from safelight.evolution.executors import Engine
-from safelight.evolution.trial import Job, Outcome, image_cost
+from safelight.evolution.trial import Job, Outcome
+from safelight.networks.table import image_cost
 
 __all__ = ["run_jobs"]
 

@@ -13,6 +13,7 @@ from safelight.config.task import CustomTask
 from safelight.data.pictures import make_folder, png
 from safelight.files import write_file
 from safelight.reporting.charts import judge_chart, others_chart
+from safelight.reporting.diagnosis import diagnose
 from safelight.reporting.evaluation_charts import EVALUATION_CHARTS
 from safelight.reporting.page import (
     Chart,
@@ -92,6 +93,7 @@ def write_report(folder: RunFolder, latent: Sequence[Panel] = ()) -> Path:
         "pictures": _pictures(run, figures),
         "tiles": _tiles(run),
         "status": _status(run, folder.path),
+        "advice": [words.replace("RUN", shown(folder.path)) for words in diagnose(run)],
         "settings": _settings(run),
         "data": _data(run),
         "evaluation": _evaluation(run),
@@ -215,6 +217,7 @@ def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Network", rows(config.network)),
         ("Task", task),
         ("Training", rows(config.training)),
+        *([("Chosen from the images", [note.split(": ", 1) for note in config.notes])] if config.notes else []),
         ("Versions", [(name, version) for name, version in run.config.versions.items()]),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import numpy as np
@@ -12,12 +13,14 @@ from torch import Tensor, nn
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig, AutoencodeEvaluation, Measure, Sheet
 from safelight.data.batches import Batch
+from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
 from safelight.data.pictures import pairs, tile
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
 from safelight.networks.sampling import latent_points, sample
 from safelight.tasks.base import Evaluation, Task
+from safelight.tasks.fidelity import psnr
 from safelight.tasks.objective import (
     LOGVAR_RANGE,
     Likelihood,
@@ -29,6 +32,7 @@ from safelight.tasks.objective import (
 
 __all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "mean_loss"]
 
+BLACK = 0.05
 ACTIVE_VARIANCE = 0.01  # Burda et al. (2016), section 5.2
 SAMPLES, SAMPLE_COLUMNS = 64, 8
 NATS = "nats per image"
@@ -41,11 +45,15 @@ class Autoencode(Task):
 
     Args:
         config: the run's settings.
+
+    Attributes:
+        train: the training images, to which an evaluation fits PCA; or None, and there is no such line.
     """
 
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, AutoencodeConfig)
         self.config = config.task
+        self.train: ImageSet | None = None
         self._convention = convention(config)
 
     @property
@@ -71,6 +79,23 @@ class Autoencode(Task):
             ),
             Measure("iw_samples", "samples of z", "of the bound, an image", digits=0),
             Measure("active_units", "active units", "dimensions of the code whose mean varies", digits=0),
+            Measure(
+                "psnr", "PSNR", "of reconstructions, mean of the images", "dB", lower_is_better=False
+            ),
+            Measure(
+                "pca_psnr",
+                "PSNR, PCA",
+                "the same of PCA with as many dimensions, fitted to the training images",
+                "dB",
+                lower_is_better=False,
+            ),
+            Measure(
+                "mean_psnr",
+                "PSNR, mean image",
+                "the same of the training images' mean, for every image",
+                "dB",
+                lower_is_better=False,
+            ),
         )
 
     @property
@@ -100,16 +125,23 @@ class Autoencode(Task):
         return objective(self.config)
 
     def measure(self, network: Autoencoder, loss: nn.Module, images: ImageSet) -> dict[str, float]:
-        """The loss and its parts, as `mean_loss` gives them."""
+        """The loss and its parts, as `mean_loss` gives them of a likelihood that was fitted to the images."""
         assert isinstance(loss, NegativeELBO)
-        return mean_loss(network, loss, images)
+        terms = mean_loss(network, loss, images)
+        before = terms["reconstruction"]
+        terms["reconstruction"] = loss.likelihood.calibrate(before, math.prod(images.shape))
+        terms["loss"] += terms["reconstruction"] - before
+        return terms
 
     def evaluate(
         self, network: Autoencoder, loss: nn.Module, images: ImageSet, options: AutoencodeEvaluation
     ) -> Evaluation:
         """Losses under each convention, as `evaluate` gives them."""
         assert isinstance(loss, NegativeELBO)
-        return Evaluation(evaluate(network, loss.likelihood, images, options.samples))
+        values = evaluate(network, loss.likelihood, images, options.samples)
+        if self.train is not None:
+            values |= _linear(self.train, images, values["latent"])
+        return Evaluation(values)
 
     @torch.no_grad()
     def draw(self, network: Autoencoder, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
@@ -128,7 +160,7 @@ def convention(config: RunConfig) -> str:
     assert isinstance(config.task, AutoencodeConfig)
     is_variational = config.network.is_variational
     if config.task.likelihood == "gaussian":
-        what = "Gaussian {}, one learned standard deviation"
+        what = "Gaussian {}, the variance that of the validation images"
     elif config.image.channels == 1:
         what = "grayscale Bernoulli {}"
     else:
@@ -160,7 +192,7 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
     """
     network.eval()
     device = next(network.parameters()).device
-    plain = NegativeELBO(loss.likelihood)
+    plain = NegativeELBO(loss.likelihood).eval()
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
     totals: dict[str, float] = {}
     for chunk in images.chunks():
@@ -190,6 +222,9 @@ def evaluate(
         iw_bound: -log p(x) bounded with k samples (Burda et al. 2016, equation 8); iw_samples is k.
         active_units: dimensions whose mean varies by more than 0.01 over the images (ibid., section 5.2).
         kl_per_dimension: the KL of each dimension of the code; their sum is kl.
+        latent: dimensions of the code.
+        psnr: of reconstructions, mean of the images, in dB.
+        black: share of reconstructions without any pixel above 0.05.
         n: number of images.
 
         A deterministic autoencoder has only loss, and n.
@@ -209,17 +244,28 @@ def evaluate(
 
     def look(x: Tensor) -> Tensor:
         mu, logvar = network.encode(x)
-        columns = [-likelihood.log_prob(network.decode(mu), x)[:, None]]
+        logits = network.decode(mu)
+        drawn = torch.sigmoid(logits)
+        columns = [-likelihood.log_prob(logits, x)[:, None], psnr(drawn, x)[:, None]]
+        columns.append(drawn.flatten(1).amax(1, keepdim=True))
         if logvar is not None:
             columns += [mu, gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE))]
             if samples:
                 columns.append(importance_weighted_bound(network, likelihood, x, samples, generator)[:, None])
         return torch.cat(columns, 1)
 
+    likelihood.eval()
+    latent = network.encode(images.floats(slice(1), str(device))).mu.shape[1]
     found = images.mapped(look, str(device)).astype(np.float64)
-    measures: dict[str, Any] = {"loss": terms["loss"], "n": len(images)}
+    measures: dict[str, Any] = {
+        "loss": terms["loss"],
+        "n": len(images),
+        "latent": latent,
+        "psnr": float(found[:, 1].mean()),
+        "black": float((found[:, 2] < BLACK).mean()),
+    }
     if "kl" in terms:
-        means, kls = np.split(found[:, 1 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
+        means, kls = np.split(found[:, 3 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
         measures |= {
             "reconstruction": terms["reconstruction"],
             "kl": terms["kl"],
@@ -230,3 +276,16 @@ def evaluate(
         if samples:
             measures |= {"iw_bound": float(found[:, -1].mean()), "iw_samples": samples}
     return measures
+
+
+@torch.no_grad()
+def _linear(train: ImageSet, images: ImageSet, dimensions: int) -> dict[str, float]:
+    """How near PCA of the training images comes to others: what any autoencoder should be ahead of."""
+    found = fit_components(train, dimensions)
+
+    def look(x: Tensor) -> Tensor:
+        mean = found.mean.view_as(x[0]).expand_as(x)
+        return torch.stack([psnr(found.reconstruct(x), x), psnr(mean, x)], 1)
+
+    pca_psnr, mean_psnr = images.mapped(look).mean(0, dtype=np.float64)
+    return {"pca_psnr": float(pca_psnr), "mean_psnr": float(mean_psnr), "train_n": len(train)}
