@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from safelight.reporting.summary import Summary
@@ -10,12 +11,12 @@ from safelight.reporting.summary import Summary
 __all__ = ["diagnose"]
 
 ALIKE = 0.5  # dB that reconstructions should be ahead of one image for all
+LITTLE = 0.1  # of a loss
 EMPTY = 0.1  # nats of KL
 MOSTLY = 0.9
 FEW = 10  # images a dimension of the code
 LEAST_EPOCHS = 5  # that say something of the rate
 JUMP = 0.5  # of all that was gained, lost again
-SLOW = 0.4  # of all that was gained, in the second half of the epochs
 GAINING = 0.02  # of all that was gained, an epoch
 WORSE = 0.05  # of all that was gained, since the best epoch
 
@@ -40,10 +41,15 @@ def _of_evaluation(run: Summary) -> Iterator[str]:
             "Its reconstructions are black, whatever the image: the training went wrong early. Train again "
             "with a lower --lr."
         )
+    elif ours is not None and mean is not None and ours < mean - ALIKE and _creeps(_judged(run, "train")):
+        yield (
+            f"It has not even learned the images' mean, and its loss crept down all the time: the rate of "
+            f"{run.config.training.lr:g} is too low. Train with --lr {10 * run.config.training.lr:g}."
+        )
     elif found.get("active_units") == 0 or (kl is not None and kl < EMPTY):
         yield (
             "The code is empty: none of its dimensions follows the image, so that all reconstructions are "
-            "alike. Train with a lower --beta, with --beta-warmup 0.3, or with a lower --lr."
+            "alike. Train with a lower --beta, with --beta-warmup 0.3, or with another --lr."
         )
     elif is_alike:
         yield (
@@ -96,23 +102,23 @@ def _of_epochs(run: Summary) -> Iterator[str]:
 
 
 def _of_pace(run: Summary, validated: list[float], gained: float) -> Iterator[str]:
-    """Whether it had to stop early, and why."""
+    """Whether more epochs would help."""
     done = len(validated)
     if gained <= 0 or done < run.config.training.epochs:  # a training that is not over
         return
-    late = validated[done // 2 - 1] - validated[-1]
     last = max(1, done // 5)
     pace = (validated[-1 - last] - validated[-1]) / last
-    if late > SLOW * gained:
-        yield (
-            f"The {run.judge.words} fell in the second half almost as fast as in the first: the rate is too "
-            f"low. Train with --lr {4 * run.config.training.lr:g}."
-        )
-    elif pace > GAINING * gained:
+    if pace > GAINING * gained:
         yield (
             f"Still improving, by {pace / gained:.0%} of all that was gained an epoch: "
             f"safelight train --resume RUN --epochs {2 * done} goes on."
         )
+
+
+def _creeps(losses: list[float]) -> bool:
+    """Whether they fall all the time, and hardly."""
+    falls = all(later < earlier for earlier, later in pairwise(losses))
+    return len(losses) > 1 and falls and losses[0] - losses[-1] < LITTLE * abs(losses[0])
 
 
 def _judged(run: Summary, part: str) -> list[float]:

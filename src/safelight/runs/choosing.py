@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ WIDEST, NARROWEST = 128, 16  # stages
 BLACK_AND_WHITE = 0.75
 CODE = (8, 128)
 EXPLAINED = 0.95
-IMAGES_A_DIMENSION = 25
+IMAGES_A_DIMENSION, VALUES_A_DIMENSION = 50, 6
 SHRUNK = 64  # pixels a side, to count components
 
 
@@ -157,12 +158,13 @@ class _Chooser:
         least, most = CODE
         shares = fit_components(sample_of(self.train, LOOKED_AT), most, SHRUNK).shares.cumsum()
         needed = int((shares < EXPLAINED).sum()) + 1
-        allowed = max(least, len(self.train) // IMAGES_A_DIMENSION)
-        latent = min(max(least, needed), allowed, most)
+        values = math.prod(self.train.shape)
+        allowed = min(len(self.train) // IMAGES_A_DIMENSION, values // VALUES_A_DIMENSION, most)
+        latent = max(least, min(needed, allowed))
         words = f"{needed}" if needed <= len(shares) else f"more than {len(shares)}"
         self.reasons.append(
             f"latent {latent}: PCA needs {words} dimensions for {EXPLAINED:.0%} of the variance, and "
-            f"{len(self.train):,} images allow {min(allowed, most)}"
+            f"{len(self.train):,} images of {values:,} values allow {max(least, allowed)}"
         )
         return replace(network, latent=latent)
 
