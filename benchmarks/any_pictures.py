@@ -46,7 +46,9 @@ def _numbers(found: dict[str, Any]) -> dict[str, float]:
 
 def main() -> None:
     """Measure the sets that the results lack."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path)
     parser.add_argument("sets", nargs="+")
     options = parser.parse_args()

@@ -33,7 +33,16 @@ WINGS = {
     "": ("errors", "files", "machine"),
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
-        *("images", "components", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
+        *(
+            "images",
+            "components",
+            "batches",
+            "corruption",
+            "augmentation",
+            "label_files",
+            "downloads",
+            "readers",
+        ),
         *("named_sets", "sources", "finding", "pictures", "png16", "picture_files"),
     ),
     "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),

@@ -77,7 +77,11 @@ def add_fields(
         elif hint is bool:
             kind = {"action": "store_true"}
         is_open = name in left_open
-        shown = "chosen from the images" if is_open else defaults.get(name, ",".join(map(str, value)) if isinstance(value, tuple) else value)
+        shown = (
+            "chosen from the images"
+            if is_open
+            else defaults.get(name, ",".join(map(str, value)) if isinstance(value, tuple) else value)
+        )
         suffix = "" if shown in (None, "", False) else f" (default: {shown})"
         default = None if is_open or (given_only and hint is not bool) else value
         group.add_argument(option(name, prefix), default=default, help=f"{described[name]}{suffix}", **kind)

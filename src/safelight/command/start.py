@@ -76,7 +76,7 @@ class Start:
         return start
 
     def left_open(self, part: str) -> set[str]:
-        """The settings of network, task or training that are chosen from the images if no option names them."""
+        """The settings of network, task or training that the images choose where no option names them."""
         fields = dataclasses.fields(getattr(self, part))
         return {f.name for f in fields if "chosen" in f.metadata} - self.named.get(part, set())
 

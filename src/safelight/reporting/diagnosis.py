@@ -82,8 +82,8 @@ def _of_epochs(run: Summary) -> Iterator[str]:
     jump, where = max(rises, default=(0.0, 0))
     if jump > JUMP * gained > 0:
         yield (
-            f"In epoch {where + 1} the training {run.judge.words} lost more than half of what had been gained: "
-            f"the rate is too high. Train with --lr {run.config.training.lr / 4:g}."
+            f"In epoch {where + 1} the training {run.judge.words} lost more than half of what had been "
+            f"gained: the rate is too high. Train with --lr {run.config.training.lr / 4:g}."
         )
         return
     if len(validated) < LEAST_EPOCHS or len(validated) != len(trained):

@@ -213,11 +213,12 @@ def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
         return [(k.replace("_", " "), unset.get(k, "–") if v is None else plain(v)) for k, v in fields]
 
     task = [("name", config.task.class_name)] if isinstance(config.task, CustomTask) else rows(config.task)
+    chosen = [(what, why) for what, _, why in (note.partition(": ") for note in config.notes)]
     return [
         ("Network", rows(config.network)),
         ("Task", task),
         ("Training", rows(config.training)),
-        *([("Chosen from the images", [note.split(": ", 1) for note in config.notes])] if config.notes else []),
+        *([("Chosen from the images", chosen)] if chosen else []),
         ("Versions", [(name, version) for name, version in run.config.versions.items()]),
     ]
 
