@@ -108,7 +108,7 @@ class Gaussian(Likelihood):
         if self.training:
             # Its own gradient is zero, as it is the optimum.
             log_sigma = 0.5 * squares.detach().mean().clamp(min=LEAST_SIGMA**2).log()
-            self.log_sigma.lerp_(log_sigma, MEMORY)
+            self.log_sigma.lerp_(log_sigma.to(self.log_sigma.dtype), MEMORY)
         return (-0.5 * squares * (-2 * log_sigma).exp() - log_sigma - HALF_LOG_2PI).sum(1)
 
     def calibrate(self, loss: float, pixels: int) -> float:
