@@ -140,8 +140,8 @@ def train(
     if start and start.read_config().network.name == network:
         known = vars(start.read_config().network)  # whose weights fit no other
         settings = {name: known[name] for name in known if name != "name"} | settings
-    given = read_settings(network_given, task_given, settings)
-    chosen = choose(splits.train, *given, settings)
+    settled = read_settings(network_given, task_given, settings)
+    chosen = choose(splits.train, *settled, settings)
     config = _describe(
         image_set, validation, limit, chosen.network, chosen.task, chosen.training, command, chosen.reasons
     )

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -122,7 +122,7 @@ class _Chooser:
             return task
         share = _contrast(sample_of(self.train, LOOKED_AT))
         is_binary = share >= BLACK_AND_WHITE
-        chosen = "bernoulli" if is_binary else "gaussian"
+        chosen: Literal["bernoulli", "gaussian"] = "bernoulli" if is_binary else "gaussian"
         self.reasons.append(
             f"likelihood {chosen}: pixels vary {share:.0%} as much as if all were black or white, "
             f"{'at least' if is_binary else 'less than'} {BLACK_AND_WHITE:.0%}"
