@@ -44,7 +44,7 @@ from safelight.runs.assembly import (
     fresh_weights,
     try_out,
 )
-from safelight.runs.choosing import Plan, choose, step_seconds
+from safelight.runs.choosing import Plan, choose, make_plan
 from safelight.runs.folder import INITIAL, RunFolder
 from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
@@ -103,8 +103,7 @@ def train(
         on_epoch: called with each epoch's record; a true answer ends the training.
         on_step: called after each batch; a true answer saves the run and raises `Interrupted`.
         on_start: called once before, with what is going to be trained and how long that takes.
-        settings: fields of `TrainingConfig` and of the settings of network and task; what is left out, or
-            None, is chosen from the images where `safelight train --help` says so, and kept in config.json.
+        settings: of training, network and task; without some the images choose, as `train --help` says.
 
     Returns:
         The finished run.
@@ -137,30 +136,24 @@ def train(
     splits = image_set.split(validation, limit)
     network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
     start = None if init_from is None else RunFolder(init_from)
-    if start and start.read_config().network.name == network:
-        known = vars(start.read_config().network)  # whose weights fit no other
+    known = vars(start.read_config().network) if start else {}
+    if known.get("name") == network:  # its weights fit no other
         settings = {name: known[name] for name in known if name != "name"} | settings
-    settled = read_settings(network_given, task_given, settings)
-    chosen = choose(splits.train, *settled, settings)
+    chosen = choose(splits.train, *read_settings(network_given, task_given, settings), settings)
     config = _describe(
         image_set, validation, limit, chosen.network, chosen.task, chosen.training, command, chosen.reasons
     )
     parts = assemble(config, own_network, own_task)
     if start:
-        start.read_config()
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, config, splits.train)
     with _folder(out) as folder:
         recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
         with folder.create(overwrite):
-            # A run killed in its first epoch starts from these again.
-            folder.write_weights(INITIAL, parts.network, parts.loss)
+            folder.write_weights(INITIAL, parts.network, parts.loss)  # for a run killed in its first epoch
             folder.write_config(config)
             if on_start:
-                epochs = config.training.epochs
-                steps = epochs * len(recorder.batches)
-                seconds = steps * step_seconds(parts, config, splits.train)
-                on_start(Plan(epochs, steps, seconds, config.notes))
+                on_start(make_plan(parts, config, splits.train))
             recorder.run()
     return Run(folder.path, own_network, own_task)
 

@@ -25,7 +25,7 @@ from safelight.networks.table import image_cost
 from safelight.runs.assembly import Parts
 from safelight.runs.training import fit
 
-__all__ = ["Choices", "Plan", "choose", "step_seconds"]
+__all__ = ["Choices", "Plan", "choose", "make_plan"]
 
 BUDGET = 1e14  # FLOPs: ten minutes of two cores that do 83 billion a second each
 MOST_STEPS, FEW_STEPS = 8_000, 3_000
@@ -39,6 +39,7 @@ BLACK_AND_WHITE = 0.75
 CODE = (8, 128)
 EXPLAINED = 0.95
 IMAGES_A_DIMENSION, VALUES_A_DIMENSION = 50, 6
+TIMED = 8  # steps
 SHRUNK = 64  # pixels a side, to count components
 
 
@@ -227,15 +228,17 @@ def _contrast(images: ImageSet) -> float:
     return float((square - mean**2) / max(mean * (1 - mean), 1e-12))
 
 
-def step_seconds(parts: Parts, config: RunConfig, images: ImageSet, steps: int = 8) -> float:
-    """What a step takes, the median of a few on copies: training itself notices nothing."""
+def make_plan(parts: Parts, config: RunConfig, images: ImageSet) -> Plan:
+    """What a training is going to be; a few steps are timed on copies, so that it notices nothing itself."""
     network, loss = copy.deepcopy((parts.network, parts.loss))
+    batches, epochs = parts.batches(config, images), config.training.epochs
     marks = [time.perf_counter()]
 
     def mark(state: object) -> bool:
         marks.append(time.perf_counter())
-        return len(marks) > steps
+        return len(marks) > TIMED
 
     with cpu_threads(config.training.threads):
-        fit(network, parts.batches(config, images), loss, config.training, on_step=mark)
-    return float(np.median(np.diff(marks)))
+        fit(network, batches, loss, config.training, on_step=mark)
+    steps = epochs * len(batches)
+    return Plan(epochs, steps, steps * float(np.median(np.diff(marks))), config.notes)
