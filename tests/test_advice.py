@@ -9,7 +9,7 @@ import pytest
 from conftest import safelight_command
 
 import safelight
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import DeepConvConfig
 from safelight.config.reading import read_json
 from safelight.config.run import RunConfig
@@ -56,7 +56,7 @@ def test_a_finetuning_that_is_interrupted_says_how_it_goes_on(tmp_path):
 
 
 def record(genes, **search):
-    base = RunConfig(DeepConvConfig(), ImageConfig(8, 8, 1), DataConfig(), TrainingConfig())
+    base = RunConfig(DeepConvConfig(), Fit(8, 8, 1), DataConfig(), TrainingConfig())
     return SearchRecord(SearchConfig(**search), genes, base)
 
 

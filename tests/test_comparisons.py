@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig, DeepConvConfig, UNetConfig
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig, ClassifyConfig, DenoiseConfig
@@ -17,7 +17,7 @@ from safelight.reporting.comparison import compare, draw_comparison
 from safelight.runs.folder import RunFolder
 from safelight.tasks.table import make_task
 
-IMAGE = ImageConfig(8, 8, 1)
+IMAGE = Fit(8, 8, 1)
 
 
 def config(network=None, task=None, **data):
@@ -81,7 +81,7 @@ def test_denoisers_name_their_whole_convention():
         denoiser(corrupt="gaussian:0.3+blocks:8"),
         denoiser(DeepConvConfig()),  # its loss has a KL
         denoiser(self_supervised=True),
-        dataclasses.replace(denoiser(), image=ImageConfig(8, 8, 3)),
+        dataclasses.replace(denoiser(), image=Fit(8, 8, 3)),
     ]
     assert all(meaning(a) != meaning(b) for a, b in combinations(unlike, 2))
     alike = [denoiser(), denoiser(corrupt="gaussian:0..1"), denoiser(DeepConvConfig(name="deep-conv-ae"))]

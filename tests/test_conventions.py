@@ -36,23 +36,24 @@ WINGS = {
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
         *("kinds", "colours", "png16", "strips", "tiff", "tiff_writing", "opening", "writing"),
-        *("rows", "images", "fitting", "likeness", "batches", "corruption", "augmentation", "label_files"),
-        *("downloads", "readers", "arrays", "named_sets", "listing", "store", "reading", "sources"),
-        *("finding", "pictures"),
+        *("rows", "images", "components", "fitting", "likeness", "batches", "corruption", "augmentation"),
+        *("label_files", "downloads", "readers", "arrays", "named_sets", "listing", "store", "reading"),
+        *("sources", "finding", "pictures"),
     ),
     "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
-        *("base", "priors", "objective", "sampling", "autoencode", "fidelity", "severity", "blind_spot"),
+        *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
         *("denoise", "calibration", "classify", "table"),
     ),
     "engines": ("executors", "jobs", "ranks"),
     "runs": (
         *("folders", "state", "labels", "typical", "folder", "gradients", "training", "settings", "assembly"),
+        "choosing",
         *("recorder", "cleaning", "opened"),
     ),
     "reporting": (
-        *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
-        "comparison",
+        *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
+        *("report", "comparison"),
     ),
     "evolution": (
         *(

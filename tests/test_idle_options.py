@@ -6,7 +6,7 @@ import pytest
 
 import safelight
 from safelight.command.main import VERBS, build_parser
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ClassifierConfig, DeepConvConfig, UNetConfig
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig, ClassifyConfig, DenoiseConfig
@@ -104,7 +104,7 @@ def runs(tmp_path_factory):
         with run.create():
             data = DataConfig("digits", None, 20, 100)
             training = TrainingConfig(epochs=3, seed=7, patience=2, precision="bfloat16")
-            run.write_config(RunConfig(network, ImageConfig(8, 8, 1, (0, 16)), data, training, task))
+            run.write_config(RunConfig(network, Fit(8, 8, 1, (0, 16)), data, training, task))
     return folder
 
 
@@ -174,7 +174,7 @@ def test_samples_are_judged_by_the_seed_that_was_given(monkeypatch):
 
     class Run:
         path = "run"
-        config = RunConfig(DeepConvConfig(), ImageConfig(8, 8, 1), DataConfig(), TrainingConfig())
+        config = RunConfig(DeepConvConfig(), Fit(8, 8, 1), DataConfig(), TrainingConfig())
 
         def images(self, split):
             return safelight.load("digits", limit=20)

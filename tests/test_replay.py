@@ -31,8 +31,9 @@ from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, table_hash, trials_of
 from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.search import run_search
-from safelight.evolution.trial import Outcome, _Watch, image_cost
+from safelight.evolution.trial import Outcome, _Watch
 from safelight.networks.conv_vae import ConvVAE
+from safelight.networks.table import image_cost
 
 BASE = RunConfig(DeepConvConfig(), Fit(28, 28, 1), DataConfig(), TrainingConfig())
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import safelight
-from safelight.config.data import DataConfig, ImageConfig
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import DeepConvConfig, UNetConfig
 from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig, DenoiseConfig
@@ -22,7 +22,7 @@ def test_an_epochs_loss_and_an_evaluations_are_the_same_of_the_same_weights(prec
     if isinstance(network, UNetConfig) and isinstance(task, AutoencodeConfig):
         return  # it has no codes
     training = TrainingConfig(precision=precision, device="cpu")
-    config = RunConfig(network, ImageConfig(8, 8, 1, (0, 16)), DataConfig(), training, task)
+    config = RunConfig(network, Fit(8, 8, 1, (0, 16)), DataConfig(), training, task)
     parts = assemble(config)
     parts.network.eval()
     images = digits.subset(slice(30))

@@ -42,6 +42,7 @@ from safelight.runs.assembly import (
     fresh_weights,
     try_out,
 )
+from safelight.runs.choosing import Plan, choose, make_plan
 from safelight.runs.folder import INITIAL, RunFolder
 from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
@@ -81,9 +82,9 @@ def train(
     group_by: str | None = None,
     command: str = "safelight.train",
     on_reading: OnReading = lambda done, count: None,
-    on_ready: Callable[[RunConfig, ImageSet], object] = lambda config, images: None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
+    on_start: Callable[[Plan], object] | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network.
@@ -106,10 +107,11 @@ def train(
         command: kept in config.json.
         on_reading: called with the pictures read and all there are; a true answer raises `Interrupted`, and
             the next call goes on from there.
-        on_ready: called with the settings and the images before anything is written.
         on_epoch: called with each epoch's record; a true answer ends the training.
         on_step: called after each batch; a true answer saves the run and raises `Interrupted`.
-        settings: fields of `TrainingConfig`, of `FitOptions`, and of the settings of network and task.
+        on_start: called before anything is written, with what is going to be trained and how long that takes.
+        settings: of how pictures are fitted (`FitOptions`), of training, network and task; without some the
+            images choose, as `train --help` says.
 
     Returns:
         The finished run.
@@ -127,6 +129,7 @@ def train(
         [1, 2]
     """
     validation, limit = plain(validation), plain(limit)
+    settings = {name: value for name, value in settings.items() if value is not None}
     for what, given, base in (("network", network, Network), ("task", task, Task)):
         is_class = isinstance(given, type) and issubclass(given, base)
         if not isinstance(given, (str, base)) and not is_class:
@@ -142,16 +145,20 @@ def train(
     image_set = as_image_set(images, options, data, on_reading)
     splits = image_set.split(validation, limit)
     network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
-    network_config, task_config, training = read_settings(network_given, task_given, settings)
-    training = ranks.settled(training, out)
-    config = _describe(image_set, splits, data, network_config, task_config, training, command)
+    start = None if init_from is None else RunFolder(init_from)
+    known = vars(start.read_config().network) if start else {}
+    if known.get("name") == network:  # its weights fit no other
+        settings = {name: known[name] for name in known if name != "name"} | settings
+    chosen = choose(splits.train, *read_settings(network_given, task_given, settings), settings)
+    training = ranks.settled(chosen.training, out)
+    notes = (*image_set.notes, *chosen.reasons)
+    config = _describe(image_set, splits, data, chosen.network, chosen.task, training, command, notes)
     parts = assemble(config, own_network, own_task)
-    if init_from is not None:
-        start = RunFolder(init_from)
-        start.read_config()
+    if start:
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, config, splits.train)
-    on_ready(config, image_set)
+    if on_start and ranks.is_first:
+        on_start(make_plan(parts, config, splits))
     with _folder(out) as folder:
         recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
         with folder.create(overwrite) if ranks.is_first else contextlib.nullcontext():
@@ -332,6 +339,7 @@ def _describe(
     task: Any,
     training: TrainingConfig,
     command: str,
+    notes: tuple[str, ...] = (),
 ) -> RunConfig:
     """All that a new run is."""
     held_out = splits.validation
@@ -353,6 +361,7 @@ def _describe(
             threads=training.threads or torch.get_num_threads(),
         ),
         task=task,
+        notes=notes,
         versions={
             "safelight": safelight.__version__,
             "torch": torch.__version__,

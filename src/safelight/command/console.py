@@ -26,9 +26,12 @@ from safelight.machine import seconds_without_core, torchrun_rank
 
 if TYPE_CHECKING:
     from safelight.evolution.status import Status
+    from safelight.run import Run
+    from safelight.runs.choosing import Plan
     from safelight.runs.recorder import Progress
 
 __all__ = [
+    "advise",
     "complain",
     "counting",
     "err",
@@ -40,6 +43,7 @@ __all__ = [
     "speak_anywhere",
     "stop_on_signals",
     "storing",
+    "tell",
 ]
 
 SHOWN_GENERATIONS = 20
@@ -183,6 +187,23 @@ def progress(
             bar.update(task, description="reading pictures", completed=done, total=total)
 
         yield on_epoch, on_step, on_reading
+
+
+def tell(plan: Plan) -> None:
+    """What is going to be trained, and why: `train`'s callback before it begins."""
+    for note in plan.config.notes:
+        err.print(escape(note))
+    took = datetime.timedelta(seconds=max(1, round(plan.seconds)))
+    err.print(f"{plan.epochs:,} epochs, {plan.steps:,} steps: about {took} on this machine; Ctrl-C saves")
+
+
+def advise(run: Run) -> None:
+    """Say what is wrong with a run, or could be better."""
+    from safelight.reporting.diagnosis import diagnose
+    from safelight.reporting.summary import summarize
+
+    for sentence in diagnose(summarize(run.folder)):
+        err.print(escape(sentence.replace("RUN", shlex.quote(str(run.path)))))
 
 
 class _Neighbours:

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 from rich.table import Table
 
-from safelight.command.console import out, storing
+from safelight.command.console import advise, out, storing
 from safelight.command.options import add_fields, is_given, option
 from safelight.command.verb import Idle, Verb
 from safelight.config.reading import fields_of
@@ -62,6 +62,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             print(json.dumps(measures, indent=2))
         else:
             out.print(_table(options, run, measures))
+    if not options.json:
+        advise(run)
 
 
 def _table(options: Namespace, run: Run, measures: dict[str, Any]) -> Table:

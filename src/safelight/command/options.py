@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
@@ -49,6 +49,7 @@ def add_fields(
     *,
     given_only: bool = False,
     defaults: Mapping[str, str] = MappingProxyType({}),
+    left_open: Container[str] = (),
 ) -> None:
     """An option for each field of a config dataclass, its help taken from the docstring.
 
@@ -58,6 +59,7 @@ def add_fields(
         prefix: of the options.
         given_only: an option that is not given is None.
         defaults: in words, of fields for which the config's value is not what an option left out means.
+        left_open: fields that are chosen from the images; without the option they are None.
     """
     described = {p.arg_name: p.description for p in docstring_parser.parse(type(config).__doc__ or "").params}
     hints = fields_of(type(config))
@@ -76,9 +78,14 @@ def add_fields(
             kind = {"type": _words, "metavar": "NAME,..."}
         elif hint is bool:
             kind = {"action": "store_true"}
-        shown = defaults.get(name, ",".join(map(str, value)) if isinstance(value, tuple) else value)
+        is_open = name in left_open
+        shown = (
+            "chosen from the images"
+            if is_open
+            else defaults.get(name, ",".join(map(str, value)) if isinstance(value, tuple) else value)
+        )
         suffix = "" if shown in (None, "", False) else f" (default: {shown})"
-        default = None if given_only and hint is not bool else value
+        default = None if is_open or (given_only and hint is not bool) else value
         group.add_argument(option(name, prefix), default=default, help=f"{described[name]}{suffix}", **kind)
 
 

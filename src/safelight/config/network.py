@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from safelight.config.reading import MAX_SIZE, check, check_sizes, tagged
+from safelight.config.reading import CHOSEN, MAX_SIZE, check, check_sizes, tagged
 
 __all__ = [
     "ENCODER_CONFIGS",
@@ -65,11 +65,11 @@ class DeepConvConfig:
     """
 
     name: Literal["deep-conv-vae", "deep-conv-ae"] = "deep-conv-vae"
-    channels: tuple[int, ...] = (32, 64)
+    channels: tuple[int, ...] = field(default=(32, 64), metadata=CHOSEN)
     kernels: tuple[int, ...] = (4,)
     strides: tuple[int, ...] = (2,)
     hidden: int = 256
-    latent: int = 20
+    latent: int = field(default=20, metadata=CHOSEN)
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
     normalization: Literal["none", "batch", "group"] = "none"
 

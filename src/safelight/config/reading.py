@@ -19,6 +19,7 @@ from safelight.errors import ConfigError
 from safelight.files import read_file
 
 __all__ = [
+    "CHOSEN",
     "DERIVED",
     "MAX_COUNT",
     "MAX_JSON_BYTES",
@@ -43,6 +44,7 @@ MAX_COUNT = 10**9
 MAX_SEED = 2**63 - 1
 MAX_JSON_BYTES = 1 << 24
 
+CHOSEN = {"chosen": True}  # the metadata of a field that is chosen from the images where nobody names it
 DERIVED = {"derived": True}  # the metadata of a field that follows from the data, and is no one's choice
 
 T = TypeVar("T")

@@ -32,6 +32,7 @@ class RunConfig:
         data: where the images came from
         training: how the network was trained
         task: what it was trained for
+        notes: why settings that nobody named are what they are
         kind: what the folder holds
         versions: of safelight, torch, NumPy and Python, when the run was made
         command: the command that made the run
@@ -43,6 +44,7 @@ class RunConfig:
     data: DataConfig
     training: TrainingConfig
     task: TaskConfig = field(default_factory=AutoencodeConfig, metadata=tagged(_TASKS))
+    notes: tuple[str, ...] = ()
     kind: Literal["run"] = "run"
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""

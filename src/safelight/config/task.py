@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from safelight.config.corruption import parse_corruption
-from safelight.config.reading import DERIVED, MAX_COUNT, check
+from safelight.config.reading import CHOSEN, DERIVED, MAX_COUNT, check
 
 __all__ = [
     "PLAIN_NAME",
@@ -118,7 +118,7 @@ class AutoencodeConfig:
     evaluation: ClassVar[type[Any]] = AutoencodeEvaluation
 
     name: Literal["autoencode"] = "autoencode"
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    likelihood: Literal["bernoulli", "gaussian"] = field(default="bernoulli", metadata=CHOSEN)
     beta: float = 1.0
     beta_warmup: float = 0.0
     prior: str = field(default="normal", metadata={"choices": PRIORS})  # as in runs that do not say

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from safelight.config.reading import MAX_COUNT, check, check_seed
+from safelight.config.reading import CHOSEN, MAX_COUNT, check, check_seed
 
 __all__ = ["BATCH_SIZE", "TrainingConfig"]
 
@@ -20,7 +20,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: times every training image is seen
-        batch_size: images a step; by default 64, or all of fewer images
+        batch_size: images a step; where it is left open 64, or all of fewer images
         lr: Adam's learning rate at its highest
         warmup: share of the run over which the rate rises from zero
         decay: over the whole run, linear to zero or by gamma
@@ -35,9 +35,9 @@ class TrainingConfig:
         patience: stop after this many epochs without a better validation loss
     """
 
-    epochs: int = 10
-    batch_size: int | None = None
-    lr: float = 4e-3
+    epochs: int = field(default=10, metadata=CHOSEN)
+    batch_size: int | None = field(default=None, metadata=CHOSEN)
+    lr: float = field(default=4e-3, metadata=CHOSEN)
     warmup: float = 0.01
     decay: Literal["linear", "gamma"] = "linear"
     gamma: float = 1.0

@@ -19,8 +19,8 @@ from safelight.evolution.algorithms import ALGORITHMS
 from safelight.evolution.genes import apply_genes, genes_of
 from safelight.evolution.genetic import Algorithm, initial_design
 from safelight.evolution.genome import Gene, Space, Values
-from safelight.evolution.trial import image_cost, seed_of
-from safelight.networks.table import cost
+from safelight.evolution.trial import seed_of
+from safelight.networks.table import cost, image_cost
 
 __all__ = ["SearchRecord", "check_space", "make_algorithm", "make_space", "trial_config"]
 

@@ -28,8 +28,8 @@ from safelight.evolution.ranking import order
 from safelight.evolution.record import SearchRecord, make_algorithm, make_space, trial_config
 from safelight.evolution.status import Pace, Status, status_of
 from safelight.evolution.surrogate import features
-from safelight.evolution.trial import DIVERGED, Job, Outcome, evaluate, image_cost, told
-from safelight.networks.table import cost
+from safelight.evolution.trial import DIVERGED, Job, Outcome, evaluate, told
+from safelight.networks.table import cost, image_cost
 
 __all__ = ["Finalist", "run_search"]
 

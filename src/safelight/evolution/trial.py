@@ -13,27 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from safelight.config.run import RunConfig
-from safelight.config.training import BATCH_SIZE
 from safelight.data.images import ImageSet
 from safelight.errors import RunError, TrainingError
 from safelight.files import why
 from safelight.machine import cpu_threads, derive_seed, prepare_process
-from safelight.networks.table import cost
 from safelight.runs.assembly import assemble
 from safelight.runs.state import PackedState, State
 from safelight.runs.training import fit
 
-__all__ = [
-    "CHECKPOINTS",
-    "DIVERGED",
-    "Job",
-    "Material",
-    "Outcome",
-    "evaluate",
-    "image_cost",
-    "seed_of",
-    "told",
-]
+__all__ = ["CHECKPOINTS", "DIVERGED", "Job", "Material", "Outcome", "evaluate", "seed_of", "told"]
 
 CHECKPOINTS = 10  # of a run's planned steps, at which losses of several trials are compared
 DIVERGED = "diverged"
@@ -155,27 +143,6 @@ def told(error: BaseException) -> str:
 def seed_of(seed: int, purpose: str) -> int:
     """The training seed of a trial, apart from all others'."""
     return derive_seed(seed, purpose) % 2**32
-
-
-def image_cost(config: RunConfig) -> float:
-    """What training on one image once costs, in FLOPs: the same on every machine, and near its time.
-
-    Three ways through the network, one forward and as much as two back, and the image's share of a sweep of
-    Adam over the weights at each step, whose memory takes the time of some 200 FLOPs a weight.
-
-    Raises:
-        ConfigError: the images do not fit the network.
-
-    Example:
-        >>> from safelight.config.data import DataConfig, Fit
-        >>> from safelight.config.network import ConvVAEConfig
-        >>> from safelight.config.training import TrainingConfig
-        >>> parts = ConvVAEConfig(), Fit(28, 28, 1), DataConfig()
-        >>> [image_cost(RunConfig(*parts, TrainingConfig(batch_size=size))) / 1e6 for size in (10, 100)]
-        [36.527796, 12.764178]
-    """
-    parameters, flops = cost(config.network, config.image)
-    return 3 * flops + 200 * parameters / (config.training.batch_size or BATCH_SIZE)
 
 
 def evaluate(material: Material | tuple[Path, tuple[float, float]], job: Job) -> Outcome:

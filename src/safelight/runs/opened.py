@@ -23,6 +23,7 @@ from safelight.errors import ConfigError, RunError
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.runs.assembly import Parts, assemble, device_of
 from safelight.runs.folder import RunFolder
+from safelight.tasks.autoencode import Autoencode
 from safelight.tasks.base import Task
 from safelight.tasks.denoise import Denoise, DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
@@ -108,6 +109,8 @@ class OpenedRun(ABC):
         parts, image_set = self._parts, self.images(split, images)
         if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
             parts.task.judge = self._judge(chosen.judge, image_set) if chosen.judge else None
+        if isinstance(parts.task, Autoencode):
+            parts.task.train = self.images("train", images)
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
         measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}

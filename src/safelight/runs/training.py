@@ -77,7 +77,7 @@ def fit(
         ranks: the processes that train together; each calls `fit` with the same, and the first answers.
 
     Returns:
-        The state at the end; the network is in training mode.
+        The state at the end; network and loss are in training mode.
 
     Raises:
         RunError: `packed` belongs to another network, or is damaged; another process is gone.
@@ -128,7 +128,7 @@ def fit(
             except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 detail = " ".join(str(error).split())[:200]
                 raise RunError(f"the saved state does not fit this run ({detail}); train a new run") from None
-        network.train()
+        network.train(), loss.train()
         while state.epoch < config.epochs:
             started = time.perf_counter() - state.seconds
             served = gradients.steps(state.epoch, state.step)
@@ -153,7 +153,7 @@ def fit(
             state.step, state.sums, state.images, state.seconds = 0, {}, 0, 0.0
             if ranks.agree(bool(on_epoch and on_epoch(result, state))):
                 break
-            network.train()
+            network.train(), loss.train()
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import numpy as np
@@ -19,11 +20,13 @@ from safelight.config.task import (
     Sheet,
 )
 from safelight.data.batches import Batch
+from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
 from safelight.data.pictures import pairs, tile
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
 from safelight.tasks.base import Evaluation, Task
+from safelight.tasks.fidelity import psnr
 from safelight.tasks.objective import (
     LOGVAR_RANGE,
     Likelihood,
@@ -36,6 +39,7 @@ from safelight.tasks.sampling import latent_points, sample
 
 __all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "likelihood_words", "mean_loss"]
 
+BLACK = 0.05
 ACTIVE_VARIANCE = 0.01  # Burda et al. (2016), section 5.2
 SAMPLES, SAMPLE_COLUMNS = 64, 8
 NATS = "nats per image"
@@ -48,6 +52,9 @@ class Autoencode(Task):
 
     Args:
         config: the run's settings.
+
+    Attributes:
+        train: the training images, to which an evaluation fits PCA; or None, and there is no such line.
     """
 
     measures_means = True
@@ -56,6 +63,7 @@ class Autoencode(Task):
         assert isinstance(config.task, AutoencodeConfig)
         self.config = config.task
         self._latent: int = getattr(config.network, "latent", 0)
+        self.train: ImageSet | None = None
         self._convention = convention(config)
         self._prior: Prior = Normal()
 
@@ -85,6 +93,9 @@ class Autoencode(Task):
             ),
             Measure("iw_samples", "samples of z", "of the bound, an image", digits=0),
             Measure("active_units", "active units", "dimensions of the code whose mean varies", digits=0),
+            Measure("psnr", "PSNR", "of reconstructions, a mean", "dB", lower_is_better=False),
+            Measure("pca_psnr", "PSNR, PCA", "with as many dimensions", "dB", lower_is_better=False),
+            Measure("mean_psnr", "PSNR, mean", "one image for all", "dB", lower_is_better=False),
         )
 
     @property
@@ -116,17 +127,23 @@ class Autoencode(Task):
         return loss
 
     def measure(self, network: Autoencoder, loss: nn.Module, images: ImageSet) -> dict[str, float]:
-        """The loss and its parts, as `mean_loss` gives them."""
+        """The loss and its parts, as `mean_loss` gives them of a likelihood that was fitted to the images."""
         assert isinstance(loss, NegativeELBO)
-        return mean_loss(network, loss, images)
+        terms = mean_loss(network, loss, images)
+        before = terms["reconstruction"]
+        terms["reconstruction"] = loss.likelihood.calibrate(before, math.prod(images.shape))
+        terms["loss"] += terms["reconstruction"] - before
+        return terms
 
     def evaluate(
         self, network: Autoencoder, loss: nn.Module, images: ImageSet, options: AutoencodeEvaluation
     ) -> Evaluation:
         """Losses under each convention, as `evaluate` gives them."""
         assert isinstance(loss, NegativeELBO)
-        found = evaluate(network, loss.likelihood, images, options.samples, prior=loss.prior)
-        return Evaluation(found)
+        values = evaluate(network, loss.likelihood, images, options.samples, prior=loss.prior)
+        if self.train is not None:
+            values |= _linear(self.train, images, values["latent"])
+        return Evaluation(values)
 
     @torch.no_grad()
     def draw(self, network: Autoencoder, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
@@ -181,7 +198,7 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
     """
     network.eval()
     device = next(network.parameters()).device
-    plain = NegativeELBO(loss.likelihood, prior=loss.prior)
+    plain = NegativeELBO(loss.likelihood, prior=loss.prior).eval()
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
     totals: dict[str, float] = {}
     for chunk in images.chunks():
@@ -220,6 +237,9 @@ def evaluate(
 
         With a prior that is learned, dimensions may have any scale, and the KL is of all at once: a mean
         varies by a share of its dimension's whole variance, and kl_per_dimension is `told_by_dimension`.
+        latent: dimensions of the code.
+        psnr: of reconstructions, mean of the images, in dB.
+        black: share of reconstructions without any pixel above 0.05.
         n: number of images.
 
         A deterministic autoencoder has only loss, n and, where a prior is fitted to its codes, density.
@@ -238,25 +258,38 @@ def evaluate(
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
 
+    widths: list[int] = []
+
     def bound(x: Tensor) -> Tensor:
         return importance_weighted_bound(network, likelihood, x, samples, generator, prior)
 
     def look(x: Tensor) -> Tensor:
         mu, logvar = network.encode(x)
-        columns = [-likelihood.log_prob(network.decode(mu), x)[:, None]]
+        logits = network.decode(mu)
+        drawn = torch.sigmoid(logits)
+        columns = [-likelihood.log_prob(logits, x)[:, None], psnr(drawn, x)[:, None]]
+        columns.append(drawn.flatten(1).amax(1, keepdim=True))
+        widths.append(mu.shape[1])
         if logvar is not None:
             columns += [mu, logvar.clamp(*LOGVAR_RANGE)]
             if samples:
                 columns.append(bound(x)[:, None])
         return torch.cat(columns, 1)
 
+    likelihood.eval()
     found = images.mapped(look, str(device))
     means = found.mean(0, dtype=np.float64)
-    measures: dict[str, Any] = {"loss": terms["loss"], "n": len(images)}
+    measures: dict[str, Any] = {
+        "loss": terms["loss"],
+        "n": len(images),
+        "psnr": float(means[1]),
+        "black": float((found[:, 2] < BLACK).mean()),
+        "latent": widths[0],
+    }
     measures |= {name: term for name, term in terms.items() if name == "density"}
     if "kl" in terms:
-        mu, logvar = np.split(found[:, 1 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
-        halves = torch.from_numpy(mu), torch.from_numpy(logvar)
+        mu, logvar = np.split(found[:, 3 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
+        halves = torch.from_numpy(np.ascontiguousarray(mu)), torch.from_numpy(np.ascontiguousarray(logvar))
         variances = mu.var(0, dtype=np.float64)
         if isinstance(prior, Normal):
             told = gaussian_kl(*halves).double().mean(0)
@@ -273,3 +306,16 @@ def evaluate(
         if samples:
             measures |= {"iw_bound": float(means[-1]), "iw_samples": samples}
     return measures
+
+
+@torch.no_grad()
+def _linear(train: ImageSet, images: ImageSet, dimensions: int) -> dict[str, float]:
+    """How near PCA of the training images comes to others: what any autoencoder should be ahead of."""
+    found = fit_components(train, dimensions)
+
+    def look(x: Tensor) -> Tensor:
+        mean = found.mean.view_as(x[0]).expand_as(x)
+        return torch.stack([psnr(found.reconstruct(x), x), psnr(mean, x)], 1)
+
+    pca_psnr, mean_psnr = images.mapped(look).mean(0, dtype=np.float64)
+    return {"pca_psnr": float(pca_psnr), "mean_psnr": float(mean_psnr), "train_n": len(train)}

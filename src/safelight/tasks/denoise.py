@@ -161,6 +161,7 @@ class Denoise(Task):
     @torch.no_grad()
     def measure(self, network: ImageNetwork, loss: nn.Module, images: ImageSet) -> dict[str, float]:
         """The loss's terms and, where the truth is known, PSNR."""
+        loss.eval()
         device = str(next(network.parameters()).device)
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         totals: dict[str, float] = {}

@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 LOGVAR_RANGE = (-15.0, 15.0)  # exp of either end is far from float32's limits
+LEAST_SIGMA = 0.0025  # 8-bit pixels cannot be known any better
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+MEMORY = 0.05  # what a batch has of the deviation that is kept: the last twenty or so tell it
 
 
 class Likelihood(nn.Module, ABC):
@@ -37,6 +40,18 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, summed over pixels: (N, C, H, W) twice to (N,)."""
+
+    @abstractmethod
+    def calibrate(self, loss: float, pixels: int) -> float:
+        """Take what makes some images most likely, knowing what they are worth by now.
+
+        Args:
+            loss: the images' mean -log p(x | z) in evaluation mode, in nats.
+            pixels: values an image.
+
+        Returns:
+            The loss from now on.
+        """
 
 
 @final
@@ -57,31 +72,52 @@ class Bernoulli(Likelihood):
         losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
         return -losses.flatten(1).sum(1)
 
+    def calibrate(self, loss: float, pixels: int) -> float:
+        """Nothing is left to choose."""
+        return loss
+
 
 @final
 class Gaussian(Likelihood):
-    """A normal density around sigmoid(logits), with one standard deviation learned for all pixels.
+    """A normal density around sigmoid(logits), with one standard deviation for all pixels: the best there is.
 
-    Rybkin et al. (2021), Simple and Effective VAE Training with Calibrated Decoders, equation 4. Densities
-    may exceed 1, so the loss may be negative.
+    Rybkin et al. (2021), Simple and Effective VAE Training with Calibrated Decoders, section 3.3 (σ-VAE): in
+    training the variance is each batch's mean squared error, which makes the batch as likely as can be. In
+    evaluation mode it is the same for all images, so that losses can be compared: that of the validation
+    images where `calibrate` was told of them, else a running mean of the last batches. It is kept with the
+    weights. Densities may exceed 1, so the loss may be negative.
 
     Example:
         >>> import torch
-        >>> likelihood = Gaussian()
+        >>> likelihood = Gaussian().eval()  # no batch yet: a standard deviation of 0.1
         >>> at_mean = likelihood.log_prob(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5))
         >>> round(at_mean.item() / 64, 4)  # -log(0.1) - ½ log 2π
         1.3836
     """
 
+    log_sigma: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        self.log_sigma = nn.Parameter(torch.tensor(math.log(0.1)))
+        self.register_buffer("log_sigma", torch.tensor(math.log(0.1)))
 
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, (N,)."""
-        log_sigma = _clamp(self.log_sigma, -6.0, math.inf)  # 8-bit pixels cannot be known any better
-        errors = (x - torch.sigmoid(logits)) / log_sigma.exp()
-        return (-0.5 * errors.square() - log_sigma - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+        squares = (x - torch.sigmoid(logits)).square().flatten(1)  # (N, C·H·W)
+        log_sigma = self.log_sigma
+        if self.training:
+            # Its own gradient is zero, as it is the optimum.
+            log_sigma = 0.5 * squares.detach().mean().clamp(min=LEAST_SIGMA**2).log()
+            self.log_sigma.lerp_(log_sigma.to(self.log_sigma.dtype), MEMORY)
+        return (-0.5 * squares * (-2 * log_sigma).exp() - log_sigma - HALF_LOG_2PI).sum(1)
+
+    def calibrate(self, loss: float, pixels: int) -> float:
+        """Take these images' mean squared error as the variance from now on."""
+        log_sigma = float(self.log_sigma)
+        error = 2 * (loss / pixels - log_sigma - HALF_LOG_2PI) * math.exp(2 * log_sigma)
+        variance = max(error, LEAST_SIGMA**2)
+        self.log_sigma.fill_(0.5 * math.log(variance))
+        return pixels * (0.5 * error / variance + 0.5 * math.log(variance) + HALF_LOG_2PI)
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
@@ -121,7 +157,7 @@ class NegativeELBO(nn.Module):
     its codes, and does not change them.
 
     Args:
-        likelihood: p(x | z); its parameters are learned along with the network's.
+        likelihood: p(x | z); what it has to learn is learned along with the network.
         beta: weight of the KL (Higgins et al. 2017, equation 4).
         beta_warmup: share of training over which the weight rises from 0 to beta (Bowman et al. 2016).
         prior: p(z), N(0, 1) by default; its parameters are learned along, too.
