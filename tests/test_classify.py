@@ -36,7 +36,7 @@ class TestClassifier:
         assert torch.allclose(classifier(images), expected, atol=1e-6)
 
     def test_refuses_images_it_is_not_made_for(self):
-        with pytest.raises(ConfigError, match="sides from 8 to 128"):
+        with pytest.raises(ConfigError, match="sides from 8 to 512"):
             Classifier((1, 7, 28))
 
 

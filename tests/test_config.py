@@ -90,7 +90,7 @@ def test_a_whole_run_survives_json():
         (RunConfig, RUN | {"task": {"name": "autoencode", "beta": -1.0}}, "beta: expected 0 or more, got -1"),
         (RunConfig, RUN | {"kind": "search"}, "kind: expected one of run, got 'search'"),
         (ConvVAEConfig, {"latent": 0}, "latent: expected 1 to 65536, got 0"),
-        (Fit, {"height": 8, "width": 8, "channels": 2}, "image.channels: expected 1 or 3, got 2"),
+        (Fit, {"height": 8, "width": 8, "channels": 9}, "image.channels: expected 1 to 8, got 9"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(cls, values, message):

@@ -31,7 +31,7 @@ class Black(Autoencoder):
 
 @pytest.fixture(scope="module")
 def short() -> safelight.Run:
-    return safelight.train("digits", epochs=5, batch_size=32, **FAST)
+    return safelight.train("digits", epochs=5, batch_size=32, prior="normal", **FAST)
 
 
 def sentences(run: safelight.Run) -> str:
@@ -70,7 +70,7 @@ def test_a_rate_that_is_too_low(short):
 
 
 def test_a_rate_that_is_too_high():
-    run = safelight.train("digits", epochs=6, lr=0.2, **FAST)
+    run = safelight.train("digits", epochs=6, lr=0.2, prior="normal", **FAST)
     run.evaluate()
     assert "with another --lr" in sentences(run)
 

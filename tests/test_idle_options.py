@@ -58,18 +58,21 @@ IDLE = {  # calls in which an option would do nothing
 }
 TRAINING = (
     "--batch-size --decay --device --epochs --gamma --lr --patience --precision --seed --threads "
-    "--warmup --weight-decay"
+    "--warmup --weight-decay --micro-batches"
 )
+FITTING = "--size --fit --background --image-channels --range"
+MAPS = "--map --perplexity --neighbours --metric"
 OF_CORRUPTION = "--corrupt --self-supervised"
 OF_CLASSES = "--label-smoothing --no-augmentation"
 FOLDER = "--config --model --out --overwrite --resume --task"
 ACTS = {  # in every call that is allowed
     "train": f"{FOLDER} {TRAINING} --init-from --limit --validation {OF_CORRUPTION} {OF_CLASSES} "
+    f"{FITTING} --labels --group-by --dry-run --prior "
     "--network.activation --network.attention --network.channels --network.classes --network.hidden "
     "--network.kernels --network.latent --network.normalization --network.strides --network.window",
     "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --final-epochs --generations --limit "
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
-    f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES}",
+    f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior",
     "finetune": f"--out --overwrite --resume --labels --labels-per-class --supervised-only --limit --model "
     f"--validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",
@@ -79,12 +82,12 @@ ACTS = {  # in every call that is allowed
     "compare": "--out --overwrite --json",
     "denoise": "--out --compare --overwrite",
     "embed": "--split --out --overwrite",
-    "project": "--split --out --overwrite --method --dims --n --sampled --seed",
+    "project": "--split --out --overwrite --method --metric --dims --n --sampled --seed",
     "sample": "--count --method --seed --out --judge",
     "walk": "--steps --path --out --overwrite",
     "traverse": "--split --steps --out --overwrite",
-    "explore": "--n --no-images --rebuild --port --host",
-    "export": "--onnx --single-file --overwrite",
+    "explore": f"--n --no-images --rebuild --port --host --labels {MAPS}",
+    "export": f"--onnx --single-file --overwrite {MAPS}",
     "data": "",
 }
 KINDS = (
@@ -174,6 +177,7 @@ def test_samples_are_judged_by_the_seed_that_was_given(monkeypatch):
 
     class Run:
         path = "run"
+        prior = "normal"
         config = RunConfig(DeepConvConfig(), Fit(8, 8, 1), DataConfig(), TrainingConfig())
 
         def images(self, split):

@@ -19,7 +19,8 @@ SMALL = ("--threads", "1", "--epochs", "2", "--batch-size", "64")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    safelight.train("digits", out=folder / "first", epochs=2, threads=1)
+    plain = {"likelihood": "bernoulli", "batch_size": 64, "prior": "normal"}
+    safelight.train("digits", out=folder / "first", epochs=2, threads=1, **plain)
     return folder
 
 
@@ -146,8 +147,9 @@ def test_suggestions_are_of_images_that_the_run_takes(folders, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     np.save("large.npy", np.zeros((9, 12, 12), np.uint8))
     verb = ("suggest", str(folders / "first"), "large.npy", "-n", "1", "--out", "l.csv")
-    assert main(verb) == 2
-    assert "expected images of (1, 8, 8) (C, H, W)" in capsys.readouterr().err
+    assert main(verb) == 0
+    assert "9 images of 12×12 fitted to 8×8 by padding" in capsys.readouterr().err
+    Path("l.csv").unlink()
     assert main([*verb[:2], "digits", "--seed", str(2**40), *verb[3:]]) == 0
 
 

@@ -172,7 +172,7 @@ def test_each_field_of_the_config_changes_the_network():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_images_of_other_sizes_are_refused(name):
-    size = 7 if name == "denoising-unet" else 129
+    size = 7 if name == "denoising-unet" else 513
     with pytest.raises(ConfigError, match=f"sides from 8 .*, got 1×{size}×28"):
         NETWORKS[name]((1, size, 28), NETWORK_CONFIGS[name](name=name))
 

@@ -231,8 +231,7 @@ def finetune(
     options, settings = FitOptions.parted(settings)
     data = DataConfig(limit=limit, group_by=source.config.data.group_by if source else None)
     image_set = as_image_set(images, source.config.image if source else options, data, on_reading)
-    fingerprint = image_set.fingerprint()
-    if validation is None and source and source.config.data.fingerprint == fingerprint:
+    if validation is None and source and image_set.is_what(source.config.data.fingerprint):
         validation = source.config.data.validation
     known, divided = given_labels(image_set, labels), image_set.split(validation, limit)
     if labels_per_class is not None:
@@ -241,7 +240,7 @@ def finetune(
         divided, known, source.config if source else None, network, supervised_only, settings
     )
     divided = divided.labelled(known.numbers, known.classes)
-    config = _describe(image_set, divided, data, *chosen, command)
+    config = _describe(dataclasses.replace(image_set, labels=None), divided, data, *chosen, command)
     parts = assemble(config)
     train_set = divided.train
     with cpu_threads(config.training.threads):

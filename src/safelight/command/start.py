@@ -16,7 +16,7 @@ from safelight.command.options import add_fields, option
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, DeepConvConfig
 from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, read_tagged, to_dict
-from safelight.config.run import FORMAT_VERSION, RunConfig
+from safelight.config.run import FORMAT_VERSION, RunConfig, default_task
 from safelight.config.search import SearchConfig
 from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, ClassifyConfig, CustomTask, DenoiseConfig
 from safelight.config.training import TrainingConfig
@@ -75,6 +75,8 @@ class Start:
             start.search = dataclasses.replace(start.search, limit=start.data.limit)
         given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
         start._replace("network", "model", found.model, NETWORK_CONFIGS)
+        if start.task is None:
+            start.task = default_task("autoencode", start.network.name)
         start._replace("task", "task", found.task or start._task_of(given), TASK_CONFIGS)
         return start
 
@@ -174,7 +176,8 @@ class Start:
             return
         if name not in table:
             raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(name, table)}")
-        setattr(self, part, table[name](name=name))
+        made = default_task(name, self.network.name) if part == "task" else table[name](name=name)
+        setattr(self, part, made)
         self.named.pop(part, None)
 
     @classmethod

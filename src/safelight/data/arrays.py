@@ -56,10 +56,13 @@ def as_pixels(array: NDArray[Any], where: str, options: FitOptions | Fit | None 
     value_range, note = _meant(array, least, most, options, where)
     low, high = value_range
     notes = [note] if note else []
+    if array.dtype == np.uint8 and value_range != (0, 255):
+        least, most = float(array.min()), float(array.max())
     if least < low or most > high:
         count = sum(int(((part < low) | (part > high)).sum()) for part in _parts(array))
         notes.append(f"{count:,} values of {array.size:,} outside of {low:g} to {high:g}, taken for these")
-        array = np.clip(array, low, high)
+        kept = array.dtype if low == int(low) and high == int(high) else np.float32
+        array = np.clip(array, low, high).astype(kept)
     if array.dtype not in (np.uint8, np.uint16):
         whole = array.dtype.kind in "iu" and low >= 0 and low == int(low)
         small = np.uint8 if high == 255 else np.uint16 if 255 < high <= 65535 else np.float32

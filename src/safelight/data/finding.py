@@ -65,7 +65,7 @@ def find_images(data: DataConfig, fit: Fit, folder: Path, images: Images | None 
         raise DataError("this run was trained on images handed over in Python; hand over the same ones")
     with _or_moved(folder):
         image_set = as_image_set(images if images is not None else str(data.source), fit, data)
-        if image_set.fingerprint() != data.fingerprint:
+        if not image_set.is_what(data.fingerprint):
             raise DataError(
                 "expected the images that the run was trained on, but "
                 f"{image_set.source or 'these'} differ from them; restore them"

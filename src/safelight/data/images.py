@@ -199,6 +199,10 @@ class ImageSet:
             groups=chosen(self.groups),
         )
 
+    def is_what(self, fingerprint: str | None) -> bool:
+        """Whether a fingerprint is of this set; one that was taken of the images without labels leaves them free."""
+        return fingerprint in (self.fingerprint(), replace(self, labels=None).fingerprint())
+
     def fingerprint(self) -> str:
         """SHA-256 over shape, type, range, pixels and labels: equal only for the same in the same order.
 

@@ -237,7 +237,7 @@ def _at_path(text: str, split: str | None, options: FitOptions | Fit) -> Listing
             return list_files([one for one in many if one.suffix.lower() in SUFFIXES] or many, source)
         if path.is_dir():
             return _in_folder(path, split, options)
-        suffix = path.suffix.lower()
+        suffix = path.suffix.lower() if path.is_file() else "no file"
         if suffix == ".npy":
             images = as_pixels(read_npy(path), str(path), options)
         elif suffix == ".npz":

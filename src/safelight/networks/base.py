@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from safelight.config.data import MAX_CHANNELS
 from safelight.errors import ConfigError
 
 __all__ = ["Autoencoder", "Code", "ImageNetwork", "Network", "Shape", "check_image"]
@@ -85,11 +86,11 @@ def check_image(shape: Shape) -> None:
     """Refuse images that no network here is made for.
 
     Raises:
-        ConfigError: other than 1 or 3 channels, or sides beyond 8 to 512.
+        ConfigError: other than 1 to 8 channels, or sides beyond 8 to 512.
     """
     channels, height, width = shape
-    if channels not in (1, 3) or not (8 <= height <= 512 and 8 <= width <= 512):
+    if not 1 <= channels <= MAX_CHANNELS or not (8 <= height <= 512 and 8 <= width <= 512):
         raise ConfigError(
-            f"expected images of 1 or 3 channels with sides from 8 to 512, got {channels}×{height}×{width}; "
-            "scale or crop them first"
+            f"expected images of 1 to {MAX_CHANNELS} channels with sides from 8 to 512, got "
+            f"{channels}×{height}×{width}; have them fitted, as with --size 64"
         )

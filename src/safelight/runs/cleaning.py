@@ -339,6 +339,8 @@ def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) ->
         cleaned[chunk] = levels if pixels.dtype.kind == "f" else np.rint(levels)
     if cleaned.shape != array.shape and array.ndim == 4:
         cleaned = cleaned.transpose(0, 2, 3, 1)
+    if array.dtype.kind in "iu":
+        cleaned = np.rint(cleaned)
     buffer = io.BytesIO()
     np.save(buffer, cleaned.reshape(array.shape).astype(array.dtype))
     _write(target, buffer.getvalue())
