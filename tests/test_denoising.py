@@ -196,6 +196,7 @@ def run(tmp_path_factory, digits) -> safelight.Run:
         channels=(16, 32),
         epochs=4,
         batch_size=32,
+        lr=4e-3,
         threads=1,
     )
 

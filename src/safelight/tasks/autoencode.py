@@ -168,7 +168,7 @@ def likelihood_words(config: RunConfig, what: str) -> str:
     """A loss under the likelihood of a run's task and images, in words."""
     assert isinstance(config.task, AutoencodeConfig | DenoiseConfig)
     if config.task.likelihood == "gaussian":
-        return f"Gaussian {what}, one learned standard deviation"
+        return f"Gaussian {what} of the best variance"
     return (
         f"grayscale Bernoulli {what}" if config.image.channels == 1 else f"Bernoulli {what} of colour values"
     )
