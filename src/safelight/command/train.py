@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import err, name_of, out, progress, stop_on_signals
-from safelight.command.images import fetched
+from safelight.command.images import add_source, fetched, refuse_left_out
 from safelight.command.options import add_fields
 from safelight.command.start import Start
 from safelight.command.verb import Verb
@@ -18,6 +18,7 @@ from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
+from safelight.files import printable
 
 if TYPE_CHECKING:
     from safelight.data.images import ImageSet
@@ -39,22 +40,9 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         help="number of validation images; 0 trains on all but the test images "
         "(default: a sixth of a named set, else a tenth)",
     )
-    data.add_argument(
-        "--labels",
-        type=str,
-        default=start.data.labels,
-        metavar="folders|none|FILE",
-        help="classes of pictures: their first folders, none, or a table of filename and label "
-        "(default: folders)",
-    )
-    data.add_argument(
-        "--group-by",
-        type=str,
-        default=start.data.group_by,
-        metavar="REGEX",
-        help="pictures whose names agree in what this finds stay in one part, as of one patient",
-    )
+    add_source(data, start.data)
     add_fields(data, start.fit)
+    data.add_argument("--strict", action="store_true", help="refuse a set of which any picture is left out")
     run.add_argument(
         "--dry-run", action="store_true", help="say what would be trained on what, and train nothing"
     )
@@ -82,6 +70,12 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
     settings = {f.name: options[f.name] for f in dataclasses.fields(TrainingConfig)}
     fit = {f.name: options[f.name] for f in dataclasses.fields(FitOptions)}
+
+    def on_ready(config: RunConfig, images: ImageSet) -> None:
+        if options.strict:
+            refuse_left_out(images)
+        (_say_and_stop if options.dry_run else _say)(config, images)
+
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
         if options.resume:
             epochs = None if options.epochs == start.training.epochs else options.epochs
@@ -100,7 +94,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 overwrite=options.overwrite,
                 command=shlex.join(["safelight", "train", *arguments]),
                 on_reading=on_reading,
-                on_ready=_say_and_stop if options.dry_run else _say,
+                on_ready=on_ready,
                 on_epoch=on_epoch,
                 on_step=on_step,
                 **fit,
@@ -115,7 +109,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 def _say(config: RunConfig, images: ImageSet) -> None:
     """What is about to be trained on."""
     for note in images.notes:
-        err.print(note, markup=False)
+        err.print(printable(note), markup=False)
 
 
 def _say_and_stop(config: RunConfig, images: ImageSet) -> None:
