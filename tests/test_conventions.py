@@ -33,9 +33,10 @@ WINGS = {
     "": ("errors", "files", "machine"),
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
-        *("kinds", "png16", "strips", "tiff", "opening", "writing"),
-        *("images", "batches", "corruption", "augmentation", "label_files", "downloads", "readers"),
-        *("named_sets", "sources", "finding", "pictures"),
+        *("kinds", "colours", "png16", "strips", "tiff", "opening", "tiff_writing", "writing", "rows"),
+        *("fitting", "likeness", "listing", "downloads", "named_sets", "cache", "store", "images"),
+        *("batches", "corruption", "augmentation", "label_files", "readers", "arrays", "reading"),
+        *("sources", "finding", "traits", "findings", "checking", "pictures"),
     ),
     "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
     "tasks": (
@@ -48,7 +49,7 @@ WINGS = {
     ),
     "reporting": (
         *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
-        "comparison",
+        *("comparison", "check"),
     ),
     "evolution": (
         *(

@@ -81,10 +81,7 @@ def refuse_left_out(images: ImageSet) -> None:
         from safelight.data.store import described
 
         count, left_out = images.store.left_out_count, described(images.store.left_out)
-        raise DataError(
-            f"expected every picture, as --strict asks, got {count:,} left out ({left_out}); replace or "
-            "remove them"
-        )
+        raise DataError(f"expected every picture, as --strict asks, got {count:,} left out ({left_out})")
 
 
 def fetched(data: str) -> str:

@@ -1,4 +1,4 @@
-"""What is in a set of images, and what is wrong with it: one table of the kinds of findings."""
+"""What is in a set of images, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Check:
     Attributes:
         source: where it comes from.
         images: how many there are.
-        pictures: how many these were made of; fewer where pictures are cut into tiles.
+        pictures: how many these were made of; fewer where some have pages, or are cut into tiles.
         shape: (C, H, W) of an image.
         range: the values that stand for black and white.
         notes: what was done to the pictures, in words.
-        sizes: (width, height) of pictures and how many have it, the most common first.
+        sizes: (width, height) of pictures, or of their pages, and how many have it, the most common first.
         kinds: of files, likewise.
         bits: of a channel, likewise.
         alpha: how many pictures have some.
@@ -165,8 +165,8 @@ def check(images: ImageSet, on_reading: OnReading = lambda done, count: None) ->
     findings = []
     for kind in KINDS:
         rows = tuple(kind.find(traits))
-        is_left_out = store is not None and kind.name == "left_out"
-        findings.append(Finding(kind, rows, store.left_out_count if is_left_out and store else len(rows)))
+        count = store.left_out_count if store and kind.name == "left_out" else len(rows)
+        findings.append(Finding(kind, rows, count))
     sizes = Counter(zip(traits.width[once].tolist(), traits.height[once].tolist(), strict=True))
 
     def counted(name: str, otherwise: Any) -> tuple[tuple[Any, int], ...]:
@@ -176,7 +176,7 @@ def check(images: ImageSet, on_reading: OnReading = lambda done, count: None) ->
     return Check(
         source=images.source or "images handed over in Python",
         images=len(images),
-        pictures=len(once),
+        pictures=store.read if store else len(images),
         shape=images.shape,
         range=(float(images.value_range[0]), float(images.value_range[1])),
         notes=images.notes,

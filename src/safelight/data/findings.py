@@ -186,8 +186,8 @@ KINDS: Sequence[Kind] = (
     Kind(
         "near",
         "Nearly identical",
-        "They look alike: encoded again, scaled, lightened, or taken one after the other. Their hashes differ "
-        f"in at most 3 of 64 bits, and their pixels correlate by {ALIKE} or more.",
+        "They look alike: encoded again, scaled, lightened, or taken one after the other. Their hashes "
+        f"differ in at most 3 of 64 bits, and their grays correlate by {ALIKE} or more.",
         _near,
     ),
     Kind("constant", "Nothing to see", "One colour, or nearly so: there is nothing to learn.", _constant),

@@ -8,18 +8,19 @@ from functools import cached_property
 from typing import Any, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from safelight.data.fitting import TINT, TINTED
 from safelight.data.images import ImageSet, at_once
 from safelight.data.likeness import FLAT, near_pairs
-from safelight.data.store import measured
+from safelight.data.store import LUMA, measured
 
 __all__ = ["ALIKE", "PARTS", "Row", "Traits", "divided_as"]
 
 PARTS = ("train", "validation", "test")
-
-ALIKE = 0.98  # correlation of pixels of near ones
+ALIKE, ALIKE_IN_COLOUR = 0.98, 0.9  # correlations of near ones; JPEG keeps colours worse than grays
 MOST_BEFORE = 4  # near ones that an image is paired with: a hundred alike are no 4,950 pairs
 
 OnReading = Callable[[int, int], object]
@@ -55,14 +56,16 @@ class Traits:
         rows = _measured(images, on_reading) if images.store is None else images.store.table()
         columns = {name: rows[name] for name in ("content", "look", "mean", "contrast", "sharpness")}
         self.content, self.look, self.mean, self.contrast, self.sharpness = map(np.asarray, columns.values())
-        if images.store is None:
-            count, (_, height, width) = len(images), images.shape
-            self.picture, self.clipped = np.arange(count), np.zeros(count, np.int64)
-            self.height, self.width = np.full(count, height), np.full(count, width)
-        else:
-            names = ("picture", "clipped", "height", "width")
-            self.picture, self.clipped, self.height, self.width = (np.asarray(rows[name]) for name in names)
-        self.first = np.unique(self.picture, return_index=True)[1]  # image of each picture
+        count, (_, height, width) = len(images), images.shape
+        self.picture, self.clipped = np.arange(count), np.zeros(count, np.int64)
+        self.height, self.width = np.full(count, height), np.full(count, width)
+        if images.store is not None:
+            self.height, self.width, self.clipped = (
+                np.asarray(rows[n]) for n in ("height", "width", "clipped")
+            )
+            if images.store.fit.how == "tile":
+                self.picture = np.asarray(rows["picture"])
+        self.first = np.unique(self.picture, return_index=True)[1]  # one image of each picture
 
     def name(self, place: int) -> str:
         """What an image is called."""
@@ -109,19 +112,20 @@ class Traits:
         order = np.lexsort((bits, pairs[:, 1]))
         rank = np.arange(len(order)) - np.searchsorted(pairs[order, 1], pairs[order, 1])
         pairs = pairs[order[rank < MOST_BEFORE]]
-        alike = self._correlation(pairs)
-        pairs, alike = pairs[alike >= ALIKE], alike[alike >= ALIKE]
-        return pairs[np.argsort(-alike, kind="stable")]
+        gray, colour = self._correlations(pairs)
+        chosen = np.flatnonzero((gray >= ALIKE) & (colour >= ALIKE_IN_COLOUR))
+        return pairs[chosen[np.argsort(-gray[chosen], kind="stable")]]
 
-    def _correlation(self, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(P,) of the pixels of each pair, which brightness and contrast do not change."""
-        found, step = np.empty(len(pairs)), at_once(self.images.shape)
+    def _correlations(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(P,) of the grays and of all values of each pair, which brightness and contrast do not change."""
+        found, step = np.empty((2, len(pairs))), at_once(self.images.shape)
         for first in range(0, len(pairs), step):
             part = slice(first, first + step)
-            one, other = (self.images.floats(pairs[part, side]).flatten(1).double() for side in (0, 1))
-            one, other = one - one.mean(1, keepdim=True), other - other.mean(1, keepdim=True)
-            found[part] = ((one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))).numpy()
-        return found
+            one, other = (self.images.floats(pairs[part, side]).double() for side in (0, 1))  # (n, C, H, W)
+            for row, (x, y) in enumerate(((gray_of(one), gray_of(other)), (one, other))):
+                x, y = (z.flatten(1) - z.flatten(1).mean(1, keepdim=True) for z in (x, y))
+                found[row, part] = ((x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))).numpy()
+        return found[0], found[1]
 
     @cached_property
     def is_gray(self) -> NDArray[np.bool_]:
@@ -132,6 +136,12 @@ class Traits:
             spread = np.ptp(self.images.pixels[chunk].astype(np.float32), axis=1)  # (n, H, W)
             found.append((spread > TINT * (high - low)).mean((1, 2)) <= TINTED)
         return np.concatenate(found)
+
+
+def gray_of(images: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, H, W)."""
+    weights = torch.tensor(LUMA if images.shape[1] == 3 else [1.0], dtype=images.dtype)
+    return (images * weights[:, None, None]).sum(1)
 
 
 def divided_as(images: ImageSet) -> NDArray[np.uint8]:
