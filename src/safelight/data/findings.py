@@ -80,11 +80,12 @@ def _contrary(traits: Traits) -> Iterator[Row]:
 
 
 def _leaks(traits: Traits) -> Iterator[Row]:
-    for pairs, words in ((traits.copies, "identical"), (traits.near, "nearly so")):
+    for pairs, how in ((traits.copies, "identical"), (traits.near, "nearly so")):
         crossing = pairs[traits.parts[pairs[:, 0]] != traits.parts[pairs[:, 1]]]
-        yield from traits.pairs(
-            crossing, lambda a, b, how=words: f"{PARTS[traits.parts[a]]} and {PARTS[traits.parts[b]]}, {how}"
-        )
+        for row in traits.pairs(
+            crossing, lambda a, b: f"{PARTS[traits.parts[a]]} and {PARTS[traits.parts[b]]}"
+        ):
+            yield replace(row, remark=f"{row.remark}, {how}")
 
 
 def _constant(traits: Traits) -> Iterator[Row]:

@@ -123,8 +123,8 @@ def _read_store(folder: Path) -> Store | None:
         if about.get("version") != VERSION:
             return None
         fit, left_out = from_dict(Fit, about["fit"], "store"), tuple(LeftOut(*p) for p in about["left_out"])
-        known = (about[name] for name in ("source", "count", "read", "digest"))
-        store = Store(folder, fit, *known, left_out, about["left_out_count"])
+        names = ("source", "count", "read", "digest", "left_out_count")
+        store = Store(folder=folder, fit=fit, left_out=left_out, **{name: about[name] for name in names})
         expected = store.count * int(np.prod(store.fit.shape)) * np.dtype(store.fit.dtype).itemsize
         if (folder / PIXELS).stat().st_size != expected or not (folder / TABLE).is_file():
             return None

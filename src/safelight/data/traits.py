@@ -96,10 +96,11 @@ class Traits:
 
     @cached_property
     def copies(self) -> NDArray[np.int64]:
-        """(P, 2): the first image of each content, with each of its copies in another picture."""
+        """(P, 2): the first image of each content, with each of its copies elsewhere; empty ones last."""
         _, first, which = np.unique(self.content, return_index=True, return_inverse=True)
         pairs = np.stack([first[which], np.arange(len(which))], axis=1)
-        return pairs[self.picture[pairs[:, 0]] != self.picture[pairs[:, 1]]]
+        pairs = pairs[self.picture[pairs[:, 0]] != self.picture[pairs[:, 1]]]
+        return np.asarray(pairs[np.argsort(self.flat[pairs[:, 0]], kind="stable")])
 
     @cached_property
     def near(self) -> NDArray[np.int64]:
@@ -114,7 +115,7 @@ class Traits:
         pairs = pairs[order[rank < MOST_BEFORE]]
         gray, colour = self._correlations(pairs)
         chosen = np.flatnonzero((gray >= ALIKE) & (colour >= ALIKE_IN_COLOUR))
-        return pairs[chosen[np.argsort(-gray[chosen], kind="stable")]]
+        return np.asarray(pairs[chosen[np.argsort(-gray[chosen], kind="stable")]])
 
     def _correlations(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(P,) of the grays and of all values of each pair, which brightness and contrast do not change."""
