@@ -15,7 +15,7 @@ setup: .venv/.made
 	touch $@
 
 # The engine of the page, and what checks its JavaScript; needs npm.
-ENGINE := src/safelight/latent/page/engine
+ENGINE := src/safelight/explorer/page/engine
 page: $(ENGINE)/.made
 
 $(ENGINE)/.made: package-lock.json

@@ -20,8 +20,9 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
 import safelight
-from safelight.latent.contents import MAX_IMAGES, Package, page_contents, page_networks
-from safelight.latent.explorer import page
+from safelight.config.latent import MAX_PAGE_IMAGES
+from safelight.explorer.bundling import page
+from safelight.explorer.contents import Package, page_contents, page_networks
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 CLAIM_A_GPU = """const real = WebGL2RenderingContext.prototype.getParameter;
@@ -72,11 +73,17 @@ def _write_large(run: safelight.Run, path: Path) -> None:
     for name, array in arrays.items():
         per_image = array.size // len(images)
         if name.startswith("points"):
-            arrays[name] = generator.normal(size=(MAX_IMAGES, per_image)).astype(np.float32)
+            arrays[name] = generator.normal(size=(MAX_PAGE_IMAGES, per_image)).astype(np.float32)
         elif name in ("codes8", "loss", "label", "cluster"):
-            arrays[name] = np.resize(array, (MAX_IMAGES, per_image))
-    names = [str(place) for place in range(MAX_IMAGES)]
-    header = {**package.header, "n": MAX_IMAGES, "total": MAX_IMAGES, "shape": images.shape, "names": names}
+            arrays[name] = np.resize(array, (MAX_PAGE_IMAGES, per_image))
+    names = [str(place) for place in range(MAX_PAGE_IMAGES)]
+    header = {
+        **package.header,
+        "n": MAX_PAGE_IMAGES,
+        "total": MAX_PAGE_IMAGES,
+        "shape": images.shape,
+        "names": names,
+    }
     path.write_text(page(Package(header, arrays), page_networks(run.network, images)))  # type: ignore[arg-type]
 
 

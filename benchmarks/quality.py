@@ -39,8 +39,8 @@ def measure(options: list[str], out: Path) -> dict[str, Any]:
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     return {
         "test": {k: v for k, v in measures.items() if k != "kl_per_dimension"},
-        "last_train_loss": history[-1]["train_loss"],
-        "last_val_loss": history[-1]["val_loss"],
+        "last_train_loss": history[-1]["train"]["loss"],
+        "last_val_loss": history[-1]["validation"].get("loss"),
     }
 
 

@@ -35,8 +35,8 @@ from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import SearchConfig
 from safelight.config.training import TrainingConfig
+from safelight.engines.executors import open_engine
 from safelight.evolution.algorithms import ALGORITHMS
-from safelight.evolution.executors import open_engine
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import hyper_genes
 from safelight.evolution.genetic import Algorithm, Individual, initial_design

@@ -38,7 +38,7 @@ def measure(workers: int) -> dict[str, float]:
     moments: list[float] = []
 
     def on_status(status: Status) -> None:
-        if status.what == "searching":
+        if status.finals is None:
             moments.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:

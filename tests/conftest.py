@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -5,12 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from browsing import browser, page_file, page_run, tab, visit  # noqa: F401
 
 import safelight
 from safelight.command.main import main
 from safelight.data.images import ImageSet
+from safelight.data.named_sets import NAMED_SETS, cache_folder
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures are kept in a folder of the tests' own; named sets in the user's, so none is fetched anew."""
+    folder = tmp_path_factory.mktemp("cache")
+    for name in NAMED_SETS:
+        (real := cache_folder(name)).mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(real)
+    os.environ["SAFELIGHT_DATA"] = str(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)

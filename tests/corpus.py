@@ -317,6 +317,14 @@ def _bad_files(folder: Path, expected: dict[str, np.ndarray | None]) -> None:
             struct.pack_into("<HI", tall, file.pages[0].tags[tag].offset + 2, 4, 1)
             struct.pack_into("<I", tall, file.pages[0].tags[tag].valueoffset, 30_000)
     files["huge.tif"] = bytes(tall)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, noise, photometric="rgb", tile=(16, 16), compression="zlib")
+    tiled = bytearray(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(tiled)) as file:
+        for tag in (322, 323):
+            struct.pack_into("<HI", tiled, file.pages[0].tags[tag].offset + 2, 4, 1)
+            struct.pack_into("<I", tiled, file.pages[0].tags[tag].valueoffset, 1 << 30)
+    files["huge tiles.tif"] = bytes(tiled)
     for name, data in files.items():
         (folder / name).write_bytes(data)
         expected[name] = None

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
+from safelight.networks.deep_conv import DeepConvVAE
 
 RUN = {
     "network": {"name": "conv-vae"},
@@ -101,3 +103,13 @@ def test_what_does_not_fit_is_refused_in_one_line(cls, values, message):
 def test_hints_name_the_near_or_all():
     assert did_you_mean("bacth", ["batch", "rate"]) == "did you mean 'batch'?"
     assert did_you_mean("zzz", ["batch", "rate"]) == "expected one of batch, rate"
+
+
+@pytest.mark.parametrize(
+    ("kernels", "strides"), [((5, 3), (4, 3)), ((2, 6), (1, 5)), ((4,), (4, 2)), ((3, 5), (3,)), ((6,), (5,))]
+)
+def test_a_stride_is_held_against_its_own_kernel(kernels, strides):
+    config = DeepConvConfig(kernels=kernels, strides=strides)
+    assert DeepConvVAE((1, 60, 60), config).encode(torch.rand(2, 1, 60, 60)).mu.shape == (2, 20)
+    with pytest.raises(ConfigError, match=rf"network.strides: expected 1 to its own kernel's {kernels[0]}"):
+        DeepConvConfig(kernels=kernels, strides=(kernels[0] + 1, 1))

@@ -16,11 +16,13 @@ import pytest
 import safelight
 from safelight.config.network import NETWORK_CONFIGS
 from safelight.config.search import ALGORITHMS, ENGINES
-from safelight.config.task import TASK_CONFIGS, AutoencodeConfig
+from safelight.config.task import PRIORS, TASK_CONFIGS, AutoencodeConfig
 from safelight.config.training import TrainingConfig
-from safelight.evolution import algorithms, executors
+from safelight.engines import executors
+from safelight.evolution import algorithms
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.table import NETWORKS
+from safelight.tasks import priors
 from safelight.tasks.objective import LIKELIHOODS
 from safelight.tasks.table import TASKS
 
@@ -33,23 +35,25 @@ WINGS = {
     "": ("errors", "files", "machine"),
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
-        *("kinds", "colours", "png16", "strips", "tiff", "opening", "tiff_writing", "writing", "rows"),
-        *("fitting", "likeness", "listing", "downloads", "named_sets", "cache", "store", "images"),
-        *("batches", "corruption", "augmentation", "label_files", "readers", "arrays", "reading"),
-        *("sources", "finding", "traits", "findings", "checking", "pictures"),
+        *("kinds", "colours", "png16", "strips", "tiff", "tiff_writing", "opening", "writing"),
+        *("rows", "fitting", "likeness", "listing", "downloads", "named_sets", "cache", "store", "images"),
+        *("components", "batches", "corruption", "augmentation", "label_files", "readers", "arrays"),
+        *("reading", "sources", "finding", "traits", "findings", "checking", "pictures"),
     ),
-    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "sampling", "tiling"),
+    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
-        *("base", "objective", "autoencode", "fidelity", "severity", "blind_spot", "denoise"),
-        *("calibration", "classify", "table"),
+        *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
+        *("denoise", "calibration", "classify", "table"),
     ),
+    "engines": ("executors", "jobs", "ranks"),
     "runs": (
-        *("folders", "state", "labels", "typical", "folder", "training", "settings", "assembly"),
+        *("folders", "state", "labels", "typical", "folder", "gradients", "training", "settings", "assembly"),
+        "choosing",
         *("recorder", "cleaning", "opened"),
     ),
     "reporting": (
-        *("sheets", "summary", "charts", "class_charts", "evaluation_charts", "page", "report"),
-        *("comparison", "check"),
+        *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
+        *("report", "comparison", "check"),
     ),
     "evolution": (
         *(
@@ -61,16 +65,16 @@ WINGS = {
             "samplers",
             "algorithms",
             "trial",
-            "executors",
             "ledger",
         ),
-        *("record", "folder", "status", "jobs", "search", "charts", "report", "evolve"),
+        *("record", "folder", "status", "search", "charts", "report", "evolve"),
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
-        *("judging", "export", "contents", "explorer", "serving"),
+        *("judging", "export"),
     ),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
+    "explorer": ("contents", "bundling", "labelling", "serving"),
     "the face": ("run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),
@@ -189,6 +193,7 @@ def test_the_tables_of_a_family_agree():
     assert list(TASKS) == list(TASK_CONFIGS)
     assert set(algorithms.ALGORITHMS) == set(ALGORITHMS)
     assert list(executors.ENGINES) == list(ENGINES)
+    assert list(priors.PRIORS) == list(PRIORS)
     assert tuple(LIKELIHOODS) == get_args(get_type_hints(AutoencodeConfig)["likelihood"])
     for tags, table in ((NETWORKS, NETWORK_CONFIGS), (TASKS, TASK_CONFIGS)):
         for tag in tags:

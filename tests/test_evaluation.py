@@ -78,6 +78,6 @@ def test_beta_does_not_change_what_is_reported(images):
 def test_what_a_network_has_not_is_not_measured(digits):
     network = DeepConvAE(digits.shape)
     measures = evaluate(network, Bernoulli(), digits)
-    assert set(measures) == {"loss", "n"}
+    assert set(measures) == {"loss", "n", "latent", "psnr", "black"}
     assert measures["loss"] == mean_loss(network, NegativeELBO(Bernoulli()), digits)["reconstruction"]
     assert "iw_bound" not in evaluate(DeepConvVAE(digits.shape), Bernoulli(), digits, samples=0)

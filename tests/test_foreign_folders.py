@@ -239,7 +239,7 @@ def test_a_damaged_or_hostile_file_is_told_in_one_line(run, search, tmp_path_fac
         else:
             found = Search(folder)
             assert found.best is not None
-            assert len(found.values) >= 0
+            assert all(type(value) in (int, float, str) for value in found.values.values())
             assert all(type(loss) in (int, float) for loss in (*found.validation, *found.test))
             make_space(found.config)
             found.folder.read_finalists()

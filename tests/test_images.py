@@ -48,8 +48,8 @@ class TestImageSet:
     @pytest.mark.parametrize(
         ("pixels", "options", "words"),
         [
-            (np.zeros((3, 8, 8), np.uint8), {}, r"1 or 3 channels, got \(3, 8, 8\)"),
-            (np.zeros((3, 2, 8, 8), np.uint8), {}, r"got \(3, 2, 8, 8\)"),
+            (np.zeros((3, 8, 8), np.uint8), {}, r"1 to 8 channels, got \(3, 8, 8\)"),
+            (np.zeros((3, 9, 8, 8), np.uint8), {}, r"got \(3, 9, 8, 8\)"),
             (np.zeros((0, 1, 8, 8), np.uint8), {}, "at least one image, got none"),
             (np.zeros((3, 1, 8, 8), np.int64), {}, "got int64"),
             (np.full((3, 1, 8, 8), np.nan, np.float32), {"value_range": (0, 1)}, "got NaN"),
@@ -83,8 +83,9 @@ class TestImageSet:
             ImageSet(images.pixels.astype(np.float32), (0, 65535)),
             ImageSet(images.pixels.reshape(5, 1, 4, 16), (0, 65535)),
         ]
-        assert len({image_set.fingerprint() for image_set in [images, *others]}) == 6
-        assert images.fingerprint() == ImageSet(images.pixels, (0, 65535), source="other").fingerprint()
+        others.append(replace(images, labels=images.labels[::-1].copy()))
+        assert len({image_set.fingerprint() for image_set in [images, *others]}) == 7
+        assert images.fingerprint() == replace(images, source="other").fingerprint()
 
 
 class TestSplit:

@@ -13,9 +13,9 @@ from safelight.latent.sampling import class_rows, fit_mixture, nearest_images
 from safelight.latent.walks import traversals, walk
 from safelight.networks.base import Network
 from safelight.networks.deep_conv import DeepConvVAE
-from safelight.networks.sampling import sample
 from safelight.reporting.charts import DARK, LIGHT
 from safelight.tasks.objective import Bernoulli
+from safelight.tasks.sampling import sample
 
 
 def points(mu):
@@ -94,6 +94,12 @@ def test_a_spherical_walk_keeps_the_length_and_turns_evenly():
     np.testing.assert_allclose(np.linalg.norm(steps, axis=1), 3, rtol=1e-6)
     turns = (steps[:-1] * steps[1:]).sum(1) / 9
     np.testing.assert_allclose(turns, np.cos(np.pi / 18), rtol=1e-6)
+
+
+def test_between_nearly_opposite_codes_no_step_is_longer_than_both():
+    a, b = np.array([0.083, 0], np.float32), np.array([-0.02, 0.0001], np.float32)
+    lengths = np.linalg.norm(walk(a, b, 30), axis=1)
+    np.testing.assert_allclose(lengths, np.linspace(0.083, 0.02, 30), rtol=1e-3)
 
 
 @pytest.mark.parametrize("b", [[1, 0], [-1, 0], [0, 0], [2, 0]])

@@ -130,7 +130,7 @@ def test_a_plain_autoencoder_draws_from_a_mixture(plain, says):
 
 
 def test_walk(run, says, tmp_path):
-    assert "A spherical walk of 5 steps" in says("walk", run.path, 3, 8, "--steps", 5)
+    assert "A flow walk of 5 steps" in says("walk", run.path, 3, 8, "--steps", 5)
     train = run.images("train")
     steps = run.walk(3, 8, 5)
     np.testing.assert_allclose(steps[[0, -1]], run.reconstruct(train.subset([3, 8])), atol=1e-5)

@@ -15,7 +15,7 @@ from torch import nn
 from safelight.command.main import main
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batches
-from safelight.evolution.executors import open_engine
+from safelight.engines.executors import open_engine
 from safelight.evolution.trial import Material
 from safelight.machine import SPIN, compute_thread, cpu_threads, shorten_spinning
 from safelight.networks.base import Autoencoder, Code

@@ -19,11 +19,11 @@ from safelight.tasks.objective import (
     Bernoulli,
     Gaussian,
     NegativeELBO,
-    gaussian_kl,
     importance_weighted_bound,
     objective,
     sample_code,
 )
+from safelight.tasks.priors import gaussian_kl
 
 
 class LinearGaussian(Autoencoder):
@@ -63,25 +63,48 @@ def test_bernoulli_stays_finite_at_extreme_logits():
 
 
 def test_gaussian_is_a_normal_density():
-    likelihood = Gaussian()
-    with torch.no_grad():
-        likelihood.log_sigma.fill_(-0.3)
+    likelihood = Gaussian().eval()
+    likelihood.log_sigma.fill_(-0.3)
     logits, x = rng().normal(0, 2, (4, 3, 5, 5)), rng().random((4, 3, 5, 5))
     mean = 1 / (1 + np.exp(-logits))
     expected = stats.norm(mean, np.exp(np.float32(-0.3))).logpdf(x).sum((1, 2, 3))
-    ours = likelihood.log_prob(torch.tensor(logits), torch.tensor(x)).detach().numpy()
+    ours = likelihood.log_prob(torch.tensor(logits), torch.tensor(x)).numpy()
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
-def test_gaussian_learns_the_spread_of_the_errors():
+def test_gaussian_trains_by_the_variance_that_is_best_for_the_batch():
+    """The batch's mean squared error: no other makes the batch likelier, so it has no gradient of its own."""
     likelihood = Gaussian()
-    optimizer = torch.optim.Adam(likelihood.parameters(), lr=0.05)
+    logits, x = rng().normal(0, 2, (4, 3, 5, 5)), rng().random((4, 3, 5, 5))
+    mean = 1 / (1 + np.exp(-logits))
+    sigma = np.sqrt(np.mean((x - mean) ** 2))
+    given = torch.tensor(logits, requires_grad=True)
+    ours = likelihood.log_prob(given, torch.tensor(x))
+    expected = stats.norm(mean, sigma).logpdf(x).sum((1, 2, 3))
+    np.testing.assert_allclose(ours.detach().numpy(), expected, rtol=1e-6)
+    for other in (0.99 * sigma, 1.01 * sigma):
+        assert stats.norm(mean, other).logpdf(x).sum() < expected.sum()
+    ours.sum().backward()
+    through_all = torch.tensor(logits, requires_grad=True)
+    error = (torch.tensor(x) - torch.sigmoid(through_all)).square().mean()
+    (-0.5 * x.size * error.log()).backward()
+    np.testing.assert_allclose(given.grad.numpy(), through_all.grad.numpy(), rtol=1e-6)
+
+
+def test_gaussian_keeps_what_its_batches_tell_and_takes_what_it_is_told():
+    likelihood = Gaussian()
     x = 0.5 + 0.2 * torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    for _ in range(300):
-        optimizer.zero_grad()
-        (-likelihood.log_prob(torch.zeros_like(x), x).mean()).backward()
-        optimizer.step()
+    for _ in range(100):
+        likelihood.log_prob(torch.zeros_like(x), x)
     assert likelihood.log_sigma.exp().item() == pytest.approx(0.2, rel=0.03)
+    likelihood.eval()
+    before = -likelihood.log_prob(torch.zeros_like(x), 0.5 * x).mean().item()
+    after = likelihood.calibrate(before, 64)
+    assert after < before
+    assert -likelihood.log_prob(torch.zeros_like(x), 0.5 * x).mean().item() == pytest.approx(after, rel=1e-4)
+    root = (0.5 * x - 0.5).square().mean().sqrt().item()
+    assert likelihood.log_sigma.exp().item() == pytest.approx(root, rel=1e-4)
+    assert Bernoulli().calibrate(before, 64) == before
 
 
 def test_kl_equals_numerical_integration():

@@ -96,8 +96,8 @@ def test_headers_say_what_is_there(corpus):
     assert header("OME.ome.tif") == ("TIFF", 2, False, 8, 5, 5)
     assert header("four pages.tif") == ("TIFF", 1, False, 8, 4, 4)
     assert header("four channels.tif") == ("TIFF", 4, False, 8, 1, 1)
-    assert header("32 bits.tif")[3], header("floats 64.tif")[3] == (32, 64)
-    assert header("signed.tif")[3], header("floats 16.tif")[3] == (32, 32)
+    bits = [header(name)[3] for name in ("32 bits.tif", "floats 64.tif", "signed.tif", "floats 16.tif")]
+    assert bits == [32, 64, 32, 32]
     assert all(declared(folder / f"turned {i}.jpg", "x").width == WIDTH for i in TURNED)
 
 
@@ -399,12 +399,12 @@ def test_interlaced_png_of_16_bits_is_read():
         np.testing.assert_array_equal(open_picture(data, "x").pixels, planes(samples))
 
 
-def test_many_chunks_take_no_more_memory_traffic_than_few():
+def test_pixels_over_many_chunks_are_joined():
     noise = np.random.default_rng(0).integers(0, 65536, (64, 64, 3)).astype(np.uint16)
     whole = encode_png16(noise)
-    (start, (_, packed), end) = ((whole[:33], 0), (0, whole[41:-16]), (whole[-12:], 0))
+    packed = whole[41:-16]
     parts = b"".join(chunk(b"IDAT", packed[i : i + 1]) for i in range(len(packed)))
-    np.testing.assert_array_equal(decode_png16(start[0] + parts + end[0], "here"), noise)
+    np.testing.assert_array_equal(decode_png16(whole[:33] + parts + whole[-12:], "here"), noise)
 
 
 def test_suffixes_are_those_of_the_corpus(corpus):
@@ -459,3 +459,18 @@ def test_bytes_after_the_picture_do_no_harm(corpus):
         data = (folder / name).read_bytes()
         expected = open_picture(data, name).pixels
         np.testing.assert_array_equal(open_picture(data + b"\0" * 99, name).pixels, expected)
+
+
+def test_alpha_is_no_colour_where_white_is_zero():
+    gray, alpha = scene()[..., 1], scene()[..., 0]
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        np.dstack([255 - gray, alpha]),
+        photometric="miniswhite",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    picture = open_picture(buffer.getvalue(), "x")
+    np.testing.assert_array_equal(picture.pixels[0], gray)
+    np.testing.assert_array_equal(picture.alpha, alpha)

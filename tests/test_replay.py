@@ -21,18 +21,19 @@ from safelight.config.network import ConvVAEConfig, DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import ALGORITHMS, SearchConfig
 from safelight.config.training import TrainingConfig
+from safelight.engines.executors import Engine, WorkersLostError
 from safelight.errors import ConfigError, DataError, RunError, SafelightError
 from safelight.evolution import evolve
 from safelight.evolution import search as searching
-from safelight.evolution.executors import Engine, WorkersLostError
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import apply_genes, hyper_genes, named_genes
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, table_hash, trials_of
 from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.search import run_search
-from safelight.evolution.trial import Outcome, _Watch, image_cost
+from safelight.evolution.trial import Outcome, _Watch
 from safelight.networks.conv_vae import ConvVAE
+from safelight.networks.table import image_cost
 
 BASE = RunConfig(DeepConvConfig(), Fit(28, 28, 1), DataConfig(), TrainingConfig())
 

@@ -5,7 +5,8 @@ from torch import nn
 
 from safelight.networks.base import Autoencoder, Code
 from safelight.networks.deep_conv import DeepConvVAE
-from safelight.networks.sampling import latent_points, sample
+from safelight.tasks.priors import Normal
+from safelight.tasks.sampling import latent_points, sample
 
 
 class Points(Autoencoder):
@@ -25,18 +26,19 @@ class Points(Autoencoder):
 
 def test_a_vae_draws_from_its_prior(digits):
     network = DeepConvVAE(digits.shape).eval()
-    points = latent_points(network, 5000, digits)
+    points = latent_points(network, Normal(), 5000, digits)
     np.testing.assert_allclose(points.mean(0).numpy(), 0, atol=0.06)
     np.testing.assert_allclose(points.std(0).numpy(), 1, atol=0.05)
     other = DeepConvVAE(digits.shape).eval()
-    assert torch.equal(points[:64], latent_points(other, 5000, digits)[:64]), "the same for every network"
-    assert not torch.equal(points, latent_points(network, 5000, digits, seed=1))
+    again = latent_points(other, Normal(), 5000, digits)
+    assert torch.equal(points, again), "the same for every network"
+    assert not torch.equal(points, latent_points(network, Normal(), 5000, digits, seed=1))
 
 
 def test_a_plain_autoencoder_draws_like_its_codes(digits):
     network = Points().eval()
     codes = network.encode(digits.floats()).mu
-    points = latent_points(network, 20_000, digits)
+    points = latent_points(network, Normal(), 20_000, digits)
     np.testing.assert_allclose(points.mean(0).numpy(), codes.mean(0).numpy(), atol=0.02)
     np.testing.assert_allclose(torch.cov(points.T).numpy(), torch.cov(codes.T).numpy(), atol=0.01)
     assert torch.allclose(points[:, 1], points[:, 2], atol=1e-4), "dead directions stay dead"

@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 import safelight
+from safelight.config.task import Measure
 from safelight.errors import Interrupted, RunError
 from safelight.evolution.charts import family_chart, parallel_chart, pareto_chart, population_chart
 from safelight.evolution.folder import CHARTS, SearchFolder
@@ -19,6 +20,8 @@ from safelight.evolution.ledger import Ledger, Trial
 from safelight.evolution.record import make_space
 from safelight.evolution.report import ancestors, importances, write_search_report
 from safelight.reporting.charts import DARK, LIGHT
+
+LOSS = Measure("loss", "loss", unit="nats per pixel")
 
 
 def trial(number, loss=1.0, parents=(), **values):
@@ -57,11 +60,11 @@ def rows_of(page, table):
 
 
 def test_the_page_says_who_won(searched, page):
-    assert f"{np.mean(searched.test):.2f}" in page
-    assert f"{np.mean(searched.validation):.2f}" in page
+    assert f"{np.mean(searched.test):.3f}" in page
+    assert f"{np.mean(searched.validation):.3f}" in page
     finalists = rows_of(page, "finalists")
     assert len(finalists) == 3
-    assert finalists[0][2] == ", ".join(f"{loss:.2f}" for loss in searched.validation)
+    assert finalists[0][2] == ", ".join(f"{loss:.3f}" for loss in searched.validation)
     for name, value in searched.values.items():
         assert (f"{value:g}" if isinstance(value, float) else str(value)) in page, name
 
@@ -70,16 +73,16 @@ def test_the_tables_hold_the_records_numbers(searched, page):
     done = sorted((t for t in searched.trials if t.fitness), key=lambda t: t.rank_by[0])
     top = rows_of(page, "best")
     assert [row[0] for row in top] == [str(t.number) for t in done[:10]]
-    assert [row[1] for row in top] == [f"{t.rank_by[0]:.2f}" for t in done[:10]]
+    assert [row[1] for row in top] == [f"{t.rank_by[0]:.3f}" for t in done[:10]]
     for i, row in enumerate(rows_of(page, "generations")):
         losses = [t.rank_by[0] for t in done if t.number // 6 == i]
-        assert row[2:4] == [f"{min(losses):.2f}", f"{np.median(losses):.2f}"]
-        assert row[1] == f"{min(t.rank_by[0] for t in done if t.number // 6 <= i):.2f}"
+        assert row[2:4] == [f"{min(losses):.3f}", f"{np.median(losses):.3f}"]
+        assert row[1] == f"{min(t.rank_by[0] for t in done if t.number // 6 <= i):.3f}"
     sizes = [int(row[2].replace(",", "")) for row in rows_of(page, "front")]
     losses = [float(row[1]) for row in rows_of(page, "front")]
     assert sizes == sorted(sizes)
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] == pytest.approx(done[0].rank_by[0], abs=0.005)
+    assert losses[-1] == pytest.approx(done[0].rank_by[0], abs=0.0005)
     shares = [float(row[1]) for row in rows_of(page, "importances")]
     assert sum(shares) == pytest.approx(1, abs=0.01)
 
@@ -170,9 +173,10 @@ def test_importances_find_the_gene_that_decides():
 
 def test_the_population_chart_draws_every_trial():
     generations = [[120.0, 110.0, 900.0, math.inf], [108.0, 109.0, 111.0, 112.0]]
-    axes = population_chart(generations, DARK).axes[0]
+    axes = population_chart(generations, LOSS, DARK).axes[0]
     best = next(line for line in axes.lines if line.get_label() == "best so far")
     assert list(best.get_ydata()) == [110.0, 108.0]
+    assert axes.get_ylabel() == "validation loss (nats per pixel)"
     dots = [
         v for line in axes.lines if line.get_marker() == "o" and line is not best for v in line.get_ydata()
     ]
@@ -205,16 +209,17 @@ def test_the_parallel_chart_breaks_where_a_gene_does_not_act():
 
 def test_the_pareto_chart_steps_along_the_front():
     points = [(10.0, 5.0), (20.0, 4.0), (30.0, 4.5), (40.0, 3.0)]
-    axes = pareto_chart(points, [points[0], points[1], points[3]], "parameters", LIGHT).axes[0]
+    axes = pareto_chart(points, [points[0], points[1], points[3]], "parameters", LOSS, LIGHT).axes[0]
     step = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert list(step.get_xdata()) == [10.0, 20.0, 40.0]
     assert axes.get_xlabel() == "parameters"
+    assert axes.get_ylabel() == "validation loss (nats per pixel)"
 
 
 @pytest.mark.parametrize("most", [1.3e8, 2e8, 5e8, 7e8, 1e10])
 def test_sizes_of_the_pareto_chart_stand_apart(most):
     points = [(1.2e8, 5.0), (most, 4.0)]
-    figure = pareto_chart(points, points, "FLOPs", LIGHT)
+    figure = pareto_chart(points, points, "FLOPs", LOSS, LIGHT)
     figure.canvas.draw()
     (axes,) = figure.axes
     left, right = axes.get_xlim()

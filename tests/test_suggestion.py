@@ -53,7 +53,6 @@ def test_no_image_is_suggested_twice_and_none_that_is_known(digits):
     assert np.array_equal(chosen, suggest(codes, 100, known, seed=3))
 
 
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_images_that_are_all_alike():
     known = np.arange(12) < 2
     chosen = suggest(np.zeros((12, 2), np.float32), 10, known)

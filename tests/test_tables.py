@@ -13,7 +13,8 @@ from safelight.command import main as command
 from safelight.command.verb import Verb
 from safelight.config import network as network_settings
 from safelight.config import search as search_settings
-from safelight.evolution import algorithms, executors
+from safelight.engines import executors
+from safelight.evolution import algorithms
 from safelight.evolution.genetic import RandomSearch
 from safelight.networks import table
 from safelight.networks.base import Autoencoder, Code

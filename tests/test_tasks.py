@@ -27,8 +27,8 @@ from safelight.config.task import NoOptions
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batch
 from safelight.data.pictures import tile
+from safelight.engines.executors import Engine
 from safelight.errors import ConfigError, RunError
-from safelight.evolution.executors import Engine
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genome import Gene
 from safelight.evolution.record import SearchRecord

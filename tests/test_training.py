@@ -239,18 +239,23 @@ def test_the_loss_curve_is_kept(digits, name):
     """A refactor must show the losses committed here; a change that means to alter them rewrites the file."""
     config = TrainingConfig(epochs=3, batch_size=64, lr=2e-3, seed=7)
     torch.manual_seed(7)
-    _, results = train(digits, config, NETWORKS[name](digits.shape, NETWORK_CONFIGS[name](name=name)))
+    network = NETWORKS[name](digits.shape, NETWORK_CONFIGS[name](name=name))
+    _, results = train(digits, config, network, loss=objective(AutoencodeConfig(prior="normal")))
     assert_kept(name, [result.terms["loss"] for result in results])
 
 
 @pytest.mark.parametrize(
-    ("name", "task"),
-    [("denoising-unet", DenoiseConfig(corrupt="gaussian:0..1")), ("classifier", ClassifyConfig())],
+    ("name", "network", "task"),
+    [
+        ("denoising-unet", "denoising-unet", DenoiseConfig(corrupt="gaussian:0..1")),
+        ("classifier", "classifier", ClassifyConfig()),
+        ("flow", "deep-conv-vae", AutoencodeConfig(prior="flow")),
+    ],
 )
-def test_the_loss_curves_of_other_tasks_are_kept(digits, name, task):
+def test_the_loss_curves_of_other_tasks_and_priors_are_kept(digits, name, network, task):
     training = TrainingConfig(epochs=3, batch_size=64, lr=2e-3, seed=7)
     image = Fit(8, 8, 1, (0, 16))
-    config = RunConfig(NETWORK_CONFIGS[name](name=name), image, DataConfig(), training, task)
+    config = RunConfig(NETWORK_CONFIGS[network](name=network), image, DataConfig(), training, task)
     parts, losses = assemble(config), []
     fit(
         parts.network,

@@ -11,9 +11,7 @@ from PIL import Image
 
 import safelight
 from safelight.command.main import main
-from safelight.data.finding import as_image_set
 from safelight.data.images import ImageSet
-from safelight.data.arrays import as_pixels
 from safelight.errors import DataError, SafelightError
 
 SHAPE = (40, 8, 8)
@@ -32,17 +30,13 @@ TINY = {"channels": (4,), "hidden": 8, "latent": 2, "epochs": 1, "threads": 1, "
         RNG.integers(0, 4096, SHAPE),
         RNG.integers(-128, 128, SHAPE).astype(np.int8),
         RNG.random(SHAPE).astype(np.float16),
-        np.ma.masked_array(RNG.integers(0, 256, SHAPE).astype(np.uint8), mask=False),
     ],
-    ids=["0..255", "0..16", "-1..1", "normal", "int64", "12-bit", "int8", "float16", "masked"],
+    ids=["0..255", "0..16", "-1..1", "normal", "int64", "12-bit", "int8", "float16"],
 )
-def test_an_advice_that_is_followed_works(array):
-    with pytest.raises(DataError, match="as with") as caught:
-        as_pixels(array, "the array")
-    advice = re.search(r"as with (.+)$", str(caught.value))[1]
-    pixels, value_range = as_pixels(eval(advice, {"array": array}), "the array")
-    floats = ImageSet(pixels, value_range).floats().numpy()[:, 0]
-    assert floats.max() > 0.8
+def test_numbers_of_all_kinds_are_taken_for_what_they_mean(array):
+    floats = safelight.load(array).floats().numpy()[:, 0]
+    assert floats.max() > 0.9
+    assert floats.min() < 0.1
     assert floats.std() > 0.1
     assert np.corrcoef(floats.ravel(), np.asarray(array, float).ravel())[0, 1] > 0.999
 
@@ -65,7 +59,7 @@ def test_a_run_scales_what_comes_in_by_its_own_range(white):
     assert np.allclose(run.encode(pixels / white), run.encode(images), atol=1e-5)
     silhouettes = pixels > white / 2
     assert np.array_equal(run.encode(silhouettes), run.encode(silhouettes.astype(np.float32)))
-    with pytest.raises(DataError, match=f"expected pixels from 0 to {white}, as the run's"):
+    with pytest.raises(DataError, match=f"expected pixels from 0 to {white} in the array, as the run's"):
         run.encode(np.full(SHAPE, 65535, np.uint16))
 
 
@@ -116,9 +110,8 @@ def test_an_image_set_is_as_good_as_an_array(digits):
 def test_tensors_and_lists_of_pictures_are_taken():
     pixels = RNG.integers(0, 256, SHAPE).astype(np.uint8)
     for given in (torch.from_numpy(pixels), [Image.fromarray(image) for image in pixels], list(pixels)):
-        assert np.array_equal(as_image_set(given).pixels[:, 0], pixels)
-    with pytest.raises(DataError, match="images of one size"):
-        safelight.load([pixels[0], pixels[0, :4]])
+        assert np.array_equal(safelight.load(given).pixels[:, 0], pixels)
+    assert safelight.load([pixels[0], pixels[0, :4]]).shape == (1, 8, 8)  # made alike
 
 
 def test_masks_are_refused_wherever_they_come_in():
@@ -147,45 +140,30 @@ def undecodable(path, width=3600, height=2400, colour=2):
     )
 
 
-def test_photographs_are_refused_by_their_headers(tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_decoded_ends_in_one_line(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "photos"
     folder.mkdir()
-    for i in range(60):
+    for i in range(6):
         undecodable(folder / f"{i:02d}.png")
-    with pytest.raises(DataError, match=r"expected a PNG or JPEG picture in .*00\.png"):
-        safelight.load(folder)  # to decode them is to fail
     run = safelight.train("digits", out=tmp_path / "run", **TINY)
-    sides, own = "sides from 8 to 128, got 3×2400×3600", r"expected images of \(1, 8, 8\)"
-    for use, words in (
-        (lambda: safelight.train(folder, out=tmp_path / "a", epochs=1), sides),
-        (lambda: safelight.train(folder, "classifier", task="classify", out=tmp_path / "a"), sides),
-        (lambda: safelight.evolve(folder, out=tmp_path / "a"), sides),
-        (lambda: safelight.finetune(None, folder, out=tmp_path / "a"), sides),
-        (lambda: safelight.finetune(run, folder, out=tmp_path / "a"), own),
-        (lambda: run.encode(folder), own),
-        (lambda: run.project(folder), own),
-        (lambda: run.walk(folder / "00.png", 1), own),
-        (lambda: run.denoise(folder), "expected gray pictures"),
+    for use in (
+        lambda: safelight.train(folder, out=tmp_path / "a", epochs=1),
+        lambda: safelight.evolve(folder, out=tmp_path / "a"),
+        lambda: safelight.finetune(run, folder, out=tmp_path / "a"),
+        lambda: run.encode(folder),
+        lambda: run.walk(folder / "00.png", 1),
     ):
-        with pytest.raises(SafelightError, match=words):
+        with pytest.raises(
+            SafelightError, match=r"none that can be taken: 00\.png: expected a whole picture"
+        ):
             use()
     monkeypatch.chdir(tmp_path)
-    for arguments, words in (
-        ("train photos --out a", "sides from 8 to 128"),
-        ("evolve photos --out a", "sides from 8 to 128"),
-        ("finetune run photos --out a", "expected images of (1, 8, 8)"),
-        ("classify run photos --out a.csv", "expected images of (1, 8, 8)"),
-        ("suggest run photos --out a.csv", "expected images of (1, 8, 8)"),
-        ("embed run photos --out a.parquet", "expected images of (1, 8, 8)"),
+    for arguments in (
+        "train photos --out a",
+        "classify run photos --out a.csv",
+        "suggest run photos --out a.csv",
+        "embed run photos --out a.parquet",
     ):
         assert main(arguments.split()) == 2
-        assert words in capsys.readouterr().err
+        assert "none that can be taken" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "run"}
-
-
-@pytest.mark.parametrize("other", [{"height": 2399}, {"colour": 0}])
-def test_pictures_that_differ_are_refused_by_their_headers(tmp_path, other):
-    for i in range(10):
-        undecodable(tmp_path / f"{i}.png", **(other if i == 9 else {}))
-    with pytest.raises(DataError, match=r"one size and kind, got 0\.png \(3600×2400, RGB\) and 9\.png"):
-        safelight.load(tmp_path)

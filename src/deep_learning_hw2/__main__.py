@@ -15,6 +15,7 @@ images, as docs/lab-log.md tells.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 REPORTED = 100.9932  # the report's test loss, after 30 epochs at a rate of 1e-3
 EVOLVED = {"batch_size": 49, "lr": 0.428, "gamma": 1.0, "weight_decay": 3.2318e-05}  # its search's answer
-SEARCH = Path("runs/deep_learning_hw2_evolution")
-RUN = Path("runs/deep_learning_hw2")
-FINETUNED = Path("runs/deep_learning_hw2_finetuned")
-DENOISING = Path("runs/deep_learning_hw2_denoising")
+RUNS = Path("runs")
+SEARCH, RUN = "deep_learning_hw2_evolution", "deep_learning_hw2"
+FINETUNED, DENOISING = "deep_learning_hw2_finetuned", "deep_learning_hw2_denoising"
+WHOLE: dict[str, Any] = {"population": 30, "generations": 12, "epochs": 30, "limit": None}
+OF_SEARCH = ("population", "generations")
 BY_HAND: dict[str, Any] = {
     "epochs": 30,
     "batch_size": 49,
@@ -59,9 +61,13 @@ def main() -> None:
     parser.add_argument(
         "--denoise", action="store_true", help="train networks on noise, and draw the report's figure 4"
     )
-    parser.add_argument("--population", type=int, default=30, help="trials a generation (default: 30)")
-    parser.add_argument("--generations", type=int, default=12, help="number of generations (default: 12)")
-    parser.add_argument("--epochs", type=int, default=30, help="of the whole trainings (default: 30)")
+    for name, words in (
+        ("population", "trials a generation"),
+        ("generations", "number of generations"),
+        ("epochs", "of the whole trainings"),
+    ):
+        words = f"{words} (default: {WHOLE[name]})"
+        parser.add_argument(f"--{name}", type=int, default=WHOLE[name], help=words)
     parser.add_argument("--limit", type=int, help="use only this many training images, for a quick look")
     options = parser.parse_args()
     shorten_spinning()
@@ -71,19 +77,24 @@ def main() -> None:
 
 
 def evolve(options: Namespace) -> None:
-    """Begin, continue or just show the search in `SEARCH`, and the trainings that it leads to."""
+    """Begin, continue or just show the search, and the trainings that it leads to."""
     import safelight
     from safelight.errors import TrainingError
     from safelight.evolution.evolve import spread
+    from safelight.evolution.folder import SearchFolder
 
+    place = place_of(SEARCH, options)
     with stop_on_signals("the trials that run") as is_stopped, search_progress() as on_status:
-        if (SEARCH / "config.json").exists():
-            found = safelight.resume_evolution(SEARCH, on_status=on_status, is_stopped=is_stopped)
+        if (place / "config.json").exists():
+            search = SearchFolder(place).read_config().search
+            asked = {"final_epochs": options.epochs, "limit": options.limit}
+            refuse_others(place, search, asked | {name: options[name] for name in OF_SEARCH})
+            found = safelight.resume_evolution(place, on_status=on_status, is_stopped=is_stopped)
         else:
             found = safelight.evolve(
                 safelight.load("mnist", progress=True),
                 "conv-vae",
-                SEARCH,
+                place,
                 population=options.population,
                 generations=options.generations,
                 epochs=1,
@@ -100,7 +111,7 @@ def evolve(options: Namespace) -> None:
         span = f"{gene.low:g} to {gene.high:g}"
         print(f"{name:24}{span:>18}{EVOLVED[name]:>14g}{values[name]:>12g}")
     print(f"Validation loss after {found.config.search.final_epochs} epochs: {spread(found.validation)}")
-    print(f"Settings: {SEARCH / 'best.json'}")
+    print(f"Settings: {place / 'best.json'}")
     print(f"\nTest loss after {options.epochs} epochs, nats per image:")
     print(f"{'the report, which trained at a rate of 1e-3:':58}{REPORTED:.4f}")
     for label, path, settings in (
@@ -109,7 +120,7 @@ def evolve(options: Namespace) -> None:
         ("a rate chosen by hand, falling to zero:", "by_hand", BY_HAND),
     ):
         try:
-            run = trained(SEARCH / path, {**settings, "epochs": options.epochs}, options.limit)
+            run = trained(place / path, {**settings, "epochs": options.epochs}, options.limit)
             print(f"{label:58}{run.evaluate('test', samples=0)['loss']:.4f}")
         except TrainingError:
             print(f"{label:58}none: the training diverged")
@@ -117,11 +128,11 @@ def evolve(options: Namespace) -> None:
 
 
 def show(options: Namespace) -> None:
-    """Train, continue or just show the run in `RUN`, measured on the test images."""
+    """Train, continue or just show the report's run, measured on the test images."""
     import safelight
 
     print(safelight.ConvVAE())
-    run = trained(RUN, {**BY_HAND, "epochs": options.epochs}, options.limit)
+    run = trained(place_of(RUN, options), {**BY_HAND, "epochs": options.epochs}, options.limit)
     measures = run.evaluate("test")
     report = run.report()
     figures = run.folder.figures
@@ -137,17 +148,21 @@ def show(options: Namespace) -> None:
 
 
 def finetune(options: Namespace) -> None:
-    """Train, continue or just show classifiers that start from the run in `RUN`, and others that do not."""
+    """Train, continue or just show classifiers that start from the report's run, and others that do not."""
     import safelight
+    from safelight.runs.folder import RunFolder
 
-    run = trained(RUN, {**BY_HAND, "epochs": options.epochs}, options.limit)
+    run = trained(place_of(RUN, options), {**BY_HAND, "epochs": options.epochs}, options.limit)
     images = safelight.load("mnist", progress=True)
     print("Right of the test images:")
     for labels, per_class, epochs in (("10 labels a class", 10, 2), ("all labels", None, 8)):
         for start, from_scratch in (("the report's network", False), ("the same from scratch", True)):
-            path = FINETUNED / f"{labels} {start}".replace(" ", "-").replace("'", "")
+            path = place_of(FINETUNED, options) / f"{labels} {start}".replace(" ", "-").replace("'", "")
             with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, _):
                 if (path / "config.json").exists():
+                    config = RunFolder(path).read_config()
+                    refuse_others(path, config.training, {"epochs": epochs})
+                    refuse_others(path, config.data, {"limit": options.limit})
                     tuned = safelight.resume(path, on_epoch=on_epoch, on_step=on_step)
                 else:
                     tuned = safelight.finetune(
@@ -167,29 +182,64 @@ def finetune(options: Namespace) -> None:
 
 
 def denoise(options: Namespace) -> None:
-    """Train, continue or just show the run in `RUN` and those in `DENOISING`, and draw figure 4."""
+    """Train, continue or just show the report's run and denoisers, and draw figure 4."""
     import safelight
     from deep_learning_hw2.denoising import SETTINGS, figure_4
     from safelight.files import write_file
     from safelight.reporting.charts import render
 
-    settings = {**BY_HAND, "epochs": options.epochs}
-    runs = {"the report's VAE, never trained on noise": trained(RUN, settings, options.limit)}
+    settings, place = {**BY_HAND, "epochs": options.epochs}, place_of(DENOISING, options)
+    run = trained(place_of(RUN, options), settings, options.limit)
+    runs = {"the report's VAE, never trained on noise": run}
     for network, own in SETTINGS.items():
         own = {**own, "task": "denoise", "corrupt": "gaussian:0..1"}
         name = f"{network}, trained on noise"
-        runs[name] = trained(DENOISING / network, own, options.limit, network)
+        runs[name] = trained(place / network, own, options.limit, network)
     reader = {"epochs": 2, "task": "classify"}
-    judge = trained(DENOISING / "judge", reader, options.limit, "classifier").network
+    judge = trained(place / "judge", reader, options.limit, "classifier").network
     figure = figure_4(runs, safelight.load("mnist", split="test"), judge)
-    write_file(DENOISING / "figure-4.png", render(figure))
-    print(f"Figure 4, noise above and outputs below: {DENOISING / 'figure-4.png'}")
+    write_file(place / "figure-4.png", render(figure))
+    print(f"Figure 4, noise above and outputs below: {place / 'figure-4.png'}")
+
+
+def place_of(name: str, options: Namespace) -> Path:
+    """A folder that is named after what is not as in the whole experiment, so that no quick look is it."""
+    names = WHOLE if name == SEARCH else [name for name in WHOLE if name not in OF_SEARCH]
+    changed = [f"{option}-{options[option]}" for option in names if options[option] != WHOLE[option]]
+    return RUNS / "-".join((name, *changed))
+
+
+def refuse_others(path: Path, found: object, asked: Mapping[str, Any]) -> None:
+    """Make sure that a folder holds what was asked for, by whatever name it goes.
+
+    Raises:
+        RunError: it does not.
+    """
+    from safelight.errors import RunError
+
+    for name, value in asked.items():
+        if (own := getattr(found, name)) != value:
+            raise RunError(f"{path}: expected {name} {value}, got {own}; move that folder away")
 
 
 def trained(path: Path, settings: dict[str, Any], limit: int | None, network: str = "conv-vae") -> Run:
-    """A network, by default the report's, trained into a folder, or continued there."""
-    import safelight
+    """A network, by default the report's, trained into a folder, or continued there.
 
+    Raises:
+        RunError: the folder holds one of other settings.
+    """
+    import safelight
+    from safelight.runs.folder import RunFolder
+    from safelight.runs.settings import read_settings
+
+    if (path / "config.json").exists():
+        found = RunFolder(path).read_config()
+        own = {name: value for name, value in settings.items() if name != "task"}
+        asked = read_settings(network, settings.get("task", "autoencode"), own)
+        for part, config in zip((found.network, found.task, found.training), asked, strict=True):
+            names = ["name", *own]
+            refuse_others(path, part, {n: getattr(config, n) for n in names if hasattr(config, n)})
+        refuse_others(path, found.data, {"limit": limit, "validation": 0})
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, _):
         if (path / "config.json").exists():
             return safelight.resume(path, on_epoch=on_epoch, on_step=on_step)

@@ -18,9 +18,10 @@ from safelight.config.reading import check_seed, plain
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
-from safelight.data.finding import Images, OnReading, as_image_set, find_images
+from safelight.data.finding import Images, OnReading, as_image_set, find_images, refuse_left_out
 from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN
+from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
 from safelight.labels.finetuning import (
     GivenLabels,
@@ -41,6 +42,7 @@ from safelight.runs.assembly import (
     fresh_weights,
     try_out,
 )
+from safelight.runs.choosing import Plan, choose, make_plan
 from safelight.runs.folder import INITIAL, RunFolder
 from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
@@ -76,37 +78,42 @@ def train(
     limit: int | None = None,
     init_from: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    strict: bool = False,
     labels: str = "folders",
     group_by: str | None = None,
     command: str = "safelight.train",
     on_reading: OnReading = lambda done, count: None,
-    on_ready: Callable[[RunConfig, ImageSet], object] = lambda config, images: None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
+    on_start: Callable[[Plan], object] | None = None,
     **settings: Any,
 ) -> Run:
     """Train a network.
+
+    Under torchrun its processes train together: each calls this with the same, and the first's answers count.
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
         network: a name of `safelight.networks.table.NETWORKS`, or a `Network` of your own:
             an instance, of which a copy is trained, or a class, whose weights then follow from the seed.
-        out: the run folder to make; without it the run lives in a temporary folder and goes with the last
-            object that opens it.
+        out: the run folder to make, on a disk that all processes see; without it the run lives in a temporary
+            folder and goes with the last object that opens it.
         task: a name of `safelight.tasks.table.TASKS`, or a `Task` of your own, likewise.
         validation: number of validation images; 0 trains on everything but the test images.
         limit: number of training images to keep.
         init_from: a run of the same network whose weights to start from.
         overwrite: replace a run that is in `out`.
+        strict: refuse a set of which any picture is left out.
         labels: of pictures, as in `load`.
         group_by: likewise.
         command: kept in config.json.
         on_reading: called with the pictures read and all there are; a true answer raises `Interrupted`, and
             the next call goes on from there.
-        on_ready: called with the settings and the images before anything is written.
         on_epoch: called with each epoch's record; a true answer ends the training.
         on_step: called after each batch; a true answer saves the run and raises `Interrupted`.
-        settings: fields of `TrainingConfig`, of `FitOptions`, and of the settings of network and task.
+        on_start: called before anything is written, with what is going to be trained and how long that takes.
+        settings: of how pictures are fitted (`FitOptions`), of training, network and task; without some the
+            images choose, as `train --help` says.
 
     Returns:
         The finished run.
@@ -124,10 +131,12 @@ def train(
         [1, 2]
     """
     validation, limit = plain(validation), plain(limit)
+    settings = {name: value for name, value in settings.items() if value is not None}
     for what, given, base in (("network", network, Network), ("task", task, Task)):
         is_class = isinstance(given, type) and issubclass(given, base)
         if not isinstance(given, (str, base)) and not is_class:
             raise ConfigError(f"{what}: expected a name, or a {base.__name__} such as MyNet(), got {given!r}")
+    ranks = join()
     own_network = None if isinstance(network, str) else network
     own_task = None if isinstance(task, str) else task
     task_given = task if isinstance(task, str) else describe_task(_made(task))
@@ -136,23 +145,27 @@ def train(
         read_settings(network, task_given, settings)  # before minutes of reading
     data = DataConfig(limit=limit, labels=labels, group_by=group_by)
     image_set = as_image_set(images, options, data, on_reading)
+    if strict:
+        refuse_left_out(image_set)
     splits = image_set.split(validation, limit)
     network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
-    network_config, task_config, training = read_settings(network_given, task_given, settings)
-    config = _describe(image_set, splits, data, network_config, task_config, training, command)
+    start = None if init_from is None else RunFolder(init_from)
+    known = vars(start.read_config().network) if start else {}
+    if known.get("name") == network:  # its weights fit no other
+        settings = {name: known[name] for name in known if name != "name"} | settings
+    chosen = choose(splits.train, *read_settings(network_given, task_given, settings), settings)
+    training = ranks.settled(chosen.training, out)
+    notes = (*image_set.notes, *chosen.reasons)
+    config = _describe(image_set, splits, data, chosen.network, chosen.task, training, command, notes)
     parts = assemble(config, own_network, own_task)
-    if init_from is not None:
-        start = RunFolder(init_from)
-        start.read_config()
+    if start:
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, config, splits.train)
-    on_ready(config, image_set)
+    if on_start and ranks.is_first:
+        on_start(make_plan(parts, config, splits))
     with _folder(out) as folder:
-        recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
-        with folder.create(overwrite):
-            # A run killed in its first epoch starts from these again.
-            folder.write_weights(INITIAL, parts.network, parts.loss)
-            folder.write_config(config)
+        recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
+        with folder.create(overwrite) if ranks.is_first else contextlib.nullcontext():
             recorder.run()
     return Run(folder.path, own_network, own_task)
 
@@ -284,9 +297,10 @@ def resume(
         >>> len(safelight.resume(run.path, epochs=2).history)
         2
     """
+    ranks = join()
     folder = RunFolder(path)
     folder.read_config()  # before a lock is made in what may be no run
-    with folder.locked():
+    with folder.locked() if ranks.is_first else contextlib.nullcontext():
         config = folder.read_config()
         packed = folder.read_state()
         done = packed.numbers["epoch"] if packed else 0
@@ -298,23 +312,25 @@ def resume(
                 f"{folder.path} has {done} epochs already; ask for at least as many, "
                 f"got {config.training.epochs}"
             )
+        ranks.check(config.training)
         parts = assemble(config, network, task)
         image_set = find_images(config.data, config.image, folder.path, images)
         splits = image_set.split(config.data.validation, config.data.limit)
         if packed is None:
             folder.read_weights(INITIAL, parts.network, parts.loss)
         if folder.read_labels():
+            if ranks.count > 1:
+                raise RunError(f"{folder.path} was made by finetune, in one process; leave torchrun out")
             folder.write_config(config)
             train_on_labels(folder, config, parts, splits, on_epoch, on_step)
             conclude(folder, config, parts, splits)
         else:
-            recorder = Recorder(folder, config, parts, splits, on_epoch, on_step)
+            recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
             if epochs is not None and epochs > done and recorder.has_stopped(done):
                 raise RunError(
                     f"{folder.path} stopped by its patience of {config.training.patience} after {done} "
                     "epochs: more would stop at once; train a new run with more --patience"
                 )
-            folder.write_config(config)
             recorder.run(packed)
     return Run(path, network, task)
 
@@ -327,6 +343,7 @@ def _describe(
     task: Any,
     training: TrainingConfig,
     command: str,
+    notes: tuple[str, ...] = (),
 ) -> RunConfig:
     """All that a new run is."""
     held_out = splits.validation
@@ -348,6 +365,7 @@ def _describe(
             threads=training.threads or torch.get_num_threads(),
         ),
         task=task,
+        notes=notes,
         versions={
             "safelight": safelight.__version__,
             "torch": torch.__version__,

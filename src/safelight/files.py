@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -24,6 +25,7 @@ __all__ = [
     "refuse_links",
     "replacing",
     "sweep",
+    "sweep_file",
     "why",
     "write_atomically",
     "write_file",
@@ -151,7 +153,29 @@ def sweep(folder: Path, names: str) -> None:
     """
     for path in folder.iterdir():
         if re.fullmatch(rf"\.{names}\.[0-9a-f]{{8}}\.partial", path.name):
+            sweep_file(path)
+
+
+def sweep_file(path: Path) -> None:
+    """Delete a file that `replacing` has left, unless somebody is still writing it."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if _lock(file):
             path.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Hold a file until it is closed, however its process ends; False where another has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows deletes no file that is open
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk without locks
+        return True
+    return True
 
 
 def refuse_links(path: Path, root: Path) -> Path:
@@ -182,10 +206,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.parent / f".{os.fsdecode(name)}.{secrets.token_hex(4)}.partial"
     try:
         with temporary.open("xb") as file:
+            _lock(file)  # so that no `sweep` takes it for what a kill has left
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)  # while it is held
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -9,11 +9,12 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from safelight.errors import ConfigError
 
@@ -25,6 +26,7 @@ __all__ = [
     "prepare_process",
     "seconds_without_core",
     "shorten_spinning",
+    "torchrun_rank",
 ]
 
 
@@ -33,6 +35,18 @@ __all__ = [
 # machine, as docs/lab-log.md tells.
 SPIN = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 GRAIN = 1 << 15  # elements of a product that one thread computes at the least
+
+
+@final
+class _Blocks:
+    """The blocks of `cpu_threads` that are under way: their number, and torch's threads before the first."""
+
+    def __init__(self) -> None:
+        self.lock, self.own = threading.Lock(), threading.local()
+        self.under_way = self.outside = 0
+
+
+_blocks = _Blocks()
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -68,16 +82,28 @@ def pick_device(name: str) -> str:
 
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[int]:
-    """Compute with this many CPU threads inside the block; None leaves them as they are."""
+    """Compute with this many CPU threads inside the block; None leaves them as they are.
+
+    Blocks of several threads may overlap: torch's number is the process's for threads made later, so a block
+    that begins inside another's, and ends after it, must leave what was there before both.
+    """
     import torch
 
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
+    with _blocks.lock:
+        if not _blocks.under_way:
+            _blocks.outside = torch.get_num_threads()
+        enclosing = getattr(_blocks.own, "count", None)
+        before = enclosing or _blocks.outside
+        _blocks.under_way += 1
+        _blocks.own.count = before if count is None else count
+        torch.set_num_threads(_blocks.own.count)
     try:
-        yield torch.get_num_threads()
+        yield _blocks.own.count
     finally:
-        torch.set_num_threads(before)
+        with _blocks.lock:
+            _blocks.under_way -= 1
+            _blocks.own.count = enclosing
+            torch.set_num_threads(before)
 
 
 @contextmanager
@@ -127,8 +153,11 @@ def prepare_process() -> None:
 
     Importing safelight does nothing of the kind.
     """
+    import numpy as np
     import torch
 
+    for kind in (np.float16, np.float32, np.float64):
+        np.finfo(kind)  # which NumPy before 2.0 works out when first asked, and warns without denormals
     torch.set_flush_denormal(True)
     _keep_freed_memory()
 
@@ -143,6 +172,11 @@ def seconds_without_core() -> float:
         with contextlib.suppress(OSError):  # a thread that has just ended
             waited += int(path.read_text().split()[1])
     return waited / 1e9
+
+
+def torchrun_rank() -> int | None:
+    """The number of this process among those that torchrun has started; None where it was not."""
+    return int(os.environ.get("RANK", 0)) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def _keep_freed_memory() -> None:

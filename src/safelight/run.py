@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from safelight.config.latent import MapConfig
+from safelight.config.latent import MapConfig, PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, find_images
@@ -24,16 +26,15 @@ from safelight.latent.export import export_onnx
 from safelight.latent.maps import LatentMap, project
 from safelight.latent.parquet import embed
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
-from safelight.latent.walks import Traversals, WalkPath, traversals, walk
-from safelight.networks.sampling import latent_points, sample
+from safelight.latent.walks import Traversals, WalkPath, traversals, walk, walk_path
 from safelight.runs.assembly import device_of
 from safelight.runs.cleaning import Cleaner
 from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
+from safelight.tasks.priors import Flow, Normal, Prior
+from safelight.tasks.sampling import latent_points, sample
 
 __all__ = ["Run"]
-
-PAGE_IMAGES = 10_000
 
 
 @final
@@ -185,8 +186,8 @@ class Run(OpenedRun):
 
         Args:
             count: number of images.
-            method: prior, of a variational network; or mixture, of normal densities fitted to the training
-                codes. By default the prior where there is one and no label is asked for.
+            method: prior, of a variational network or learned; or mixture, of normal densities fitted to the
+                training codes. By default the prior where there is one and no label is asked for.
             label: draw from a mixture fitted to this class alone.
             seed: fixes the draws.
             images: for a mixture of a run on images handed over in Python, the same images.
@@ -213,12 +214,12 @@ class Run(OpenedRun):
     def _drawn_codes(
         self, count: int, method: str | None, label: int | None, seed: int, images: Images | None
     ) -> torch.Tensor:
-        network, has_prior = self._autoencoder(), self.config.network.is_variational
+        network, prior = self._autoencoder(), self.prior
         count, seed = whole("count", count), check_seed(seed)
-        method = sampling_method(count, method, label, has_prior)
-        if method == "prior":
+        method = sampling_method(count, method, label, prior is not None)
+        if method == "prior" and prior is not None:
             blank = ImageSet(np.zeros((1, *self.config.image.shape), np.uint8))
-            return latent_points(network, count, blank, seed)
+            return latent_points(network, prior, count, blank, seed)
         train = self.images("train", images)
         if label is not None:
             train = train.subset(class_rows(train.labels, label))
@@ -226,7 +227,7 @@ class Run(OpenedRun):
         return mixture.sample(count, seed)
 
     def walk(
-        self, start: Images | int, end: Images | int, steps: int = 12, path: WalkPath = "spherical"
+        self, start: Images | int, end: Images | int, steps: int = 12, path: WalkPath | None = None
     ) -> NDArray[np.float32]:
         """Images on the way between the codes of two images, (steps, C, H, W) in [0, 1].
 
@@ -234,14 +235,17 @@ class Run(OpenedRun):
             start: the place of a training image, or an image: the first of what `safelight.load` gives.
             end: likewise.
             steps: number of images, both ends' reconstructions among them.
-            path: linear or spherical.
+            path: linear, spherical, or flow, along a straight line of what a flow makes codes of. By default
+                that of a prior that is a flow, else spherical.
 
         Raises:
-            ConfigError: a number of steps or a place that there is not.
+            ConfigError: a number of steps, a place or a path that there is not.
             RunError: the network has no codes.
         """
+        flow = self.prior if isinstance(self.prior, Flow) else None
+        path = walk_path(path, flow is not None)
         a, b = (self.encode(self._one(image))[0] for image in (start, end))
-        return self.decode(walk(a, b, steps, path))
+        return self.decode(walk(a, b, steps, path, flow))
 
     def traverse(
         self, images: Images | None = None, steps: int = 9
@@ -267,6 +271,8 @@ class Run(OpenedRun):
     def export(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write encoder.onnx and decoder.onnx, which take and give pixels, and a README.md about them.
 
+        A prior that was learned is written too: prior.onnx makes codes of standard normal numbers.
+
         Args:
             folder: made if it is not there.
             overwrite: replace files of these names.
@@ -276,16 +282,22 @@ class Run(OpenedRun):
             RunError: the network has no codes, or the folder cannot be written.
         """
         image = self.config.image
-        return export_onnx(self._autoencoder(), image.shape, image.range, folder, overwrite)
+        network = self._autoencoder()
+        return export_onnx(network, image.shape, image.range, folder, overwrite, self._learned_prior)
+
+    @property
+    def _learned_prior(self) -> Prior | None:
+        """None where codes are drawn as the numbers are, or not at all."""
+        return None if isinstance(self.prior, Normal) else self.prior
 
     def page(
         self,
         out: str | os.PathLike[str],
         images: Images | None = None,
-        n: int = PAGE_IMAGES,
         with_images: bool = True,
         overwrite: bool = False,
         on_progress: Callable[[int, int], object] | None = None,
+        **settings: Any,
     ) -> Path:
         """Write one HTML file to walk through the latent space in a browser, with no server.
 
@@ -294,10 +306,10 @@ class Run(OpenedRun):
         Args:
             out: the file to make, ending in .html.
             images: for a run on images handed over in Python, the same images.
-            n: at most so many of the training images, chosen at random; 70,000 at most.
             with_images: False leaves the images themselves out; their names, labels and codes stay.
             overwrite: replace a file that is there.
             on_progress: called with the iterations of t-SNE that are done and those there are.
+            **settings: of `PageConfig`: n, map, perplexity, neighbours and metric.
 
         Returns:
             The path of the file.
@@ -306,26 +318,37 @@ class Run(OpenedRun):
             ConfigError: too many images, or the packages for ONNX are not installed.
             RunError: the network has no codes, the engine is missing, or the file cannot be written.
         """
-        from safelight.latent.contents import MAX_IMAGES, page_contents, page_networks
-        from safelight.latent.explorer import engine_files, page
+        from safelight.explorer.bundling import engine_files, page
+        from safelight.explorer.contents import page_contents, page_networks
 
         path = new_file(out, [".html"], overwrite)
-        n = whole("n", n, 1, MAX_IMAGES)
+        config = from_dict(PageConfig, settings, "page")
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
         train = self.images("train", with_names(find_images(data, self.config.image, self.path, images)))
-        chosen = some_images(train, n)
+        chosen = some_images(train, config.n)
+        source = data.source and (Path(data.source).name or data.source)  # no more of its owner's folders
+        name = self.path.resolve().name
         about = {
-            "title": self.path.resolve().name if data.source is None else f"{data.source} · {self.path.name}",
-            "source": data.source or "its own",
+            "title": name if source is None else f"{source} · {name}",
+            "source": source or "its own",
             "fingerprint": data.fingerprint,
+            "made_of": self.made_of(config, with_images),
             "total": len(train),
             "shape": chosen.shape,
+            "has_prior": self.prior is not None,
         }
-        models = page_networks(network, chosen)
-        contents = page_contents(self.codes(chosen), chosen if with_images else None, about, on_progress)
+        models = page_networks(network, chosen, self._learned_prior)
+        contents = page_contents(
+            self.codes(chosen), chosen if with_images else None, about, on_progress, config
+        )
         write_file(path, page(contents, models))
         return path
+
+    def made_of(self, config: PageConfig, with_images: bool) -> str:
+        """What a page says it was made of, by which one out of date is known: weights and settings."""
+        weights = self.folder.digest()
+        return json.dumps({"weights": weights, "images": with_images, **asdict(config)})
 
     def classify(self, images: Images) -> Predictions:
         """Tell which class images are of, and which of them are unlike those that were trained on.

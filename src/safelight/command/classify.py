@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out
 from safelight.command.images import taken
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.errors import ConfigError
 
 __all__ = ["VERB"]
@@ -54,6 +54,11 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(f"Written to {name_of(path)}")
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    is_array = options.out.lower().endswith(".npy")
+    return {"--min-probability": "an .npy file holds every probability and no label"} if is_array else {}
+
+
 VERB = Verb(
     "classify",
     "tell which class images are of",
@@ -64,4 +69,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 from rich.table import Table
 
-from safelight.command.console import name_of, out
+from safelight.command.console import name_of, out, storing
 from safelight.command.verb import Verb
 
 __all__ = ["VERB"]
@@ -32,11 +32,11 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     folders = [RunFolder(run) for run in options.runs]
     path = new_file(options.out, [".png"], options.overwrite)
     rows = compare(folders)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        out.print(_table(rows))
-    draw_comparison(folders, path)  # last: the numbers are there in any case
+    with storing(lambda: draw_comparison(folders, path)):
+        if options.json:
+            print(json.dumps(rows, indent=2))
+        else:
+            out.print(_table(rows))
     if not options.json:
         out.print(f"Picture: {name_of(path)}")
 

@@ -22,13 +22,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from safelight.machine import seconds_without_core
+from safelight.machine import seconds_without_core, torchrun_rank
 
 if TYPE_CHECKING:
     from safelight.evolution.status import Status
+    from safelight.run import Run
+    from safelight.runs.choosing import Plan
     from safelight.runs.recorder import Progress
 
 __all__ = [
+    "advise",
     "complain",
     "counting",
     "err",
@@ -39,6 +42,8 @@ __all__ = [
     "search_progress",
     "speak_anywhere",
     "stop_on_signals",
+    "storing",
+    "tell",
 ]
 
 SHOWN_GENERATIONS = 20
@@ -47,7 +52,7 @@ LONG_EPOCH = 2.0  # seconds; a shorter one says nothing of the machine
 BUSY = 0.15  # share of the time of all threads; an idle machine shows some 1%
 SEARCH_COLUMNS = ("best", "median", "spread", "failures", "trials an hour", "time left")
 
-LEAST_WIDTH = 80  # of a table: a narrow terminal breaks its lines, and cuts no number
+LEAST_WIDTH = 80  # of a table that stays: a narrow terminal breaks its lines, and cuts no number
 CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in b"\t\n"}
 
 
@@ -65,7 +70,8 @@ class _Console(Console):
 
 def _console(*, stderr: bool) -> Console:
     console = _Console(stderr=stderr, highlight=False, soft_wrap=True)
-    console.width = max(LEAST_WIDTH, console.width)
+    if not stderr:  # where bars are drawn anew, on lines that must not be broken
+        console.width = max(LEAST_WIDTH, console.width)
     return console
 
 
@@ -73,13 +79,18 @@ out, err = _console(stderr=False), _console(stderr=True)
 
 
 def speak_anywhere() -> None:
-    """Make the streams take everything: a letter that one cannot show, and words for one that is closed."""
+    """Make the streams take everything: a letter that one cannot show, and words for one that is closed.
+
+    Of the processes of one training, the first speaks.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if torchrun_rank():
+        out.quiet = err.quiet = True
 
 
 def name_of(path: Path) -> str:
@@ -88,11 +99,25 @@ def name_of(path: Path) -> str:
 
 
 def complain(message: str, debug: bool) -> None:
-    """Say in one line what went wrong."""
+    """Say in one line what went wrong; of the processes of one training, the first that knows does."""
+    if torchrun_rank() is not None:
+        from safelight.engines.ranks import has_the_word
+
+        if not (debug or has_the_word()):
+            return
     with contextlib.suppress(OSError, ValueError):  # nobody listens any more
         if debug:
             traceback.print_exc()
         print(f"safelight: {' '.join(message.split())}".translate(CONTROL), file=sys.stderr)
+
+
+@contextmanager
+def storing(store: Callable[[], object]) -> Iterator[None]:
+    """Keep what was found, then print it in the block: whoever reads may leave, and a folder may be full."""
+    try:
+        store()
+    finally:
+        yield  # the numbers are there in any case
 
 
 @contextmanager
@@ -164,6 +189,23 @@ def progress(
         yield on_epoch, on_step, on_reading
 
 
+def tell(plan: Plan) -> None:
+    """What is going to be trained, and why: `train`'s callback before it begins."""
+    for note in plan.config.notes:
+        err.print(escape(note))
+    took = datetime.timedelta(seconds=max(1, round(plan.seconds)))
+    err.print(f"{plan.epochs:,} epochs, {plan.steps:,} steps: about {took} on this machine; Ctrl-C saves")
+
+
+def advise(run: Run) -> None:
+    """Say what is wrong with a run, or could be better."""
+    from safelight.reporting.diagnosis import diagnose
+    from safelight.reporting.summary import summarize
+
+    for sentence in diagnose(summarize(run.folder)):
+        err.print(escape(sentence.replace("RUN", shlex.quote(str(run.path)))))
+
+
 class _Neighbours:
     """Notices that other programs take the cores that training waits for, and says so once."""
 
@@ -176,7 +218,7 @@ class _Neighbours:
 
         before, self._before = self._before, self._now()
         wall, waited = (now - then for now, then in zip(self._before, before, strict=True))
-        share = waited / max(wall * torch.get_num_threads(), 1e-9)
+        share = min(1.0, waited / max(wall * torch.get_num_threads(), 1e-9))  # more threads may have waited
         if self.said or wall < LONG_EPOCH or share < BUSY:
             return []
         self.said = True
@@ -229,9 +271,11 @@ def search_progress() -> Iterator[Callable[[Status], None]]:
     from rich.live import Live
 
     rows: dict[int, Status] = {}
+    said = 0
     with Live(console=err, auto_refresh=False) if err.is_terminal else nullcontext() as live:
 
         def on_status(status: Status) -> None:
+            nonlocal said
             before = rows.get(status.generation)
             rows[status.generation] = status
             if live is not None:
@@ -239,12 +283,22 @@ def search_progress() -> Iterator[Callable[[Status], None]]:
             elif status.is_complete and not (before and before.is_complete):
                 cells = zip(("generation", *SEARCH_COLUMNS), _search_row(status), strict=True)
                 err.print("  ".join(f"{name} {cell}" for name, cell in cells))
+            if live is None and status.finals and status.finals[0] > said:
+                said = status.finals[0]
+                err.print(f"{_finals(status)}, time left {_search_row(status)[-1]}")
 
         yield on_status
 
 
+def _finals(status: Status) -> str:
+    done, planned = status.finals or (0, 0)
+    return f"training the finalists again: {done} of {planned} done"
+
+
 def _search_table(rows: Sequence[Status]) -> Table:
-    table = Table(caption=f"{rows[-1].what}: {rows[-1].done} of {rows[-1].planned} trials; Ctrl-C saves")
+    last = rows[-1]
+    what = _finals(last) if last.finals else f"searching: {last.done} of {last.planned} trials"
+    table = Table(caption=f"{what}; Ctrl-C saves")
     for heading in ("generation", *SEARCH_COLUMNS):
         table.add_column(heading, justify="right")
     for status in rows:

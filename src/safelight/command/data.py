@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safelight.command.console import err, name_of, out, reading
-from safelight.command.images import add_source, fetched, refuse_left_out
+from safelight.command.images import add_source, fetched
 from safelight.command.options import add_fields, make_parser
 from safelight.command.verb import Verb
 from safelight.config.data import DataConfig, FitOptions
@@ -93,6 +93,8 @@ def _check(options: Namespace) -> None:
         if not options.json:
             out.print(f"Page: {name_of(path)}")
     if options.strict:
+        from safelight.data.finding import refuse_left_out
+
         refuse_left_out(images)
 
 

@@ -8,7 +8,8 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 
 from safelight.command.console import err, name_of, out
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
+from safelight.config.network import UNetConfig
 
 __all__ = ["VERB"]
 
@@ -16,7 +17,10 @@ __all__ = ["VERB"]
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder, of training with --corrupt or --self-supervised")
     parser.add_argument(
-        "noisy", type=str, nargs="+", help="PNG, JPEG and TIFF pictures, .npy files, or folders of them"
+        "noisy",
+        type=str,
+        nargs="+",
+        help="pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy files, or folders",
     )
     parser.add_argument(
         "--out", type=str, required=True, help="folder for the clean ones, or the file for a single one"
@@ -64,6 +68,13 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         raise SystemExit(1)
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    from safelight.runs.folder import RunFolder
+
+    takes_any_size = isinstance(RunFolder(options.run).read_config().network, UNetConfig)
+    return {"--resize": "this network takes pictures of any size"} if takes_any_size else {}
+
+
 VERB = Verb(
     "denoise",
     "clean noisy pictures",
@@ -74,4 +85,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from safelight.command.console import counting, name_of, out
 from safelight.command.images import add_images, chosen_images
 from safelight.command.verb import Verb
+from safelight.errors import Interrupted
 
 __all__ = ["VERB"]
 
@@ -27,10 +28,13 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     run = Run(options.run)
     images = chosen_images(run, options)
     started = time.perf_counter()
-    with counting("images") as count:
-        path = run.embed(
-            images, options.out, options.overwrite, on_progress=lambda done: count(done, len(images))
-        )
+    try:
+        with counting("images") as count:
+            path = run.embed(
+                images, options.out, options.overwrite, on_progress=lambda done: count(done, len(images))
+            )
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on from there") from None
     seconds = time.perf_counter() - started
     out.print(
         f"Codes of {len(images):,} images: {name_of(path)} ({len(images) / seconds:,.0f} images a second)"

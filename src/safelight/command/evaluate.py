@@ -9,11 +9,11 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 from rich.table import Table
 
-from safelight.command.console import out
-from safelight.command.options import add_fields, is_given
-from safelight.command.verb import Verb
+from safelight.command.console import advise, out, storing
+from safelight.command.options import add_fields, is_given, option
+from safelight.command.verb import Idle, Verb
 from safelight.config.reading import fields_of
-from safelight.config.task import TASK_CONFIGS
+from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, DenoiseConfig
 
 if TYPE_CHECKING:
     from safelight.run import Run
@@ -51,18 +51,19 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.run import Run
 
-    names = {name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)}
-    given = {name: options[name] for name in sorted(names) if is_given(options[name])}
+    given = {name: options[name] for name in _evaluation_names() if is_given(options[name])}
     run = Run(options.run)
     if options.probe:
         _probe(options, run)
         return
     measures, pictures = run.measure(options.split, **given)
-    if options.json:
-        print(json.dumps(measures, indent=2))
-    else:
-        out.print(_table(options, run, measures))
-    run.folder.add_evaluation(options.split, measures, pictures)  # last: the numbers are there in any case
+    with storing(lambda: run.folder.add_evaluation(options.split, measures, pictures)):
+        if options.json:
+            print(json.dumps(measures, indent=2))
+        else:
+            out.print(_table(options, run, measures))
+    if not options.json:
+        advise(run)
 
 
 def _table(options: Namespace, run: Run, measures: dict[str, Any]) -> Table:
@@ -85,11 +86,11 @@ def _probe(options: Namespace, run: Run) -> None:
     from safelight.labels.probes import probe_network
 
     judged = probe_network(run.network, run.images("train"), run.images("test"))
-    if options.json:
-        print(json.dumps(judged, indent=2))
-    else:
-        out.print(_probe_table(options, judged))
-    run.folder.add_evaluation("test", {"probe": judged, "weights": run.weights})
+    with storing(lambda: run.folder.add_evaluation("test", {"probe": judged, "weights": run.weights})):
+        if options.json:
+            print(json.dumps(judged, indent=2))
+        else:
+            out.print(_probe_table(options, judged))
 
 
 def _probe_table(options: Namespace, judged: dict[str, Any]) -> Table:
@@ -101,6 +102,26 @@ def _probe_table(options: Namespace, judged: dict[str, Any]) -> Table:
     return table
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    from safelight.runs.folder import RunFolder
+
+    config = RunFolder(options.run).read_config()
+    own, task = fields_of(config.task.evaluation), config.task
+    why = {name: f"a run to {task.name} has none" for name in _evaluation_names() if name not in own}
+    if isinstance(task, AutoencodeConfig) and not config.network.is_variational:
+        why["samples"] = "the run's codes are points"
+    if isinstance(task, DenoiseConfig) and task.self_supervised:
+        why |= dict.fromkeys(own, "the run's images are noisy themselves, and their truth is not known")
+    if options.probe:
+        of_probe = "--probe learns from codes of training images and is judged on those of test images"
+        why = dict.fromkeys(("split", *_evaluation_names()), of_probe)
+    return {option(name): words for name, words in why.items()}
+
+
+def _evaluation_names() -> list[str]:
+    return sorted({name for config in TASK_CONFIGS.values() for name in fields_of(config.evaluation)})
+
+
 VERB = Verb(
     "evaluate",
     "measure a run on the test images",
@@ -108,4 +129,5 @@ VERB = Verb(
     ("safelight evaluate runs/first --json", "safelight evaluate runs/first --probe"),
     _add_options,
     _run,
+    _idle,
 )

@@ -14,9 +14,9 @@ from safelight.command.console import name_of, out, search_progress, stop_on_sig
 from safelight.command.images import fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.reading import to_dict
-from safelight.config.search import ENGINES, SearchConfig
+from safelight.config.search import DECIDED, ENGINES, SearchConfig
 from safelight.errors import ConfigError
 
 __all__ = ["VERB"]
@@ -25,8 +25,15 @@ __all__ = ["VERB"]
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     start = Start.read("evolve", arguments)
     run = parser.add_argument_group("The search")
-    start.add_folder(run, "search", "generations", "settings of every trial where no gene decides")
+    words = f"settings of every trial where no gene decides, but for {', '.join(DECIDED)}, which the search"
+    start.add_folder(run, "search", "generations", f"{words} itself decides; limit and validation")
     start.add_options(run, run)
+    run.add_argument(
+        "--validation",
+        type=int,
+        default=start.data.validation,
+        help="number of validation images (default: a sixth of a named set, else a tenth)",
+    )
     add_fields(run, start.search)
     where = parser.add_argument_group("Where trials run")
     where.add_argument("--workers", type=int, help="trials at a time; by default one a core")
@@ -47,7 +54,8 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     start = Start.read("evolve", arguments)
     if options.resume:
-        start.refuse_changes(options, "generations", dataclasses.asdict(start.search))
+        expected = dataclasses.asdict(start.search) | {"validation": start.data.validation}
+        start.refuse_changes(options, "generations", expected)
     elif not options.data:
         raise ConfigError("evolve: expected data, such as mnist; safelight data list shows the named sets")
     elif not options.out:
@@ -60,7 +68,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         if options.resume:
             found = evolve.resume_evolution(options.resume, options.generations, **where, **watch)
         else:
-            settings = to_dict(start.training) | to_dict(start.network) | start.settings(options)
+            training = {n: v for n, v in to_dict(start.training).items() if n not in DECIDED}
+            settings = training | to_dict(start.network) | start.settings(options)
             settings.pop("name")
             found = evolve.evolve(
                 fetched(options.data),
@@ -68,12 +77,14 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 options.out,
                 task=options.task,
                 settings=settings,
+                validation=options.validation,
                 overwrite=options.overwrite,
                 command=shlex.join(["safelight", "evolve", *arguments]),
                 **where,
                 **watch,
                 **{f.name: options[f.name] for f in dataclasses.fields(SearchConfig)},
             )
+    report = found.report()  # before anything is printed, to whoever may have left
     table = Table(title="The winner")
     table.add_column("gene")
     table.add_column("value", justify="right")
@@ -87,7 +98,18 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(f"Validation {judged} {evolve.spread(found.validation)} {unit}")
     out.print(f"{'Test ' + tested:{len('Validation ' + judged)}} {evolve.spread(found.test)} {unit}")
     out.print(f"Settings: {name_of(found.path / 'best.json')}")
-    out.print(f"Report:   {name_of(found.report())}")
+    out.print(f"Report:   {name_of(report)}")
+    for note in found.notes:
+        out.print(f"Note:     {note}", markup=False)
+
+
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    found = Start.read("evolve", arguments).idle(options)
+    if options.address is not None and options.engine != "local":
+        found["--workers"] = "the cluster at --address has a number of its own"
+    if options.rungs and options.epochs != options.rungs[-1]:
+        found["--epochs"] = f"the last of --rungs says how long a whole trial is, {options.rungs[-1]}"
+    return found
 
 
 VERB = Verb(
@@ -105,4 +127,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import secrets
 import webbrowser
-from pathlib import Path
+import zlib
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import err, name_of, out
-from safelight.command.pages import add_page, write_page
+from safelight.command.pages import add_page, page_config, write_page
 from safelight.command.verb import Verb
+from safelight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from safelight.run import Run
+    from safelight.explorer.serving import PageServer
 
 __all__ = ["VERB"]
 
 
+PORTS = range(20_000, 32_000)  # below those that systems give away
+TRIED = 8
+
+
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder")
+    parser.add_argument(
+        "--labels",
+        type=str,
+        metavar="FILE",
+        help="table that labels given in the page are kept in, as they are given (default: in the browser)",
+    )
     add_page(parser)
     parser.add_argument("--rebuild", action="store_true", help="make the page again")
-    parser.add_argument("--port", type=int, default=0, help="to listen on (default: one that is free)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        help="to listen on; 0 for one that is free (default: always the same for the same images, as "
+        "browsers keep labels by it)",
+    )
     parser.add_argument(
         "--host",
         type=str,
@@ -33,16 +51,25 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
-    from safelight.latent.serving import Served, serve
+    from safelight.explorer.bundling import made_of, with_label_file
+    from safelight.explorer.labelling import LabelFile
+    from safelight.explorer.serving import Served, serve
     from safelight.run import Run
 
     run = Run(options.run)
+    labels = None if options.labels is None else LabelFile(options.labels)
     path = run.folder.page
-    if options.rebuild or options.n is not None or options.no_images or not _is_current(path, run):
+    if options.rebuild or made_of(path) != run.made_of(page_config(options), not options.no_images):
         write_page(run, path, options, overwrite=True)
         out.print(f"Page: {name_of(path)}")
-    page = Served("text/html; charset=utf-8", path.read_bytes())
-    with serve({"/": page}, options.host, options.port) as server:
+    content, token = path.read_bytes(), secrets.token_urlsafe()
+    if labels is not None:
+        content = with_label_file(content, labels.path.name, token)
+        out.print(f"Labels: {name_of(labels.path)}, every change in {name_of(labels.changes)}")
+    page = Served("text/html; charset=utf-8", content)
+    first = PORTS[zlib.crc32(str(run.config.data.fingerprint).encode()) % len(PORTS)]
+    ports = range(first, first + TRIED) if options.port is None else [options.port]
+    with _listening(ports, lambda port: serve({"/": page}, options.host, port, labels, token)) as server:
         out.print(f"{server.url} (Ctrl-C ends)")
         if err.is_terminal:
             webbrowser.open(server.url)
@@ -52,10 +79,14 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             out.print("Stopped.")
 
 
-def _is_current(path: Path, run: Run) -> bool:
-    """Whether the page is there, and no older than the weights."""
-    weights = run.path / run.folder.trained
-    return path.is_file() and not path.is_symlink() and path.stat().st_mtime >= weights.stat().st_mtime
+def _listening(ports: Sequence[int], listen: Callable[[int], PageServer]) -> PageServer:
+    """A server on the first port that nobody listens on."""
+    for port in ports[:-1]:
+        try:
+            return listen(port)
+        except ConfigError as error:
+            out.print(f"Note: {error}; trying the next, by which browsers keep other labels", markup=False)
+    return listen(ports[-1])
 
 
 VERB = Verb(
@@ -63,7 +94,10 @@ VERB = Verb(
     "walk through the latent space in a browser",
     "Make the run's page if there is none yet, and serve it to this machine's browser: a map of the codes, "
     "walks, sliders, drawing, new images, labels.",
-    ("safelight explore runs/first", "safelight explore runs/first --n 70000 --port 8000"),
+    (
+        "safelight explore runs/first --labels labels.csv",
+        "safelight explore runs/first --n 70000 --map umap",
+    ),
     _add_options,
     _run,
 )

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out
 from safelight.command.pages import add_page, write_page
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.errors import ConfigError
 
 __all__ = ["VERB"]
@@ -40,6 +40,12 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         )
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    if options.single_file or not options.onnx:
+        return {}
+    return dict.fromkeys(("--n", "--no-images"), "ONNX files hold no images, only --single-file does")
+
+
 VERB = Verb(
     "export",
     "write the page as one file, or encoder and decoder as ONNX files",
@@ -51,4 +57,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

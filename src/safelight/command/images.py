@@ -8,14 +8,13 @@ from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import err, reading
 from safelight.config.data import DataConfig
-from safelight.errors import DataError
 from safelight.files import printable
 
 if TYPE_CHECKING:
     from safelight.data.images import ImageSet
     from safelight.run import Run
 
-__all__ = ["add_images", "add_source", "chosen_images", "fetched", "refuse_left_out", "taken"]
+__all__ = ["add_images", "add_source", "chosen_images", "fetched", "taken"]
 
 
 def add_source(group: Any, data: DataConfig) -> None:
@@ -69,19 +68,6 @@ def taken(run: Run, data: str) -> ImageSet:
     for note in images.notes:
         err.print(printable(note), markup=False)
     return images
-
-
-def refuse_left_out(images: ImageSet) -> None:
-    """What --strict asks for.
-
-    Raises:
-        DataError: pictures were left out.
-    """
-    if images.store is not None and images.store.left_out_count:
-        from safelight.data.store import described
-
-        count, left_out = images.store.left_out_count, described(images.store.left_out)
-        raise DataError(f"expected every picture, as --strict asks, got {count:,} left out ({left_out})")
 
 
 def fetched(data: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser
@@ -33,10 +34,10 @@ from safelight.command import (
 )
 from safelight.command.console import complain, speak_anywhere
 from safelight.command.options import make_parser, parse
-from safelight.command.verb import Verb
-from safelight.errors import Interrupted, SafelightError
+from safelight.command.verb import Verb, refuse_idle
+from safelight.errors import ConfigError, Interrupted, SafelightError
 from safelight.files import why
-from safelight.machine import prepare_process, shorten_spinning
+from safelight.machine import prepare_process, shorten_spinning, torchrun_rank
 
 __all__ = ["VERBS", "build_parser", "exit_code", "main"]
 
@@ -89,18 +90,34 @@ def exit_code(action: Callable[[], None], debug: bool = False) -> int:
         complain(str(error) or "interrupted", debug)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return OUR_MISTAKE
     except SafelightError as error:
         complain(str(error), debug)
         return USER_MISTAKE
     except OSError as error:  # a disk, a permission: what the user's system answered
-        complain(f"{error.filename or 'no file named'}: {why(error)}", debug)
+        _leave_stdout()
+        place = error.filename or ("the output" if _is_of_output(error) else "no file named")
+        complain(f"{place}: {why(error)}", debug)
         return USER_MISTAKE
     except Exception as error:
         complain(f"unexpected {type(error).__name__}: {error} (our mistake; --debug shows where)", debug)
         return OUR_MISTAKE
     return 0
+
+
+def _leave_stdout() -> None:
+    """What is still to be written to an output that takes no more goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether printing raised it: nothing else in this wing writes."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith(("safelight.command.", "rich."))
 
 
 def build_parser(verb: str = "", arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -120,6 +137,10 @@ def build_parser(verb: str = "", arguments: Sequence[str] = ()) -> ArgumentParse
 def _dispatch(arguments: list[str], is_ours: bool) -> None:
     verb, rest = next(iter(arguments), ""), arguments[1:]
     options = parse(build_parser(verb, rest), arguments)
+    if torchrun_rank() is not None and options.verb != train.VERB.name:
+        raise ConfigError(f"expected safelight train under torchrun, got {options.verb}; start it without")
     if is_ours:
         prepare_process()
-    VERBS[options.verb].run(options[options.verb], rest)
+    chosen, own = VERBS[options.verb], options[options.verb]
+    refuse_idle(chosen, own, rest)
+    chosen.run(own, rest)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
 import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from safelight.config.network import NETWORK_CONFIGS
 from safelight.config.reading import did_you_mean, fields_of
+from safelight.config.task import TASK_CONFIGS
 from safelight.errors import ConfigError
 
 __all__ = ["add_fields", "is_given", "make_parser", "option", "parse"]
@@ -47,6 +49,7 @@ def add_fields(
     *,
     given_only: bool = False,
     defaults: Mapping[str, str] = MappingProxyType({}),
+    left_open: Container[str] = (),
 ) -> None:
     """An option for each field of a config dataclass, its help taken from the docstring.
 
@@ -56,6 +59,7 @@ def add_fields(
         prefix: of the options.
         given_only: an option that is not given is None.
         defaults: in words, of fields for which the config's value is not what an option left out means.
+        left_open: fields that are chosen from the images; without the option they are None.
     """
     described = {p.arg_name: p.description for p in docstring_parser.parse(type(config).__doc__ or "").params}
     hints = fields_of(type(config))
@@ -74,9 +78,14 @@ def add_fields(
             kind = {"type": _words, "metavar": "NAME,..."}
         elif hint is bool:
             kind = {"action": "store_true"}
-        shown = defaults.get(name, ",".join(map(str, value)) if isinstance(value, tuple) else value)
+        is_open = name in left_open
+        shown = (
+            "chosen from the images"
+            if is_open
+            else defaults.get(name, ",".join(map(str, value)) if isinstance(value, tuple) else value)
+        )
         suffix = "" if shown in (None, "", False) else f" (default: {shown})"
-        default = None if given_only and hint is not bool else value
+        default = None if is_open or (given_only and hint is not bool) else value
         group.add_argument(option(name, prefix), default=default, help=f"{described[name]}{suffix}", **kind)
 
 
@@ -121,11 +130,22 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
                     f"{unknown[1]} is an option of safelight train; a search has such settings from its "
                     "genes, and from --config what no gene decides"
                 ) from None
-            raise ConfigError(f"unknown option {unknown[1]}; {did_you_mean(unknown[1], options)}") from None
+            other = _owner(unknown[1])
+            advice = f"{other} has it" if other else did_you_mean(unknown[1], options)
+            raise ConfigError(f"unknown option {unknown[1]}; {advice}") from None
         program = f"safelight {arguments[0]}" if chosen is not parser else "safelight"
         raise ConfigError(f"{message}; see {program} --help") from None
     except OverflowError:
         raise ConfigError("expected numbers that a computer can hold, got a larger one") from None
+
+
+def _owner(name: str) -> str:
+    """The choice of network or task that brings an option along, where there is one."""
+    for choice, table, prefix in (("--task", TASK_CONFIGS, ""), ("--model", NETWORK_CONFIGS, "network.")):
+        for value, config in table.items():
+            if name in {option(field, prefix) for field in fields_of(config) if field != "name"}:
+                return f"{choice} {value}"
+    return ""
 
 
 def _one_line(error: Exception) -> str:

@@ -9,10 +9,12 @@ from jsonargparse import ArgumentParser, Namespace
 from safelight.command.console import counting, name_of, out
 from safelight.command.images import add_images, chosen_images
 from safelight.command.options import add_fields
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.latent import MapConfig
 
 __all__ = ["VERB"]
+
+OF_METHOD = {"perplexity": "tsne", "neighbours": "umap"}
 
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -56,6 +58,17 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     out.print(f"Map: {name_of(path)}")
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    found = {
+        f"--{name}": f"only --method {method} has one"
+        for name, method in OF_METHOD.items()
+        if options.method != method
+    }
+    if options.out.lower().endswith(".parquet"):
+        found["--by"] = "a table of coordinates has no colours"
+    return found
+
+
 VERB = Verb(
     "project",
     "map the codes of images: PCA, t-SNE or UMAP",
@@ -66,4 +79,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safelight.command.console import name_of, out
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.reading import check
 from safelight.errors import DataError
 
@@ -31,7 +31,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "--method",
         choices=("prior", "mixture"),
         help="draw from the prior, or from a Gaussian mixture fitted to the training codes (default: prior "
-        "of a variational network, else mixture)",
+        "where there is one, else mixture)",
     )
     parser.add_argument("--label", type=int, help="draw from a mixture fitted to this class alone")
     parser.add_argument("--seed", type=int, default=0, help="fixes the draws (default: 0)")
@@ -63,9 +63,10 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     as_file = bool(Path(options.out).suffix)
     path = new_file(options.out, [".png"], options.overwrite) if as_file else new_folder(options.out)
     run, judge = Run(options.run), Run(options.judge) if options.judge else None
+    if judge is not None:  # before any work is done
+        judge.check_shape(run.config.image.shape)
     samples = run.sample(options.count, options.method, options.label, options.seed)
-    has_prior = run.config.network.is_variational
-    method = sampling_method(options.count, options.method, options.label, has_prior)
+    method = sampling_method(options.count, options.method, options.label, run.prior is not None)
     words = {"prior": "drawn from the prior", "mixture": "drawn from a mixture fitted to the codes"}[method]
     words += "" if options.label is None else f" of class {options.label}"
     train = _training_images(run)
@@ -82,10 +83,10 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             f"{distances.min():.3f} (root mean square of pixels in [0, 1])"
         )
     if judge is not None:
-        _print_judgement(run, judge)
+        _print_judgement(run, judge, options.seed)
 
 
-def _print_judgement(run: Run, judge: Run) -> None:
+def _print_judgement(run: Run, judge: Run, seed: int) -> None:
     from safelight.latent.codes import some_images
     from safelight.latent.judging import judge_samples
     from safelight.latent.sampling import METHODS
@@ -94,9 +95,9 @@ def _print_judgement(run: Run, judge: Run) -> None:
     for heading in ("drawn from the", "Fréchet distance", "precision", "recall"):
         table.add_column(heading, justify="left" if heading == "drawn from the" else "right")
     real = some_images(run.images("train"), JUDGED)
-    for method in METHODS if run.config.network.is_variational else METHODS[1:]:
+    for method in METHODS[1:] if run.prior is None else METHODS:
         seen = (real.floats(chunk).numpy() for chunk in real.chunks())
-        found = judge_samples(judge.network, seen, run.sample_parts(JUDGED, method))
+        found = judge_samples(judge.network, seen, run.sample_parts(JUDGED, method, seed=seed))
         table.add_row(method, *(f"{found[name]:.3f}" for name in ("frechet", "precision", "recall")))
     out.print(table)
     out.print("In the features of that classifier: not comparable with an Inception FID.")
@@ -111,6 +112,15 @@ def _training_images(run: Run) -> ImageSet | None:
         return None
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    found = {}
+    if not Path(options.out).suffix:
+        found["--overwrite"] = "a folder of samples must be new or empty"
+    if options.judge:
+        found["--label"] = "--judge looks at samples of all classes"
+    return found
+
+
 VERB = Verb(
     "sample",
     "draw new images",
@@ -121,4 +131,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, DeepConvCon
 from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, read_tagged, to_dict
 from safelight.config.run import FORMAT_VERSION, RunConfig
 from safelight.config.search import SearchConfig
-from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask
+from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, ClassifyConfig, CustomTask, DenoiseConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 from safelight.files import why
@@ -32,19 +32,21 @@ class Start:
 
     Attributes:
         network: decides which --network options there are.
-        task: likewise.
+        task: likewise; None until it is known, where no file says.
         training: of `train`, or of every trial.
         data: where the images come from.
         fit: how pictures are made alike.
         search: of `evolve`.
+        named: for each of network, task and training, the settings that a file named.
     """
 
     network: Any = field(default_factory=DeepConvConfig)
-    task: Any = field(default_factory=AutoencodeConfig)
+    task: Any = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitOptions = field(default_factory=FitOptions)
     search: SearchConfig = field(default_factory=SearchConfig)
+    named: dict[str, set[str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, verb: str, arguments: list[str]) -> Start:
@@ -70,10 +72,16 @@ class Start:
             start = cls._from_values(to_dict(config), f"{found.resume}/config.json")
         elif found.config:
             start = cls._from_values(_read(found.config), found.config)
+            start.search = dataclasses.replace(start.search, limit=start.data.limit)
         given = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
-        start.network = _chosen("model", found.model, start.network, NETWORK_CONFIGS)
-        start.task = _chosen("task", found.task or start._task_of(given), start.task, TASK_CONFIGS)
+        start._replace("network", "model", found.model, NETWORK_CONFIGS)
+        start._replace("task", "task", found.task or start._task_of(given), TASK_CONFIGS)
         return start
+
+    def left_open(self, part: str) -> set[str]:
+        """The settings of network, task or training that the images choose where no option names them."""
+        fields = dataclasses.fields(getattr(self, part))
+        return {f.name for f in fields if "chosen" in f.metadata} - self.named.get(part, set())
 
     def add_folder(self, group: Any, kind: str, more: str, config: str) -> None:
         """The options that say what to work on, and where.
@@ -96,19 +104,38 @@ class Start:
         words = f"{config}: a run's config.json, or part of one"
         group.add_argument("--config", type=str, metavar="FILE", help=words)
 
-    def add_options(self, network: Any, task: Any) -> None:
-        """The options that choose network and task, to two groups of a parser."""
+    def add_options(self, network: Any, task: Any, left_open: Container[str] = ()) -> None:
+        """The options that choose network and task, to two groups of a parser.
+
+        Args:
+            network: the group for the network.
+            task: the group for the task, which gets its settings too.
+            left_open: settings of the task that are chosen from the images.
+        """
         for group, name, what, start, table in (
             (network, "--model", "kind of network", self.network, NETWORK_CONFIGS),
             (task, "--task", "what the network is trained for", self.task, TASK_CONFIGS),
         ):
             words = f"{what} (default: {start.name})"
             group.add_argument(name, choices=tuple(table), default=start.name, help=words)
-        add_fields(task, self.task)
+        add_fields(task, self.task, left_open=left_open)
 
     def settings(self, options: Namespace) -> dict[str, Any]:
         """The task's settings as they were given."""
         return {name: options[name] for name in fields_of(type(self.task)) if name in options}
+
+    def idle(self, options: Namespace) -> dict[str, str]:
+        """The options of network and task that do nothing beside the others."""
+        if isinstance(self.task, AutoencodeConfig) and not self.network.is_variational:
+            why = f"the codes of {self.network.name} are points, which have no KL to weigh"
+            return {"--beta": why, "--beta-warmup": why}
+        if isinstance(self.task, AutoencodeConfig) and options.beta == 0:
+            return {"--beta-warmup": "it rises to --beta, which is 0"}
+        if isinstance(self.task, ClassifyConfig):
+            return {"--balance": "safelight finetune draws every class as often, this does not"}
+        if isinstance(self.task, DenoiseConfig) and options.self_supervised:
+            return {"--likelihood": "--self-supervised has a likelihood of its own"}
+        return {}
 
     def refuse_changes(self, options: Namespace, may_change: str, expected: Mapping[str, Any]) -> None:
         """Make sure that nothing else than one option differs from what is continued.
@@ -141,6 +168,15 @@ class Start:
                 return name
         return None
 
+    def _replace(self, part: str, what: str, name: str | None, table: Mapping[str, type[Any]]) -> None:
+        """Begin with another network or task than what a file named, if one is asked for."""
+        if name is None or name == getattr(self, part).name:
+            return
+        if name not in table:
+            raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(name, table)}")
+        setattr(self, part, table[name](name=name))
+        self.named.pop(part, None)
+
     @classmethod
     def _from_values(cls, values: dict[str, Any], where: str) -> Start:
         if values.get("kind", "run") != "run":
@@ -165,24 +201,18 @@ class Start:
                 continue
             tables = {**table, "custom": custom}
             setattr(start, part, read_tagged(tables, values[part], f"{where}: {part}"))
+            start.named[part] = set(values[part])
             if isinstance(getattr(start, part), custom):
                 raise ConfigError(
                     f"{where}: the run holds a {part} of your own, {getattr(start, part).class_name!r}; "
                     "from Python, use safelight.train or safelight.resume with it"
                 )
         start.training = from_dict(TrainingConfig, values.get("training", {}), f"{where}: training")
+        start.named["training"] = set(values.get("training", {}))
         start.data = from_dict(DataConfig, values.get("data", {}), f"{where}: data")
         if "image" in values:
             start.fit = FitOptions.of(from_dict(Fit, values["image"], f"{where}: image"))
         return start
-
-
-def _chosen(what: str, name: str | None, start: Any, table: Mapping[str, type[Any]]) -> Any:
-    if name is None or name == start.name:
-        return start
-    if name not in table:
-        raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(name, table)}")
-    return table[name](name=name)
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import err, name_of, out, progress, stop_on_signals
-from safelight.command.images import add_source, fetched, refuse_left_out
+from safelight.command.console import advise, name_of, out, progress, stop_on_signals, tell
+from safelight.command.images import add_source, fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.data import FitOptions
-from safelight.config.network import CustomNetwork
-from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
-from safelight.files import printable
 
 if TYPE_CHECKING:
-    from safelight.data.images import ImageSet
+    from safelight.runs.choosing import Plan
 
 __all__ = ["VERB"]
 
@@ -47,9 +44,10 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "--dry-run", action="store_true", help="say what would be trained on what, and train nothing"
     )
     network = parser.add_argument_group("The network")
-    start.add_options(network, parser.add_argument_group("The task"))
-    add_fields(network, start.network, "network.")
-    add_fields(parser.add_argument_group("The training"), start.training)
+    start.add_options(network, parser.add_argument_group("The task"), start.left_open("task"))
+    add_fields(network, start.network, "network.", left_open=start.left_open("network"))
+    training = parser.add_argument_group("The training")
+    add_fields(training, start.training, left_open=start.left_open("training"))
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
@@ -70,12 +68,6 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
     settings = {f.name: options[f.name] for f in dataclasses.fields(TrainingConfig)}
     fit = {f.name: options[f.name] for f in dataclasses.fields(FitOptions)}
-
-    def on_ready(config: RunConfig, images: ImageSet) -> None:
-        if options.strict:
-            refuse_left_out(images)
-        (_say_and_stop if options.dry_run else _say)(config, images)
-
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
         if options.resume:
             epochs = None if options.epochs == start.training.epochs else options.epochs
@@ -94,43 +86,44 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 overwrite=options.overwrite,
                 command=shlex.join(["safelight", "train", *arguments]),
                 on_reading=on_reading,
-                on_ready=on_ready,
+                strict=options.strict,
                 on_epoch=on_epoch,
                 on_step=on_step,
+                on_start=_tell_and_stop if options.dry_run else tell,
                 **fit,
                 **settings,
                 **start.settings(options),
                 **vars(options.network),
             )
+    advise(run)
     out.print(f"Run folder: {name_of(run.path)}")
     out.print(f"Next:       safelight evaluate {name_of(run.path)} && safelight report {name_of(run.path)}")
 
 
-def _say(config: RunConfig, images: ImageSet) -> None:
-    """What is about to be trained on."""
-    for note in images.notes:
-        err.print(printable(note), markup=False)
-
-
-def _say_and_stop(config: RunConfig, images: ImageSet) -> None:
-    """Say all of what would be trained, and end before it is."""
+def _tell_and_stop(plan: Plan) -> None:
+    """Say what would be trained, and end before it is."""
     from safelight.networks.table import cost
 
-    _say(config, images)
-    split = images.split(config.data.validation, config.data.limit)
-    parts = ", ".join(f"{len(rows):,} {name}" for name, rows in split.rows.items() if len(rows))
-    image, training = config.image, config.training
+    tell(plan)
+    config, image = plan.config, plan.config.image
     kind = f"{image.width}×{image.height}, {image.channels} channel{'s' * (image.channels > 1)}"
+    parts = ", ".join(f"{count:,} {name}" for name, count in plan.images.items() if count)
     out.print(f"Images:     {kind}, {image.range[0]:g} to {image.range[1]:g}: {parts}")
-    if not isinstance(config.network, CustomNetwork):
-        parameters, flops = cost(config.network, image)
-        steps = training.epochs * (len(split.train) // training.images_a_step(len(split.train)))
-        out.print(
-            f"Network:    {config.network.name}, {parameters:,} parameters, {flops / 1e6:,.1f} MFLOP an image"
-        )
-        out.print(f"Training:   {training.epochs} epochs, {steps:,} steps of {training.batch_size} images")
+    parameters, flops = cost(config.network, image)
+    size = f"{parameters:,} parameters, {flops / 1e6:,.1f} MFLOP an image"
+    out.print(f"Network:    {config.network.name}, {size}")
+    out.print(
+        f"Training:   {plan.epochs:,} epochs, {plan.steps:,} steps of {config.training.batch_size} images"
+    )
     out.print("Nothing was trained, as --dry-run asks")
     raise SystemExit(0)
+
+
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    network, found = options.network, Start.read("train", arguments).idle(options)
+    if options.model == "denoising-unet" and network.attention == 0:
+        found["--network.heads"] = "--network.attention is 0"
+    return found
 
 
 VERB = Verb(
@@ -144,4 +137,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

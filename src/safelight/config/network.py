@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from safelight.config.reading import MAX_SIZE, check, check_sizes, tagged
+from safelight.config.reading import CHOSEN, MAX_SIZE, check, check_sizes, tagged
 
 __all__ = [
     "ENCODER_CONFIGS",
@@ -65,11 +65,11 @@ class DeepConvConfig:
     """
 
     name: Literal["deep-conv-vae", "deep-conv-ae"] = "deep-conv-vae"
-    channels: tuple[int, ...] = (32, 64)
+    channels: tuple[int, ...] = field(default=(32, 64), metadata=CHOSEN)
     kernels: tuple[int, ...] = (4,)
     strides: tuple[int, ...] = (2,)
     hidden: int = 256
-    latent: int = 20
+    latent: int = field(default=20, metadata=CHOSEN)
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
     normalization: Literal["none", "batch", "group"] = "none"
 
@@ -104,9 +104,10 @@ class DeepConvConfig:
                 f"1 or {len(self.channels)} numbers, as there are stages",
                 getattr(self, name),
             )
-        for stride in self.strides:
-            least = min(self.kernels)
-            check(1 <= stride <= least, "network.strides", f"1 to the kernel's {least}", stride)
+        stages = len(self.channels)
+        kernels, strides = (sizes * (stages // len(sizes)) for sizes in (self.kernels, self.strides))
+        for kernel, stride in zip(kernels, strides, strict=True):
+            check(1 <= stride <= kernel, "network.strides", f"1 to its own kernel's {kernel}", stride)
 
 
 Encoder = ConvVAEConfig | DeepConvConfig
@@ -207,11 +208,13 @@ class CustomNetwork:
         name: says that it is one
         class_name: shown where the class is asked for
         is_variational: whether its codes are distributions
+        latent: dimensions of its codes; 0 where it has none, or where that was not kept
     """
 
     name: Literal["custom"] = "custom"
     class_name: str = ""
     is_variational: bool = False
+    latent: int = 0
 
 
 NetworkConfig = Encoder | UNetConfig | ClassifierConfig | FineTunedConfig | CustomNetwork

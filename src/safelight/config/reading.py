@@ -19,6 +19,7 @@ from safelight.errors import ConfigError
 from safelight.files import read_file
 
 __all__ = [
+    "CHOSEN",
     "DERIVED",
     "MAX_COUNT",
     "MAX_JSON_BYTES",
@@ -43,6 +44,7 @@ MAX_COUNT = 10**9
 MAX_SEED = 2**63 - 1
 MAX_JSON_BYTES = 1 << 24
 
+CHOSEN = {"chosen": True}  # the metadata of a field that is chosen from the images where nobody names it
 DERIVED = {"derived": True}  # the metadata of a field that follows from the data, and is no one's choice
 
 T = TypeVar("T")
@@ -76,11 +78,20 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
-        values = json.loads(content.decode())
+        values = json.loads(content.decode(), object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: expected JSON, got {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's values, none of which replaces another unseen."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice; leave one")
     return values
 
 

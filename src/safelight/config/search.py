@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from safelight.config.reading import MAX_COUNT, check, check_seed, did_you_mean
 from safelight.errors import ConfigError
 
-__all__ = ["ALGORITHMS", "ENGINES", "SIZES", "SearchConfig"]
+__all__ = [
+    "ALGORITHMS",
+    "DECIDED",
+    "ENGINES",
+    "FINALISTS",
+    "FRESH_SEEDS",
+    "LONG_FINALISTS",
+    "SIZES",
+    "SearchConfig",
+]
 
 ALGORITHMS = {  # what proposes trials, in words; `evolution/algorithms.py` makes them
     "ga": "A genetic algorithm",
@@ -21,7 +30,11 @@ SIZES = {  # what may be minimized beside the loss, in words
     "flops": "FLOPs an image",
     "cost": "training FLOPs an image, all its epochs",
 }
-ENGINES = {  # where trials run; `evolution/executors.py` opens them
+FINALISTS = 3
+FRESH_SEEDS = 3
+LONG_FINALISTS = 6  # of one seed each: after many epochs settings differ more than seeds do
+DECIDED = ("epochs", "seed", "threads", "patience", "micro_batches")  # of training: not a search's trials'
+ENGINES = {  # where trials run; `engines/executors.py` opens them
     "local": "processes of this machine",
     "dask": "a Dask cluster",
     "ray": "a Ray cluster",
@@ -103,3 +116,14 @@ class SearchConfig:
     def steps(self) -> tuple[int, ...]:
         """Numbers of epochs at which a trial is measured; the last is a whole one's."""
         return self.rungs or (self.epochs,)
+
+    @property
+    def finals(self) -> int:
+        """Trainings of the finalists, at most."""
+        most = self.population * self.generations
+        return min(LONG_FINALISTS, most) if self.final_epochs else FRESH_SEEDS * min(FINALISTS, most)
+
+    @property
+    def final_work(self) -> float:
+        """What one of these takes, in whole trials."""
+        return (self.final_epochs or self.steps[-1]) / self.steps[-1]

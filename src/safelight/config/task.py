@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from safelight.config.corruption import parse_corruption
-from safelight.config.reading import DERIVED, MAX_COUNT, check
+from safelight.config.reading import CHOSEN, DERIVED, MAX_COUNT, check
 
 __all__ = [
     "PLAIN_NAME",
+    "PRIORS",
     "TASK_CONFIGS",
     "AutoencodeConfig",
     "AutoencodeEvaluation",
@@ -25,6 +26,12 @@ __all__ = [
 ]
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a picture
+
+PRIORS = {  # of codes, in words
+    "normal": "N(0, 1)",
+    "mixture": "a mixture of 128 normal densities, learned along",
+    "flow": "six affine coupling layers over N(0, 1), learned along",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class Measure:
     unit: str = ""
     digits: int = 2
     lower_is_better: bool = True
+
+    @property
+    def title(self) -> str:
+        """Its words and, where it has one, its unit."""
+        return f"{self.words} ({self.unit})" if self.unit else self.words
 
     def ordered(self, value: float) -> float:
         """The value, or its negative where higher is better: least is best."""
@@ -99,16 +111,20 @@ class AutoencodeConfig:
         likelihood: what the decoder's output means
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
+        prior: what codes are drawn from: N(0, 1), or a mixture or a flow that is learned along; where codes
+            are points, these are a density fitted to them, which leaves them as they are
     """
 
     evaluation: ClassVar[type[Any]] = AutoencodeEvaluation
 
     name: Literal["autoencode"] = "autoencode"
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    likelihood: Literal["bernoulli", "gaussian"] = field(default="bernoulli", metadata=CHOSEN)
     beta: float = 1.0
     beta_warmup: float = 0.0
+    prior: str = field(default="normal", metadata={"choices": PRIORS})  # as in runs that do not say
 
     def __post_init__(self) -> None:
+        check(self.prior in PRIORS, "prior", " or ".join(PRIORS), repr(self.prior))
         check(0 <= self.beta < math.inf, "beta", "0 or more", self.beta)
         check(0 <= self.beta_warmup <= 1, "beta_warmup", "0 to 1", self.beta_warmup)
 

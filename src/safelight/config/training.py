@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from safelight.config.reading import MAX_COUNT, check, check_seed
+from safelight.config.reading import CHOSEN, MAX_COUNT, check, check_seed
 
 __all__ = ["BATCH_SIZE", "TrainingConfig"]
 
-MAX_THREADS = 1024
+MAX_THREADS = MAX_PARTS = 1024
 BATCH_SIZE = 64
 
 
@@ -20,7 +20,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: times every training image is seen
-        batch_size: images a step; by default 64, or all of fewer images
+        batch_size: images a step; where it is left open 64, or all of fewer images
         lr: Adam's learning rate at its highest
         warmup: share of the run over which the rate rises from zero
         decay: over the whole run, linear to zero or by gamma
@@ -29,13 +29,15 @@ class TrainingConfig:
         seed: fixes initial weights, order of the images and noise
         threads: CPU threads; by default one a core, and on a busy machine better one less
         device: auto takes the first of CUDA, MPS and CPU that is there
+        micro_batches: parts that a batch is computed in, each normalized by itself; by default 1, and 8 under
+            torchrun, where no more processes than that can take part
         precision: bfloat16 computes in half the memory, quicker on processors made for it
         patience: stop after this many epochs without a better validation loss
     """
 
-    epochs: int = 10
-    batch_size: int | None = None
-    lr: float = 4e-3
+    epochs: int = field(default=10, metadata=CHOSEN)
+    batch_size: int | None = field(default=None, metadata=CHOSEN)
+    lr: float = field(default=4e-3, metadata=CHOSEN)
     warmup: float = 0.01
     decay: Literal["linear", "gamma"] = "linear"
     gamma: float = 1.0
@@ -43,6 +45,7 @@ class TrainingConfig:
     seed: int = 0
     threads: int | None = None
     device: str = "auto"
+    micro_batches: int | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     patience: int | None = None
 
@@ -57,6 +60,8 @@ class TrainingConfig:
             f"1 to {MAX_THREADS}",
             self.threads,
         )
+        parts = self.micro_batches
+        check(parts is None or 1 <= parts <= MAX_PARTS, "micro_batches", f"1 to {MAX_PARTS}", parts)
         check(self.patience is None or self.patience >= 1, "patience", "at least 1", self.patience)
         check(0 < self.lr < math.inf, "lr", "a learning rate above 0", self.lr)
         for name in ("warmup", "gamma"):

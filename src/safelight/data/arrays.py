@@ -105,26 +105,20 @@ def _meant(
     array: NDArray[Any], least: float, most: float, options: FitOptions | Fit | None, where: str
 ) -> tuple[Range, str]:
     """What stands for black and white in an array."""
-    is_byte = array.dtype == np.uint8
+    is_byte, is_whole = array.dtype == np.uint8, array.dtype.kind in "ui"
     if isinstance(options, Fit):  # of a run
         low, high = options.range
-        is_unit = least >= 0 and most <= 1 and array.dtype.kind == "f"
-        if is_unit and low == 0:
+        if is_byte:
+            least, most = float(array.min()), float(array.max())
+        if not is_whole and least >= 0 and most <= 1 and low == 0:
             return (0.0, 1.0), ""
-        if (is_byte or array.dtype.kind == "u") and (low >= 0 and high <= 65535 and high > 1):
-            top = float(array.max()) if is_byte else most
-            if top <= high:
-                return options.range, ""
-            if is_byte or high == 255:
-                white = 255.0 if is_byte else 65535.0
-                if (low, high) in ((0, 255), (0, 65535)):
-                    return (0.0, white), ""
+        if (is_whole and low <= least and most <= high) or (not is_whole and options.dtype == "float32"):
+            return options.range, ""
+        if is_whole and (low, high) not in ((0, 255), (0, 65535)):
             raise DataError(
                 f"expected pixels from {low:g} to {high:g} in {where}, as the run's, got {array.dtype} up to "
-                f"{top:g}; say what they mean with safelight.ImageSet(pixels, value_range=...)"
+                f"{most:g}; say what they mean with safelight.ImageSet(pixels, value_range=...)"
             )
-        if not is_byte and options.dtype != "uint8":
-            return options.range, ""
     if isinstance(options, FitOptions) and (asked := options.low_and_high):
         return asked, ""
     if is_byte:

@@ -14,7 +14,23 @@ from safelight.data.images import ImageSet
 from safelight.errors import ConfigError
 from safelight.machine import derive_seed
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "MicroBatch"]
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Part of a batch that goes through the network by itself.
+
+    Attributes:
+        indices: (n,) int64, its images' places in the set.
+        name: fixes its randomness: epoch, batch and part, as numbers.
+    """
+
+    indices: NDArray[np.int64]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,7 @@ class Batches:
         if batch_size > len(images):
             raise ConfigError(
                 f"expected a batch size of at most {len(images)}, the number of training images, "
-                f"got {batch_size}; lower --batch-size"
+                f"got {batch_size}; lower it"
             )
         self.images = images
         self.batch_size = batch_size
@@ -103,16 +119,30 @@ class Batches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
+        for name, indices in self._steps(epoch, start):
+            yield self.serve(MicroBatch(indices, name))
+
+    def parts(self, epoch: int, start: int, most: int) -> Iterator[list[MicroBatch]]:
+        """The same batches, each as up to so many parts of two images or more, for `serve`."""
+        for name, indices in self._steps(epoch, start):
+            count = max(1, min(most, len(indices) // 2))
+            parts = enumerate(np.array_split(indices, count))
+            yield [MicroBatch(part, f"{name} {i}") for i, part in parts]
+
+    def serve(self, part: MicroBatch) -> Batch:
+        """Its images, transformed."""
+        batch = Batch.of(self.images, part.indices, self.device)
+        if self.transform is None:
+            return batch
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive_seed(self.seed, f"transform {part.name}"))
+        return replace(batch, inputs=self.transform(batch.images, generator))
+
+    def _steps(self, epoch: int, start: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
         order = self._order(epoch)
         for step in range(start, len(self)):
             last = len(order) if step == len(self) - 1 else (step + 1) * self.batch_size
-            batch = Batch.of(self.images, order[step * self.batch_size : last], self.device)
-            if self.transform is not None:
-                seed = derive_seed(self.seed, f"transform {epoch} {step}")
-                generator = torch.Generator(self.device).manual_seed(seed)
-                inputs = self.transform(batch.images, generator)
-                batch = replace(batch, inputs=inputs)
-            yield batch
+            yield f"{epoch} {step}", order[step * self.batch_size : last]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         rng, weights = np.random.default_rng((self.seed, epoch)), self.images.weights

@@ -94,7 +94,7 @@ def indices_of(samples: NDArray[Any], palette: NDArray[Any], has_alpha: bool) ->
     """For each pixel the entry of a palette that is nearest, or None if one is far from all.
 
     Args:
-        samples: (H, W, S), the last being alpha where there is any.
+        samples: (H, W, S) of 8 bits, S being 4 at most; the last is alpha where there is any.
         palette: (n, S).
         has_alpha: entries are near only where alpha is the same, and if that is 0, whatever their colour.
 
@@ -114,8 +114,10 @@ def indices_of(samples: NDArray[Any], palette: NDArray[Any], has_alpha: bool) ->
             places[:, -1] *= 1000
         return places
 
-    flat = np.ascontiguousarray(samples.reshape(-1, palette.shape[1]))
-    colours, inverse = np.unique(flat, axis=0, return_inverse=True)
+    whole = np.zeros((*samples.shape[:2], 4), np.uint8)  # a pixel is one number, which sorts fast
+    whole[..., : palette.shape[1]] = samples
+    packed, inverse = np.unique(whole.view(np.uint32), return_inverse=True)
+    colours = packed.view(np.uint8).reshape(-1, 4)[:, : palette.shape[1]]
     distances, nearest = cKDTree(placed(palette)).query(placed(colours), p=np.inf)
     if distances.max(initial=0) > NEAR:
         return None

@@ -102,11 +102,13 @@ class ImageSet:
         low, high = self.value_range
         if not low < high:
             raise DataError(f"expected a value range of two growing numbers, got {self.value_range}")
-        if pixels.dtype == np.float32 and not is_mapped(pixels):  # what is in a file was looked through there
+        is_whole = pixels.dtype != np.float32
+        keeps = is_whole and low <= 0 and high >= np.iinfo(pixels.dtype).max  # as every value does
+        if not keeps and not is_mapped(pixels):  # what is in a file was looked through there
             least, most = float(pixels.min()), float(pixels.max())
             if not (np.isfinite(least) and np.isfinite(most)):
                 raise DataError("expected finite pixels, got NaN or infinity; clean the array first")
-            if least < low or most > high:
+            if least < np.float32(low) or most > np.float32(high):
                 raise DataError(
                     f"expected pixels from {low:g} to {high:g}, got {least:g} to {most:g}; "
                     f"say what black and white are, such as value_range=({least:g}, {most:g})"

@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -91,7 +91,8 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str]) -> Labels:
 
     Args:
         path: the file.
-        names: each image's name; see `names_of`.
+        names: each image's name; see `names_of`. A row may call it otherwise, if that can mean no other: by
+            a whole path, the file's name alone, backslashes, another case of the ending.
 
     Raises:
         DataError: the file cannot be read as such a table, names an image that is not there, or gives an
@@ -104,11 +105,11 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str]) -> Labels:
         >>> read_labels(path, ["a.png", "b.png", "c.png"]).numbers.tolist()
         [0, 1, -1]
     """
-    known = {_normal(name): place for place, name in enumerate(names)}
+    find = _finder(names)
     given: list[str | None] = [None] * len(names)
     lines = [0] * len(names)  # where each was given, for messages
     for line, name, label in _rows(path):
-        place = known.get(_normal(name))
+        place = find(name)
         if place is None:
             raise DataError(
                 f"{path}, line {line}: there is no {name!r} among the {len(names)} images, whose first is "
@@ -210,6 +211,41 @@ def _text(path: Path) -> str:
     )
 
 
+def _finder(names: Sequence[str]) -> Callable[[str], int | None]:
+    """From a name in a file of labels to the place of the image that it can only mean, or None.
+
+    Systems differ in how they write an accented letter, the ending, and what stands between folders;
+    spreadsheets hold whole paths, or the file's name alone.
+    """
+    exact = {_normal(name): place for place, name in enumerate(names)}
+    tails: dict[str, int | None] = {}
+    for place, name in enumerate(names):
+        parts = _parts(name)
+        for first in range(len(parts)):
+            tail = "/".join(parts[first:])
+            tails[tail] = None if tail in tails else place  # of several it may mean any
+
+    def find(name: str) -> int | None:
+        if (place := exact.get(_normal(name))) is not None:
+            return place
+        parts = _parts(name)
+        for first in range(len(parts)):  # a whole path ends in what the set calls it
+            tail = "/".join(parts[first:])
+            if tail in tails:
+                return tails[tail]
+        return None
+
+    return find
+
+
+def _parts(name: str) -> list[str]:
+    """Folders and file, however they are divided, the ending in small letters."""
+    parts = [part for part in _normal(name).replace("\\", "/").split("/") if part not in ("", ".")]
+    if parts:
+        stem, dot, ending = parts[-1].rpartition(".")
+        parts[-1] = f"{stem}{dot}{ending.lower()}"
+    return parts
+
+
 def _normal(name: str) -> str:
-    """Names as people see them: systems differ in how they write an accented letter."""
     return unicodedata.normalize("NFC", name)

@@ -96,7 +96,7 @@ def open_picture(source: Path | bytes, where: str, page: int = 0) -> Picture:
         >>> Image.new("L", (90, 60), 200).save(buffer, "PNG")
         >>> picture = open_picture(buffer.getvalue(), "here")
         >>> picture.pixels.shape, picture.pixels.max().item(), picture.white
-        ((1, 60, 90), 200, 255)
+        ((1, 60, 90), 200, 255.0)
     """
     where = _one_line(where)
     with _naming(where):

@@ -101,10 +101,9 @@ def opened_tiff(source: Path | bytes) -> Iterator[Any]:
     """A `TiffFile` of tifffile's; of a set in several files (OME) this one alone."""
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(QUIET)  # what is wrong becomes a DataError, not a log
-    with tifffile.TiffFile(
-        io.BytesIO(source) if isinstance(source, bytes) else source, _multifile=False
-    ) as file:
+    logging.getLogger("tifffile").addHandler(QUIET)
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    with tifffile.TiffFile(stream, _multifile=False) as file:
         yield file
 
 
@@ -165,22 +164,16 @@ def tiff_header(place: TiffPlace, pages: int, where: str) -> Header:
         )
     alpha = _alpha_at(key) is not None
     channels = key.samplesperpixel * len(place.planes) - alpha
-    affordable(
-        key.imagelength, key.imagewidth, channels + alpha if channels < MAX_CHANNELS else channels, where
-    )
+    affordable(key.imagelength, key.imagewidth, channels, where)
+    if key.is_tiled:
+        affordable(key.tilelength, key.tilewidth, 1, where)
+    bits = 8 * dtype.itemsize if _is_whole(dtype) else max(32, 8 * dtype.itemsize)
     if key.photometric == PALETTE:
-        channels = palette_of(key).shape[1]
+        channels, bits = palette_of(key).shape[1], 8
     elif _is_inks(key):
         channels = 3
     size = key.imagelength, key.imagewidth
     height, width = size[::-1] if 5 <= _orientation(key) <= 8 else size
-    bits = (
-        max(8, 8 * dtype.itemsize)
-        if dtype.kind in "bu" and dtype.itemsize <= 2
-        else max(32, 8 * dtype.itemsize)
-    )
-    if key.photometric == PALETTE:
-        bits = 8
     return Header("TIFF", height, width, channels, alpha, bits, pages, pages)
 
 
@@ -192,42 +185,44 @@ def read_place(file: Any, place: TiffPlace, pages: int, where: str) -> Picture:
     """
     header, key = tiff_header(place, pages, where), place.series.keyframe
     read = [_samples(file, place.series, number, where) for number in place.planes]
-    turned = all(is_upright for _, is_upright in read)
+    is_seen = all(seen for _, seen in read)
     samples = np.concatenate([part for part, _ in read], axis=-1) if len(read) > 1 else read[0][0]
-    written = _written(file, place)
-    white = _white(key, samples)
-    if key.bitspersample < 8 and key.photometric != PALETTE and not turned:
-        samples = samples.astype(np.uint8) * (255 // (2**key.bitspersample - 1))
-    if (
-        key.photometric == MIN_IS_WHITE
-        and samples.dtype.kind == "u"
-        and samples.dtype.itemsize <= 2
-        and not turned
-    ):
-        samples = samples.dtype.type(white or np.iinfo(samples.dtype).max) - samples
-    alpha, at = None, _alpha_at(key)
-    if at is not None:
-        alpha = samples[..., at]
-        samples = np.delete(samples, at, axis=-1)
-        if written.multiplied and not turned:
-            samples = divided(samples, alpha)
-    if key.photometric == PALETTE and not turned:
-        samples = palette_of(key)[samples[..., 0]]
-    elif _is_inks(key) and samples.shape[-1] == 4:
-        samples = from_cmyk(samples)
-    elif key.photometric == CIELAB and samples.shape[-1] == 3:
-        samples = from_lab(samples, where)
-    pixels = samples.transpose(2, 0, 1)
-    if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
-        pixels = pixels.astype(np.float32)
-    orientation = 1 if turned else _orientation(key)
-    pixels = np.ascontiguousarray(upright(pixels, orientation))
-    alpha = None if alpha is None else np.ascontiguousarray(upright(alpha, orientation))
-    return Picture(pixels, white, alpha, header, written)
+    white, at = _white(key, samples), _alpha_at(key)
+    alpha = None if at is None else samples[..., at]
+    colours = samples if at is None else np.delete(samples, at, axis=-1)
+    if not is_seen:
+        colours, alpha = _as_seen(key, colours, alpha, white, where)
+        colours = upright(colours.transpose(2, 0, 1), _orientation(key))
+        alpha = None if alpha is None else np.ascontiguousarray(upright(alpha, _orientation(key)))
+    else:
+        colours = colours.transpose(2, 0, 1)
+    pixels = np.ascontiguousarray(colours, colours.dtype if _is_whole(colours.dtype) else np.float32)
+    return Picture(pixels, white, alpha, header, _written(file, place))
+
+
+def _as_seen(
+    key: Any, colours: NDArray[Any], alpha: NDArray[Any] | None, white: float | None, where: str
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Samples (H, W, S) of a file as gray, RGB or data, and alpha, in 8 bits where they had fewer."""
+    if key.photometric == PALETTE:
+        return palette_of(key)[colours[..., 0]], alpha
+    if key.bitspersample < 8:
+        scale = 255 // (2**key.bitspersample - 1)
+        colours = colours.astype(np.uint8) * scale
+        alpha = None if alpha is None else alpha.astype(np.uint8) * scale
+    if key.photometric == MIN_IS_WHITE and _is_whole(colours.dtype):
+        colours = colours.dtype.type(white or np.iinfo(colours.dtype).max) - colours
+    if alpha is not None and ASSOCIATED in key.extrasamples:
+        colours = divided(colours, alpha)
+    if _is_inks(key):
+        colours = from_cmyk(colours)
+    elif key.photometric == CIELAB and colours.shape[2] == 3:
+        colours = from_lab(colours, where)
+    return colours, alpha
 
 
 def _samples(file: Any, series: Any, number: int, where: str) -> tuple[NDArray[Any], bool]:
-    """A plane as it lies in the file, (H, W, samples), and whether it was interpreted and turned already."""
+    """A plane as it lies in the file, (H, W, samples), and whether it is as it is seen already."""
     key = series.keyframe
     height, width, samples = key.imagelength, key.imagewidth, key.samplesperpixel
     separate = key.planarconfig == 2 and samples > 1
@@ -308,9 +303,14 @@ def _alpha_at(key: Any) -> int | None:
     return next((first + i for i, kind in enumerate(extra) if kind in (ASSOCIATED, STRAIGHT)), None)
 
 
+def _is_whole(dtype: np.dtype[Any]) -> bool:
+    """Whether pixels stay in this type: whole numbers of up to 16 bits, without a sign."""
+    return dtype.kind in "bu" and dtype.itemsize <= 2
+
+
 def _is_inks(key: Any) -> bool:
     own = key.samplesperpixel - (_alpha_at(key) is not None)
-    whole = key.dtype.kind == "u" and key.dtype.itemsize <= 2
+    whole = _is_whole(key.dtype) and key.bitspersample >= 8
     return bool(key.photometric == INKS and own == 4 and whole and key.tags.valueof(INK_SET, 1) == 1)
 
 
@@ -325,14 +325,12 @@ def palette_of(key: Any) -> NDArray[np.uint8]:
 
 def _white(key: Any, samples: NDArray[Any]) -> float | None:
     """What the tags say white is; MaxSampleValue where it is a number of bits' and holds."""
-    if samples.dtype.kind == "b" or (samples.dtype.kind == "u" and samples.dtype.itemsize == 1):
-        return 255
-    if key.photometric == PALETTE:
-        return 255
-    if samples.dtype.kind != "u" or samples.dtype.itemsize != 2:
+    if not _is_whole(samples.dtype):
         return None
+    if samples.dtype.itemsize == 1 or key.photometric == PALETTE:
+        return 255.0
     if _is_inks(key):
-        return 65535
+        return 65535.0
     declared = np.max(key.tags.valueof(MAX_SAMPLE, 2**key.bitspersample - 1 if key.bitspersample < 16 else 0))
     is_bits = declared > 255 and (int(declared) + 1) & int(declared) == 0
     return float(declared) if is_bits and samples.max(initial=0) <= declared else None

@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from safelight.config.task import Measure
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Trial
 from safelight.reporting.charts import DPI, SIZE, Theme, legend, new_figure, style
@@ -43,11 +44,12 @@ def gene_label(name: str) -> str:
     return f"{setting} {int(element) + 1}" if element else setting.replace("_", " ")
 
 
-def population_chart(generations: Sequence[Sequence[float]], theme: Theme) -> Figure:
+def population_chart(generations: Sequence[Sequence[float]], measure: Measure, theme: Theme) -> Figure:
     """All fitnesses by generation, the best of each, and the best so far.
 
     Args:
         generations: validation losses of each generation's trials, infinite where one failed.
+        measure: what the losses are.
         theme: colours.
     """
     figure, axes = new_figure(theme)
@@ -82,7 +84,7 @@ def population_chart(generations: Sequence[Sequence[float]], theme: Theme) -> Fi
         axes.plot([], [], "x", ms=4.5, color=theme.muted, label="failed")
     style(axes, theme)
     axes.set_xlabel("generation")
-    axes.set_ylabel("validation loss (nats per image)")
+    axes.set_ylabel(f"validation {measure.title}")
     axes.set_ylim(bottom, top)
     axes.set_xlim(0.4, len(generations) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
@@ -239,7 +241,11 @@ def family_chart(ancestors: Sequence[Trial], population: int, theme: Theme) -> F
 
 
 def pareto_chart(
-    points: Sequence[tuple[float, float]], front: Sequence[tuple[float, float]], what: str, theme: Theme
+    points: Sequence[tuple[float, float]],
+    front: Sequence[tuple[float, float]],
+    what: str,
+    measure: Measure,
+    theme: Theme,
 ) -> Figure:
     """Loss against size of every trial, and the front: those that no other beats in both.
 
@@ -247,6 +253,7 @@ def pareto_chart(
         points: (size, loss) of each trial.
         front: those of the front.
         what: the size's name, parameters or FLOPs of an image.
+        measure: what the losses are.
         theme: colours.
     """
     figure, axes = new_figure(theme)
@@ -277,7 +284,7 @@ def pareto_chart(
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(which="minor", length=0)
     axes.set_xlabel(what)
-    axes.set_ylabel("validation loss (nats per image)")
+    axes.set_ylabel(f"validation {measure.title}")
     axes.set_ylim(bottom, top)
     legend(axes, theme, 4)
     return figure

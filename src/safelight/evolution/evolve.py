@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,13 @@ import safelight
 from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import did_you_mean, from_dict, plain
 from safelight.config.run import RunConfig
-from safelight.config.search import SearchConfig
+from safelight.config.search import DECIDED, SearchConfig
 from safelight.config.task import Measure
 from safelight.data import sources
 from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
+from safelight.engines.executors import ENGINES, Engine, open_engine
 from safelight.errors import ConfigError, DataError, RunError
-from safelight.evolution.executors import ENGINES, Engine, open_engine
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genes import named_genes
 from safelight.evolution.genome import Values
@@ -30,7 +31,7 @@ from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.report import write_search_report
 from safelight.evolution.search import Finalist, run_search
 from safelight.evolution.status import Status
-from safelight.evolution.trial import Material
+from safelight.evolution.trial import DIVERGED, Material
 from safelight.runs.assembly import assemble, try_out
 from safelight.runs.settings import read_settings
 from safelight.runs.state import PackedState
@@ -99,6 +100,20 @@ class Search:
         found: list[float] = self.folder.read_result().get("test", [])
         return found
 
+    @property
+    def notes(self) -> list[str]:
+        """What failed for want of memory and the like, or among the finalists; a line each."""
+        lost = [trial for trial in self.trials if trial.failure and not trial.is_done]
+        notes = [f"trial {trial.number} was not judged: {trial.failure}" for trial in lost]
+        for finalist in self.finalists:
+            failures, count = finalist.get("failures", []), len(finalist["validation"])
+            if failures:
+                what = f"{len(failures)} of {count} trainings of finalist {finalist['trial']} failed"
+                notes.append(f"{what}: {failures[0]}")
+        if any(DIVERGED not in note for note in notes):
+            notes.append(f"to try again: safelight evolve --resume {shlex.quote(str(self.path))}")
+        return notes
+
     def report(self) -> Path:
         """Write `figures/` and `report.html`; the path of the page."""
         return write_search_report(self.folder)
@@ -111,6 +126,7 @@ def evolve(
     *,
     task: str = "autoencode",
     settings: dict[str, Any] | None = None,
+    validation: int | None = None,
     workers: int | None = None,
     engine: str = "local",
     address: str | None = None,
@@ -132,6 +148,7 @@ def evolve(
         out: the search's folder to make.
         task: a name of `safelight.tasks.table.TASKS`.
         settings: of network, task and training where no gene decides, such as `{"precision": "bfloat16"}`.
+        validation: number of validation images.
         workers: processes of one thread each; one a core by default.
         engine: local, dask or ray.
         address: of a Dask or Ray cluster; without it they start workers on this machine.
@@ -163,16 +180,21 @@ def evolve(
                 f"{what}: a search takes names, as its workers make their own, got a "
                 f"{getattr(given, '__name__', type(given).__name__)}; train yours with safelight.train"
             )
+    for name in DECIDED:
+        if name in (settings or {}):
+            own = {"epochs": "epochs and final_epochs", "seed": "a seed"}.get(name, "none")
+            raise ConfigError(f"settings: {name}: a search itself has {own}; leave it out of the trials'")
     config: SearchConfig = from_dict(SearchConfig, search, "search")
-    workers = plain(workers)
+    workers, validation = plain(workers), plain(validation)
     _check_engine(engine, address, workers)
     network_config, task_config, training = read_settings(network, task, settings or {})
-    image_set = as_image_set(images, FitOptions(), DataConfig(limit=config.limit))
-    material = _material(config, image_set)
+    data = DataConfig(validation=validation, limit=config.limit)
+    image_set = as_image_set(images, FitOptions(), data)
+    material = _material(config, image_set, validation)
     base = RunConfig(
         network=network_config,
         image=image_set.image,
-        data=DataConfig(image_set.source, image_set.fingerprint(), None, config.limit),
+        data=dataclasses.replace(data, source=image_set.source, fingerprint=image_set.fingerprint()),
         training=dataclasses.replace(training, batch_size=training.images_a_step(len(material.train))),
         task=task_config,
     )
@@ -234,15 +256,17 @@ def resume_evolution(
             )
         image_set = find_images(record.base.data, record.base.image, folder.path, images)
         if generations is not None:
-            done = len(trials_of(folder.study)) // record.search.population if folder.study.exists() else 0
+            done = len(trials_of(folder.study)) // record.search.population
             if generations < done:
                 raise RunError(
                     f"{folder.path} has {done} generations already, more than {generations}; ask for more"
                 )
+            if generations > record.search.generations:
+                folder.forget_result()
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)
             folder.write_config(record)
-        material = _material(record.search, image_set)
+        material = _material(record.search, image_set, record.base.data.validation)
         count = workers or os.cpu_count() or 1
         with open_engine(engine, material, count, folder.images, address) as opened:
             return _search(folder, record, material, opened, on_status, is_stopped, image_set)
@@ -259,7 +283,13 @@ def _search(
 ) -> Search:
     finalists = run_search(folder, record, engine, on_status, is_stopped)
     rows = [
-        {"trial": f.number, "values": f.values, "search": f.search_loss, "validation": f.losses}
+        {
+            "trial": f.number,
+            "values": f.values,
+            "search": f.search_loss,
+            "validation": f.losses,
+            "failures": f.failures,
+        }
         for f in finalists
     ]
     folder.write_result(finalists[0].values, rows, _measure(folder, finalists[0], images))
@@ -267,31 +297,37 @@ def _search(
 
 
 def _measure(folder: SearchFolder, winner: Finalist, images: ImageSet) -> list[float]:
-    """Open the test images, for the first and only time, and measure the winner's trainings."""
-    test = images.split().test
-    if test is None and images.source is not None:
-        test = sources.load_for(images.source, DataConfig(), images.image, split="test")
-    if test is None:
-        return []
-    losses = []
-    for name, config in winner.trainings.items():
-        packed = folder.read_checkpoint(name)
-        if packed is None:
-            continue
-        parts = assemble(config)
-        PackedState.from_bytes(packed).load_weights(parts.network, parts.loss)
-        parts.network.eval()
-        measure = parts.task.measures[0]
-        losses.append(measure.ordered(parts.task.measure(parts.network, parts.loss, test)[measure.name]))
-    return losses
+    """Measure the winner's trainings on the test images, which no training is measured on twice."""
+    known = [loss is not None for loss in winner.losses]
+    names = [name for name, is_known in zip(winner.trainings, known, strict=True) if is_known]
+    tested = folder.read_tested()
+    if any(name not in tested for name in names):
+        test = images.split().test
+        if test is None and images.source is not None:
+            test = sources.load_for(images.source, DataConfig(), images.image, split="test")
+        if test is None:
+            return []
+        for name in names:
+            packed = folder.read_checkpoint(name)
+            if name in tested or packed is None:
+                continue
+            parts = assemble(winner.trainings[name])
+            PackedState.from_bytes(packed).load_weights(parts.network, parts.loss)
+            parts.network.eval()
+            measure = parts.task.measures[0]
+            found = parts.task.measure(parts.network, parts.loss, test)[measure.name]
+            tested[name] = measure.ordered(found)
+        folder.write_tested(tested)
+    losses = (tested.get(name) for name in names)
+    return [loss for loss in losses if loss is not None]
 
 
 def _versions() -> dict[str, str]:
     return {"safelight": safelight.__version__, "torch": torch.__version__}
 
 
-def _material(search: SearchConfig, images: ImageSet) -> Material:
-    splits = images.split()
+def _material(search: SearchConfig, images: ImageSet, validation: int | None) -> Material:
+    splits = images.split(validation)
     if splits.validation is None:
         raise DataError("a search needs validation images to judge by, got none; use more images")
     return Material(

@@ -18,7 +18,7 @@ from safelight.runs.folders import OwnFolder, one_of, read_object
 
 __all__ = ["CHARTS", "SearchFolder"]
 
-BEST, FINALISTS, RESULT = "best.json", "finalists.json", "result.json"
+BEST, FINALISTS, TESTED, RESULT = "best.json", "finalists.json", "tested.json", "result.json"
 STUDY = "study.db"
 CHARTS = ("population", "parallel", "importance", "family", "pareto")  # of a report
 
@@ -31,6 +31,7 @@ class _Finalist:
     values: dict[str, Any]
     search: float
     validation: tuple[float | None, ...]
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class SearchFolder(OwnFolder):
     def own_files(self) -> dict[str, str]:
         """What the project writes; see `OwnFolder`."""
         return {
-            "": one_of((STUDY, f"{STUDY}-journal", BEST, FINALISTS, RESULT, "report.html")),
+            "": one_of((STUDY, f"{STUDY}-journal", BEST, FINALISTS, TESTED, RESULT, "report.html")),
             "figures": rf"{one_of(CHARTS)}(-dark)?\.png",
             "state": r"(trial|final)-\d+-\d+\.safetensors",
             "state/images": r"(train|validation)(-labels)?\.npy",
@@ -130,12 +131,36 @@ class SearchFolder(OwnFolder):
         Raises:
             RunError: the file is damaged.
         """
-        if not self.at(FINALISTS).exists():
+        return self._read_losses(FINALISTS)
+
+    def write_tested(self, losses: dict[str, float | None]) -> None:
+        """Write the test losses of all trainings that were ever measured so, by their checkpoints' names."""
+        write_file(self.path / TESTED, json.dumps(losses) + "\n")
+
+    def read_tested(self) -> dict[str, float | None]:
+        """Read them back; empty before the first.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return self._read_losses(TESTED)
+
+    def _read_losses(self, name: str) -> dict[str, float | None]:
+        if not self.at(name).exists():
             return {}
-        losses = self._read(FINALISTS)
+        losses = self._read(name)
         if not all(loss is None or isinstance(loss, float) for loss in losses.values()):
-            raise RunError(f"{self.path / FINALISTS}: expected losses by name; {self._again}")
+            raise RunError(f"{self.path / name}: expected losses by name; {self._again}")
         return losses
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a result of all that was trained."""
+        return self.at(RESULT).exists()
+
+    def forget_result(self) -> None:
+        """Before anything new is trained: a result must not outlive what it was made of."""
+        self.at(RESULT).unlink(missing_ok=True)
 
     def write_result(self, values: Values, finalists: list[dict[str, Any]], test: list[float]) -> None:
         """Write what the search found: the winner's genes and losses, and the finalists, the winner first."""

@@ -11,16 +11,17 @@ from safelight.config.data import Fit
 from safelight.config.network import DeepConvConfig
 from safelight.config.reading import MAX_COUNT, did_you_mean, fields_of, from_dict, read_json, to_dict
 from safelight.config.run import RunConfig
+from safelight.config.search import DECIDED
 from safelight.errors import ConfigError
 from safelight.evolution.genome import STAGES, Gene, Space, Value, Values
 from safelight.files import why
+from safelight.tasks.table import make_task
 
 __all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes"]
 
 PARTS = ("network", "task", "training")  # of a run's settings, which genes may change
 SPACES = ("hyper", "structure", "both")
 BATCH_SIZE = "training.batch_size"
-FIXED = ("epochs", "seed", "threads", "device", "patience")  # of training: what a search itself decides
 
 
 def hyper_genes() -> dict[str, Gene]:
@@ -100,18 +101,34 @@ def named_genes(space: str, base: RunConfig, images: int = MAX_COUNT) -> dict[st
         acts = {other: values[0] for other, values in gene.when.items()}
         for value in gene.choices or (gene.decode(0.0), gene.decode(1.0)):
             try:
-                apply_genes(acts | {name: value}, base)
+                _check_measure(base, apply_genes(acts | {name: value}, base))
             except ConfigError as error:
-                raise ConfigError(f"{space}: {name}: {error}") from None
+                raise ConfigError(f"{space}: {name}: {value}: {error}") from None
     return genes
+
+
+def _check_measure(base: RunConfig, changed: RunConfig) -> None:
+    """Refuse settings whose loss means something else: such losses cannot be compared."""
+    own, other = (make_task(config).measures[0] for config in (base, changed))
+    if own != other:
+        raise ConfigError(
+            f"expected genes that leave the {own.words} what it is ({own.meaning}), got one that makes it "
+            f"another ({other.meaning}); search once for each, and drop this gene"
+        )
 
 
 def _known_names(base: RunConfig) -> list[str]:
     """What a gene may be called: a setting, or an element of one, which ends in a dot and its number."""
     names = []
     for part in PARTS:
-        for name, hint in fields_of(type(getattr(base, part))).items():
-            if name != "name" and not (part == "training" and name in FIXED):
+        settings = type(getattr(base, part))
+        derived = {field.name for field in dataclasses.fields(settings) if "derived" in field.metadata}
+        for name, hint in fields_of(settings).items():
+            if (
+                name != "name"
+                and name not in derived
+                and not (part == "training" and name in (*DECIDED, "device"))
+            ):
                 names.append(f"{part}.{name}." if get_origin(hint) is tuple else f"{part}.{name}")
     return [*names, *([STAGES] if isinstance(base.network, DeepConvConfig) else [])]
 

@@ -214,6 +214,8 @@ class Space:
                     keeps = self._keeps(self._shrunk(genotype, middle))
                     least, most = (middle, most) if keeps else (least, middle)
                 return self._shrunk(genotype, least)
+        if math.isinf(self._excess_of(self._shrunk(genotype, 0.0))):
+            raise ConfigError("space: no network in it fits the images; take fewer stages or smaller strides")
         raise ConfigError("space: no network in it is small enough; raise --max-parameters or --max-flops")
 
     def _excess_of(self, genotype: Genotype) -> float:

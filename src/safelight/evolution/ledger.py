@@ -6,6 +6,7 @@ what it had begun. Trials are numbered as an algorithm asks for them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,6 +16,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ class Trial:
         origin: known, latin-hypercube, offspring, immigrant or sampler.
         parents: numbers of the trials that it came from.
         fitness: its objectives, or None where it failed or is not done.
-        failure: why it failed.
+        failure: why it failed; of one that is not done, why the machine failed it.
         losses: validation loss by number of epochs, in nats per image.
         parameters: of its network.
         seconds: it took.
@@ -107,7 +109,9 @@ class Ledger:
                 self._study.set_user_attr("fingerprint", fingerprint)
             while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 self._study.ask()  # for one that was killed before it could
-            self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
+            study = self._storage.get_study_id_from_name(NAME)
+            self._id_of = partial(self._storage.get_trial_id_from_study_id_trial_number, study)
+            self._ids = {t.number: self._id_of(t.number) for t in self._study.get_trials(deepcopy=False)}
         self._path = path
         if found not in (None, fingerprint):
             raise RunError(
@@ -162,7 +166,7 @@ class Ledger:
                 )
             )
             trial = self._study.ask()  # all its values are there before it runs; a bare ask leaves a gap
-        self._ids[trial.number] = trial._trial_id
+            self._ids[trial.number] = self._id_of(trial.number)
         return trial.number
 
     def report(self, number: int, epochs: int, loss: float) -> None:
@@ -188,13 +192,13 @@ class Ledger:
 
 
 def trials_of(path: Path) -> list[Trial]:
-    """The rows of a study's file, also while a search writes it.
+    """The rows of a study's file, also while a search writes it; none of one that is only being made.
 
     Raises:
-        RunError: there is none.
+        RunError: it cannot be read.
     """
-    if not path.exists():
-        raise RunError(f"expected a search's study in {path}, but there is none; see safelight evolve --help")
+    if not path.exists() or not _is_made(path):
+        return []
     with _spoken(path):
         study = optuna.load_study(study_name=NAME, storage=_storage(path, is_new=False))
         return [_row(trial) for trial in study.get_trials(deepcopy=False)]
@@ -209,13 +213,26 @@ def table_hash(trials: Sequence[Trial]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _storage(path: Path, *, is_new: bool) -> optuna.storages.RDBStorage:
-    def connect() -> sqlite3.Connection:  # by its bytes: in a URL some names would mean something else
-        return sqlite3.connect(os.fsencode(path), timeout=60, check_same_thread=False)
+def _is_made(path: Path) -> bool:
+    """Whether a study is there whole, and not killed in its first second."""
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (NAME,)).fetchall())
+    except sqlite3.OperationalError as error:
+        return "no such table" not in str(error)
+    except sqlite3.DatabaseError:
+        return True  # which reading it will tell in words
 
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """By its bytes: in a URL some names would mean something else."""
+    return sqlite3.connect(os.fsencode(path), timeout=60, check_same_thread=False)
+
+
+def _storage(path: Path, *, is_new: bool) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(
         "sqlite://",
-        engine_kwargs={"creator": connect, "poolclass": sqlalchemy.pool.QueuePool},
+        engine_kwargs={"creator": partial(_connect, path), "poolclass": sqlalchemy.pool.QueuePool},
         skip_table_creation=not is_new,
     )
 
@@ -242,7 +259,7 @@ def _row(trial: FrozenTrial) -> Trial:
         origin=about.get("origin", ""),
         parents=tuple(about.get("parents", ())),
         fitness=tuple(trial.values) if is_complete and trial.values else None,
-        failure=about.get("failure") if trial.state == TrialState.FAIL else None,
+        failure=None if is_complete else about.get("failure"),
         losses=dict(trial.intermediate_values),
         parameters=about.get("parameters", 0),
         seconds=about.get("seconds", 0.0),

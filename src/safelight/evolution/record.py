@@ -7,8 +7,9 @@ import hashlib
 import itertools
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from safelight.config.reading import check
 from safelight.config.run import FORMAT_VERSION, RunConfig
@@ -18,8 +19,8 @@ from safelight.evolution.algorithms import ALGORITHMS
 from safelight.evolution.genes import apply_genes, genes_of
 from safelight.evolution.genetic import Algorithm, initial_design
 from safelight.evolution.genome import Gene, Space, Values
-from safelight.evolution.trial import image_cost, seed_of
-from safelight.networks.table import cost
+from safelight.evolution.trial import seed_of
+from safelight.networks.table import cost, image_cost
 
 __all__ = ["SearchRecord", "check_space", "make_algorithm", "make_space", "trial_config"]
 
@@ -95,22 +96,30 @@ def check_space(record: SearchRecord, space: Space, images: int) -> None:
         bounded = search.max_parameters is not None or search.max_flops is not None
         check(not bounded, "max_parameters, max_flops", "none where no gene changes the network", "a bound")
     known = genes_of(record.base, space)
-    extremes = {
-        name: gene.choices or (gene.decode(0.0), gene.decode(1.0)) for name, gene in space.genes.items()
-    }
-    for pair in itertools.combinations_with_replacement(extremes, 2):
-        if pair[0] != pair[1] and all(name.startswith("network.") for name in pair):
-            continue
-        for chosen in itertools.product(*(extremes[name] for name in pair)):
-            genotype = space.repair(space.encode(known | dict(zip(pair, chosen, strict=True))))
-            values = space.decode(genotype)
-            try:
-                _check_batches(trial_config(record, values, ""), images)
-            except ConfigError as error:
-                shown = ", ".join(f"{name} {values[name]}" for name in dict.fromkeys(pair) if name in values)
-                raise ConfigError(
-                    f'space: {shown}: {error}; narrow a range, or let one act only "when" the other allows it'
-                ) from None
+    for chosen in _beside_each_other(space):
+        values = space.decode(space.repair(space.encode(known | chosen)))
+        try:
+            _check_batches(trial_config(record, values, ""), images)
+        except ConfigError as error:
+            shown = ", ".join(f"{name} {values[name]}" for name in chosen if name in values)
+            raise ConfigError(
+                f'space: {shown}: {error}; narrow a range, or let one act only "when" the other allows it'
+            ) from None
+
+
+def _beside_each_other(space: Space) -> Iterator[Values]:
+    """Every choice and both ends of every range alone, then two and two, of numbers their ends."""
+    alone = {name: gene.choices or (gene.decode(0.0), gene.decode(1.0)) for name, gene in space.genes.items()}
+    for name, values in alone.items():
+        yield from ({name: value} for value in values)
+    ends = {name: _ends(values) for name, values in alone.items()}
+    for one, other in itertools.combinations(alone, 2):
+        if not (one.startswith("network.") and other.startswith("network.")):
+            yield from ({one: a, other: b} for a, b in itertools.product(ends[one], ends[other]))
+
+
+def _ends(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return values if any(isinstance(value, str) for value in values) else (min(values), max(values))
 
 
 def _check_batches(config: RunConfig, images: int) -> None:

@@ -14,6 +14,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from PIL import Image
 
 from safelight.config.search import ALGORITHMS, SIZES
+from safelight.config.task import Measure
 from safelight.data.pictures import make_folder
 from safelight.errors import RunError
 from safelight.evolution.charts import (
@@ -71,7 +72,7 @@ def write_search_report(folder: SearchFolder) -> Path:
             f"expected at least one successful trial in {folder.path}, got none of {len(trials)}; "
             f"continue the search with safelight evolve --resume {folder.path}"
         )
-    result = folder.read_result()
+    result, measure = folder.read_result(), make_task(record.base).measures[0]
     space = make_space(record)
     winner = _winner(result, ranked, trials)
     weights = importances(space, trials)
@@ -79,7 +80,9 @@ def write_search_report(folder: SearchFolder) -> Path:
     front = _front(ranked)
     generations = _generations(record, trials)
     charts: dict[str, Chart] = {
-        "population": lambda theme: population_chart([[t.rank_by[0] for t in g] for g in generations], theme),
+        "population": lambda theme: population_chart(
+            [[t.rank_by[0] for t in g] for g in generations], measure, theme
+        ),
         "parallel": lambda theme: parallel_chart(space, ranked, theme),
     }
     if weights:
@@ -88,7 +91,7 @@ def write_search_report(folder: SearchFolder) -> Path:
         charts["family"] = lambda theme: family_chart(family, record.search.population, theme)
     if len(record.search.objective) > 1:
         charts["pareto"] = lambda theme: pareto_chart(
-            [_point(t) for t in ranked], [_point(t) for t in front], _size(record), theme
+            [_point(t) for t in ranked], [_point(t) for t in front], _size(record), measure, theme
         )
     make_folder(folder.figures)
     sources = write_charts(folder.figures, charts)
@@ -101,10 +104,17 @@ def write_search_report(folder: SearchFolder) -> Path:
         record=record,
         what=ALGORITHMS[record.search.algorithm],
         source=source,
-        measure=make_task(record.base).measures[0],
+        measure=measure,
         charts=sources,
         sizes={name: _page_size(folder.figures / f"{name}.png") for name in charts},
-        tiles=_tiles(record, result, ranked, trials),
+        tiles=_tiles(record, result, ranked, trials, measure),
+        tested=_tested(folder),
+        notes=[
+            f"{len(f['failures'])} of {len(f['validation'])} trainings of finalist {f['trial']} failed: "
+            f"{f['failures'][0]}."
+            for f in result.get("finalists", [])
+            if f.get("failures")
+        ],
         status=_status(record, result, trials, folder.path),
         winner=winner,
         genes=[(gene_label(n), _range(space, n), plain(v)) for n, v in winner.values.items()],
@@ -246,20 +256,25 @@ def _finalists(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tiles(
-    record: SearchRecord, result: dict[str, Any], ranked: Sequence[Trial], trials: Sequence[Trial]
+    record: SearchRecord,
+    result: dict[str, Any],
+    ranked: Sequence[Trial],
+    trials: Sequence[Trial],
+    measure: Measure,
 ) -> list[tuple[str, str, str]]:
-    count, epochs = len(result.get("validation", [])), record.search.final_epochs
-    seeds = (
-        f"after {epochs} epochs, nats per image" if epochs else f"mean of {count} fresh seeds, nats per image"
-    )
-    tiles = []
-    if result.get("test"):
-        tiles.append(("winner's test loss", number(statistics.fmean(result["test"])), seeds))
     validation = [loss for loss in result.get("validation", []) if loss is not None]
-    if validation:
-        tiles.append(("winner's validation loss", number(statistics.fmean(validation)), seeds))
+    epochs = record.search.final_epochs
+    what = f"after {epochs} epochs" if epochs else f"mean of {len(validation)} fresh seeds"
+    remark = ", ".join(filter(None, (what, measure.unit)))
+    tiles = [
+        (f"winner's {split} {measure.words}", number(statistics.fmean(losses), measure.digits), remark)
+        for split, losses in (("test", result.get("test")), ("validation", validation))
+        if losses
+    ]
     best = ranked[0]
-    tiles.append(("best of the search", number(best.rank_by[0]), f"trial {best.number}, validation"))
+    tiles.append(
+        ("best of the search", number(best.rank_by[0], measure.digits), f"trial {best.number}, validation")
+    )
     done = [trial for trial in trials if trial.is_done]
     failed = len(done) - len(ranked)
     tiles.append(("trials", str(len(done)), f"{failed} of them failed"))
@@ -267,16 +282,27 @@ def _tiles(
     return tiles
 
 
+def _tested(folder: SearchFolder) -> str:
+    """How often the test images were read: once, but of a search that went on after its end."""
+    winners = {name.split("-")[1] for name in folder.read_tested()}
+    return (
+        "once" if len(winners) < 2 else f"as were {len(winners) - 1} that had won before the search went on"
+    )
+
+
 def _status(
     record: SearchRecord, result: dict[str, Any], trials: Sequence[Trial], path: Path
 ) -> dict[str, str] | None:
-    if result:
+    lost = [trial for trial in trials if trial.failure and not trial.is_done]
+    if result and not lost:
         return None
     planned = record.search.population * record.search.generations
     done = sum(trial.is_done for trial in trials)
     what = (
         f"Only {done} of {planned} trials are finished" if done < planned else "The finalists are not trained"
     )
+    if lost:
+        what += f", as for trial {lost[0].number} {lost[0].failure}"
     return {"words": f"{what}. To continue:", "command": f"safelight evolve --resume {shown(path)}"}
 
 

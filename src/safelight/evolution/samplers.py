@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
@@ -102,9 +102,13 @@ class OptunaSampler(Algorithm):
 
 
 def _suggest(trial: optuna.Trial, name: str, gene: Gene) -> Value:
-    proposed: Any = trial._suggest(name, distribution_of(gene))
-    value: Value = proposed
-    return value
+    if gene.kind == "categorical":
+        chosen: Value = trial.suggest_categorical(name, gene.choices)
+        return chosen
+    is_log = gene.kind.startswith("log")
+    if gene.kind.endswith("integer"):
+        return trial.suggest_int(name, int(gene.low), int(gene.high), log=is_log)
+    return trial.suggest_float(name, gene.low, gene.high, log=is_log)
 
 
 def tpe(

@@ -10,31 +10,29 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from safelight.config.run import RunConfig
+from safelight.config.search import FINALISTS, FRESH_SEEDS, LONG_FINALISTS
+from safelight.engines.executors import Engine
+from safelight.engines.jobs import run_jobs
 from safelight.errors import RunError
-from safelight.evolution.executors import Engine
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.genetic import Algorithm, Individual
 from safelight.evolution.genome import Values
-from safelight.evolution.jobs import run_jobs
 from safelight.evolution.ledger import Ledger, Trial
 from safelight.evolution.ranking import order
 from safelight.evolution.record import SearchRecord, make_algorithm, make_space, trial_config
 from safelight.evolution.status import Pace, Status, status_of
 from safelight.evolution.surrogate import features
-from safelight.evolution.trial import Job, Outcome, image_cost
-from safelight.networks.table import cost
+from safelight.evolution.trial import DIVERGED, Job, Outcome, evaluate, told
+from safelight.networks.table import cost, image_cost
 
 __all__ = ["Finalist", "run_search"]
 
-FINALISTS = 3
-FRESH_SEEDS = 3
-LONG_FINALISTS = 6  # of one seed each: after many epochs settings differ more than seeds do
 CHEAPER = 0.9  # than the finalist before it
 
 
@@ -48,6 +46,7 @@ class Finalist:
         search_loss: the loss it had in the search.
         losses: validation losses of the fresh seeds; None where one failed.
         trainings: the checkpoint of each, by name, and the settings that it was trained by.
+        failures: why those failed that did.
     """
 
     number: int
@@ -55,11 +54,13 @@ class Finalist:
     search_loss: float
     losses: list[float | None]
     trainings: dict[str, RunConfig]
+    failures: tuple[str, ...] = ()
 
     @property
-    def mean(self) -> float:
-        """Of the fresh losses; infinite where one of them failed."""
-        return statistics.fmean(math.inf if loss is None else loss for loss in self.losses)
+    def rank(self) -> tuple[int, float]:
+        """Least is best: how many failed, then the mean of the others, infinite where there is none."""
+        known = [loss for loss in self.losses if loss is not None]
+        return len(self.losses) - len(known), statistics.fmean(known) if known else math.inf
 
 
 def run_search(
@@ -170,7 +171,7 @@ class _Run:
             open_ = [n for n in alive if not self.trials[n].is_done and epochs not in self.trials[n].losses]
             jobs = {_name(n): n for n in open_}
             wanted = [self._job(n, rung, hopeless, keep=not is_last) for n in open_]
-            for job, outcome in run_jobs(self.engine, wanted, self.is_stopped, self.folder.path):
+            for job, outcome in self._train(wanted):
                 self._record(jobs[job.name], epochs, outcome, is_last)
                 self._show(generation)
             measured = [n for n in alive if epochs in self.trials[n].losses]
@@ -181,6 +182,22 @@ class _Run:
                 for number in measured:
                     if number not in alive and not self.trials[number].is_done:
                         self._close(number, epochs)
+
+    def _train(self, jobs: list[Job]) -> Iterator[tuple[Job, Outcome]]:
+        """What came of jobs, each as it is done; a result of before is none any more."""
+        if jobs:
+            self.folder.forget_result()
+
+        def cost_of(job: Job) -> float:
+            return job.until * image_cost(job.config)
+
+        again = f"safelight evolve --resume {self.folder.path}"
+        for job, found in run_jobs(self.engine, evaluate, jobs, cost_of, self.is_stopped, again):
+            if isinstance(found, TimeoutError):
+                found = Outcome(failure=f"hung, longer than {job.seconds:g} s")
+            elif isinstance(found, BaseException):  # a trial tells its own failures, so this is its worker's
+                found = Outcome(failure=f"its worker died ({told(found)})", is_result=False)
+            yield job, found
 
     def _job(self, number: int, rung: int, hopeless: tuple[float, ...], keep: bool) -> Job:
         config = trial_config(self.record, self.trials[number].values, f"trial {number}")
@@ -205,11 +222,14 @@ class _Run:
             self.folder.write_checkpoint(_name(number, epochs), outcome.packed)
         if outcome.loss is not None:
             self.ledger.report(number, epochs, outcome.loss)
+        if outcome.failure and not outcome.is_result:  # left open: the search tries again when it goes on
+            self.ledger.note(number, failure=outcome.failure)
+            self.pace.finished += 1
         self.trials[number] = self.ledger.trial(number)
-        if outcome.loss is None:
+        if outcome.loss is None and outcome.is_result:
             self.ledger.tell(number, None, outcome.failure)
             self._done(number)
-        elif is_last:
+        elif outcome.loss is not None and is_last:
             self._close(number, epochs)
 
     def _close(self, number: int, epochs: int) -> None:
@@ -238,7 +258,8 @@ class _Run:
 
     def _write_best(self) -> None:
         """The best so far as `safelight train --config` reads it."""
-        if ranked := self._ranked():
+        ranked = self._ranked()
+        if ranked and not self.folder.is_finished:  # else it is the winner's already
             self._write_settings(ranked[0].values)
 
     def _ranked(self) -> list[Trial]:
@@ -270,30 +291,44 @@ class _Run:
             }
             for trial in best
         }
-        losses = self.folder.read_finalists()
+        losses, failures = self.folder.read_finalists(), dict[str, str]()
         jobs = [
             Job(name, config, config.training.epochs, keep=True)
             for trainings in configs.values()
             for name, config in trainings.items()
             if name not in losses
         ]
-        for job, outcome in run_jobs(self.engine, jobs, self.is_stopped, self.folder.path):
+        finals = sum(map(len, configs.values()))
+        self._show(self.search.generations - 1, (finals - len(jobs), finals))
+        for job, outcome in self._train(jobs):
             if outcome.packed:
                 self.folder.write_checkpoint(job.name, outcome.packed)
-            losses[job.name] = outcome.loss
-            self.folder.write_finalists(losses)
-            self._show(self.search.generations - 1, "training the finalists again")
+            if outcome.is_result:
+                losses[job.name] = outcome.loss
+                self.folder.write_finalists(losses)
+            if outcome.failure:
+                failures[job.name] = outcome.failure
+            self.pace.finished += self.search.final_work
+            done = sum(name in losses or name in failures for names in configs.values() for name in names)
+            self._show(self.search.generations - 1, (done, finals))
+        failures |= {name: DIVERGED for name, loss in losses.items() if loss is None}
         finalists = [
             Finalist(
                 trial.number,
                 trial.values,
                 trial.rank_by[0],
-                [losses[name] for name in configs[trial.number]],
+                [losses.get(name) for name in configs[trial.number]],
                 configs[trial.number],
+                tuple(failures[name] for name in configs[trial.number] if name in failures),
             )
             for trial in best
         ]
-        finalists.sort(key=lambda finalist: finalist.mean)
+        finalists.sort(key=lambda finalist: finalist.rank)
+        if finalists[0].rank[1] == math.inf:
+            raise RunError(
+                f"all {finals} trainings of the finalists failed, the first for: {finalists[0].failures[0]}; "
+                f"try again with: safelight evolve --resume {self.folder.path}, or narrow the space"
+            )
         self._write_settings(finalists[0].values, epochs)
         return finalists
 
@@ -315,8 +350,8 @@ class _Run:
             chosen.append(others.pop(int(gaps.argmax())))
         return [ranked[i] for i in chosen]
 
-    def _show(self, generation: int, what: str = "searching") -> None:
-        self.on_status(status_of(self.search, self.trials.values(), generation, self.pace, what))
+    def _show(self, generation: int, finals: tuple[int, int] | None = None) -> None:
+        self.on_status(status_of(self.search, self.trials.values(), generation, self.pace, finals))
 
 
 def _name(number: int, *epochs: int) -> str:

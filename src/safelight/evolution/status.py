@@ -27,8 +27,8 @@ class Status:
         spread: between the quartiles of the same.
         failures: trials that failed, in all.
         trials_an_hour: finished in this process; None before the first.
-        seconds_left: at that pace.
-        what: what is going on.
+        seconds_left: at that pace, the finalists' trainings among it.
+        finals: how many of the finalists' trainings are done, and how many there are; None before them.
     """
 
     generation: int
@@ -41,7 +41,7 @@ class Status:
     failures: int
     trials_an_hour: float | None
     seconds_left: float | None
-    what: str = "searching"
+    finals: tuple[int, int] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -50,11 +50,11 @@ class Status:
 
 
 class Pace:
-    """How many trials this process has finished, and since when."""
+    """How much work this process has finished, in trials, and since when."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
-        self.finished = 0
+        self.finished = 0.0
 
     @property
     def an_hour(self) -> float | None:
@@ -64,7 +64,11 @@ class Pace:
 
 
 def status_of(
-    search: SearchConfig, trials: Iterable[Trial], generation: int, pace: Pace, what: str = "searching"
+    search: SearchConfig,
+    trials: Iterable[Trial],
+    generation: int,
+    pace: Pace,
+    finals: tuple[int, int] | None = None,
 ) -> Status:
     """Where a search stands.
 
@@ -73,13 +77,15 @@ def status_of(
         trials: all there are.
         generation: the one under way, counted from 0.
         pace: of this process.
-        what: what is going on.
+        finals: how many of the finalists' trainings are done, and how many there are; None before them.
     """
-    done = [t for t in trials if t.is_done]
+    done = [t for t in trials if t.is_done or t.failure]
     losses = [t.rank_by[0] for t in done if t.fitness is not None]
     first = generation * search.population
     here = [t.rank_by[0] for t in done if t.fitness and first <= t.number < first + search.population]
     planned = search.population * search.generations
+    open_finals = search.finals if finals is None else finals[1] - finals[0]
+    left = (planned - len(done) if finals is None else 0) + open_finals * search.final_work
     quartiles = statistics.quantiles(here, n=4) if len(here) > 1 else None
     return Status(
         generation=generation + 1,
@@ -91,6 +97,6 @@ def status_of(
         spread=quartiles[2] - quartiles[0] if quartiles else None,
         failures=len(done) - len(losses),
         trials_an_hour=pace.an_hour,
-        seconds_left=3600 * (planned - len(done)) / pace.an_hour if pace.an_hour else None,
-        what=what,
+        seconds_left=3600 * left / pace.an_hour if pace.an_hour else None,
+        finals=finals,
     )

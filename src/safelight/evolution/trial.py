@@ -13,19 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from safelight.config.run import RunConfig
-from safelight.config.training import BATCH_SIZE
 from safelight.data.images import ImageSet
-from safelight.errors import RunError, SafelightError, TrainingError
+from safelight.errors import RunError, TrainingError
 from safelight.files import why
 from safelight.machine import cpu_threads, derive_seed, prepare_process
-from safelight.networks.table import cost
 from safelight.runs.assembly import assemble
 from safelight.runs.state import PackedState, State
 from safelight.runs.training import fit
 
-__all__ = ["CHECKPOINTS", "Job", "Material", "Outcome", "evaluate", "image_cost", "seed_of"]
+__all__ = ["CHECKPOINTS", "DIVERGED", "Job", "Material", "Outcome", "evaluate", "seed_of", "told"]
 
 CHECKPOINTS = 10  # of a run's planned steps, at which losses of several trials are compared
+DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,10 @@ class Material:
             self._save(folder)
         except OSError as error:
             raise RunError(f"cannot write the images to {folder}: {why(error)}") from None
+
+    def opener(self, folder: Path) -> tuple[Path, tuple[float, float]]:
+        """What `mapped` opens it by, once it is saved."""
+        return folder, self.train.value_range
 
     @staticmethod
     def forget(folder: Path) -> None:
@@ -115,6 +118,7 @@ class Outcome:
         curve: training loss since the checkpoint before, at each checkpoint passed.
         failure: why there is no loss.
         packed: the state at the end, where it was asked for.
+        is_result: False where the machine failed, such as for want of memory: the same settings may do well.
     """
 
     loss: float | None = None
@@ -123,32 +127,22 @@ class Outcome:
     curve: tuple[float, ...] = ()
     failure: str | None = None
     packed: bytes | None = None
+    is_result: bool = True
+
+
+def told(error: BaseException) -> str:
+    """What went wrong, in a line.
+
+    Example:
+        >>> told(KeyError("lr"))
+        "KeyError: 'lr'"
+    """
+    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:200])))
 
 
 def seed_of(seed: int, purpose: str) -> int:
     """The training seed of a trial, apart from all others'."""
     return derive_seed(seed, purpose) % 2**32
-
-
-def image_cost(config: RunConfig) -> float:
-    """What training on one image once costs, in FLOPs: the same on every machine, and near its time.
-
-    Three ways through the network, one forward and as much as two back, and the image's share of a sweep of
-    Adam over the weights at each step, whose memory takes the time of some 200 FLOPs a weight.
-
-    Raises:
-        ConfigError: the images do not fit the network.
-
-    Example:
-        >>> from safelight.config.data import DataConfig, Fit
-        >>> from safelight.config.network import ConvVAEConfig
-        >>> from safelight.config.training import TrainingConfig
-        >>> parts = ConvVAEConfig(), Fit(28, 28, 1), DataConfig()
-        >>> [image_cost(RunConfig(*parts, TrainingConfig(batch_size=size))) / 1e6 for size in (10, 100)]
-        [36.527796, 12.764178]
-    """
-    parameters, flops = cost(config.network, config.image)
-    return 3 * flops + 200 * parameters / (config.training.batch_size or BATCH_SIZE)
 
 
 def evaluate(material: Material | tuple[Path, tuple[float, float]], job: Job) -> Outcome:
@@ -169,10 +163,9 @@ def evaluate(material: Material | tuple[Path, tuple[float, float]], job: Job) ->
         with cpu_threads(1):
             outcome = _train(material, job, started)
     except TrainingError:
-        outcome = Outcome(failure="diverged")
-    except (SafelightError, RuntimeError, MemoryError, ValueError) as error:
-        what = " ".join(str(error).split())[:200]
-        outcome = Outcome(failure=f"{type(error).__name__}: {what}")
+        outcome = Outcome(failure=DIVERGED)
+    except Exception as error:
+        outcome = Outcome(failure=told(error), is_result=False)
     return dataclasses.replace(outcome, seconds=time.perf_counter() - started)
 
 
@@ -200,7 +193,7 @@ def _train(material: Material, job: Job, started: float) -> Outcome:
     network.eval()
     value = measure.ordered(parts.task.measure(network, loss, material.validation)[measure.name])
     if not math.isfinite(value):
-        return dataclasses.replace(found, failure="diverged")
+        return dataclasses.replace(found, failure=DIVERGED)
     kept = None
     if job.keep:
         state_packed = state.pack()

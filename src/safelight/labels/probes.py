@@ -58,7 +58,8 @@ def probe(train: Coded, test: Coded, seed: int = 0) -> dict[str, float]:
     known = train.labels != UNKNOWN
     codes, labels = train.codes[known], train.labels[known]
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(codes))).fit(codes, labels)
-    k_means = KMeans(len(np.unique(labels)), n_init=4, random_state=seed % 2**32).fit(train.codes)
+    most = min(len(np.unique(labels)), len(np.unique(train.codes, axis=0)))
+    k_means = KMeans(most, n_init=4, random_state=seed % 2**32).fit(train.codes)
     clusters = k_means.predict(test.codes)
     return {
         "linear": 100 * float(linear_probe(codes, labels).score(test.codes, test.labels)),

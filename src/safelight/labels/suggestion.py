@@ -65,7 +65,8 @@ def suggest(
             f"count: expected from 1 to {len(codes) - known.sum()}, the images without a label, got {count}"
         )
     weights = np.ones(len(codes), np.float32) if weights is None else weights
-    k_means = MiniBatchKMeans(count + int(known.sum()), n_init=1, batch_size=4096, random_state=seed % 2**32)
+    most = min(count + int(known.sum()), len(np.unique(codes, axis=0)))
+    k_means = MiniBatchKMeans(most, n_init=1, batch_size=4096, random_state=seed % 2**32)
     clusters = k_means.fit_predict(codes, sample_weight=weights)
     distances = ((codes - k_means.cluster_centers_[clusters]) ** 2).sum(1)
     sizes = np.bincount(clusters, weights, minlength=k_means.n_clusters)

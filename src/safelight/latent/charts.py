@@ -18,7 +18,7 @@ from safelight.data.pictures import tile
 from safelight.errors import ConfigError
 from safelight.latent.maps import LatentMap
 from safelight.latent.walks import Traversals
-from safelight.reporting.charts import DARK, Theme
+from safelight.reporting.charts import DARK, Theme, legend_label
 
 __all__ = ["COLOURS", "map_chart", "map_words", "traversal_chart"]
 
@@ -31,6 +31,7 @@ COLOURS = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
     *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
 )
+LONGEST_NAME = 24  # letters of a class
 METHOD_WORDS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -144,7 +145,8 @@ def _name_groups(
     middles = [np.median(latent_map.points[groups == group], 0) for group in shown]
     reach = np.ptp(latent_map.points, 0).max()
     for i, (group, middle) in enumerate(zip(shown, _apart(np.array(middles), 0.045 * reach), strict=True)):
-        name = _literal(class_names.get(group, str(group)))
+        whole = class_names.get(group, str(group))
+        name = legend_label(whole if len(whole) <= LONGEST_NAME else f"{whole[: LONGEST_NAME - 1]}…")
         colour = COLOURS[i]
         handles.append(_dot(colour, name))
         axes.text(
@@ -237,7 +239,7 @@ def map_words(latent_map: LatentMap) -> list[str]:
         "pca": "",
         "tsne": f", perplexity {config.perplexity:g}",
         "umap": f", {config.neighbours} neighbours",
-    }[config.method]
+    }[config.method] + (", by cosine" if config.metric == "cosine" else "")
     lines = [f"{METHOD_WORDS[config.method]} of {len(latent_map):,} {of_what}{extra}"]
     if latent_map.explained_variance:
         lines[0] += f"; {sum(latent_map.explained_variance):.0%} of their variance"
@@ -247,9 +249,3 @@ def map_words(latent_map: LatentMap) -> list[str]:
             f"code's {quality.neighbours} nearest are its nearest here"
         )
     return lines
-
-
-def _literal(name: str) -> str:
-    """A name as matplotlib draws it letter by letter: no formula between $, no hiding after _."""
-    shown = name if len(name) <= 24 else name[:23] + "…"
-    return (" " if shown.startswith("_") else "") + shown.replace("$", r"\$")

@@ -14,7 +14,8 @@ from safelight.data.label_files import names_of
 from safelight.errors import DataError
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
-from safelight.tasks.objective import LOGVAR_RANGE, Likelihood, gaussian_kl
+from safelight.tasks.objective import LOGVAR_RANGE, Likelihood
+from safelight.tasks.priors import told_by_dimension
 
 __all__ = ["Codes", "encode", "some_images", "with_names"]
 
@@ -74,11 +75,10 @@ class Codes:
         return np.asarray(self.mu + noise * np.exp(0.5 * self.logvar), np.float32)
 
     def spread(self) -> NDArray[np.float64]:
-        """What each dimension tells of an image, (D,): its mean KL in nats, or its variance of points."""
+        """What each dimension tells of an image, (D,): `told_by_dimension` in nats, or a point's variance."""
         if self.logvar is None:
             return np.asarray(self.mu.var(0, dtype=np.float64))
-        kl = gaussian_kl(torch.from_numpy(self.mu), torch.from_numpy(self.logvar))
-        return np.asarray(kl.double().mean(0))
+        return told_by_dimension(torch.from_numpy(self.mu), torch.from_numpy(self.logvar)).numpy()
 
 
 @torch.no_grad()

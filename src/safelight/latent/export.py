@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from safelight.errors import ConfigError, RunError
 from safelight.files import why, write_file
 from safelight.networks.base import Autoencoder, Shape
+from safelight.tasks.priors import Prior
 
-__all__ = ["Decoder", "Encoder", "OnnxModels", "export_onnx", "to_onnx"]
+__all__ = ["Decoder", "Draw", "Encoder", "OnnxModels", "export_onnx", "to_onnx"]
 
-FILES = ("encoder.onnx", "decoder.onnx", "README.md")
+FILES = ("encoder.onnx", "decoder.onnx", "README.md", "prior.onnx")
 TOLERANCE = 1e-4
 OPSET = 18
 
@@ -62,31 +63,61 @@ class Decoder(_OfPixels):
         return torch.sigmoid(self.network.decode(z)) * (self.high - self.low) + self.low
 
 
+@final
+class Draw(nn.Module):
+    """Standard normal numbers to codes.
+
+    Args:
+        prior: on the CPU.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Noise (N, D + extra) to codes (N, D)."""
+        return self.prior.from_base(noise)
+
+
 class OnnxModels(NamedTuple):
-    """Both halves of an autoencoder.
+    """Both halves of an autoencoder, and what new codes are drawn by.
 
     Attributes:
         encoder: an ONNX model of "pixels" (N, C, H, W) to "mu" (N, D) and, if variational, "logvar" (N, D).
         decoder: an ONNX model of "z" (N, D) to "pixels" (N, C, H, W).
         latent: D.
         is_variational: whether there is a "logvar".
+        prior: an ONNX model of "noise" (N, D + extra), standard normal numbers, to "z" (N, D); None where
+            these are the codes, or where there is no prior.
+        extra: numbers of noise that a code takes beyond one a dimension.
     """
 
     encoder: bytes
     decoder: bytes
     latent: int
     is_variational: bool
+    prior: bytes | None = None
+    extra: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """Of noise that a code is drawn from."""
+        return self.latent + self.extra
 
 
-def to_onnx(network: Autoencoder, shape: Shape, value_range: tuple[float, float]) -> OnnxModels:
+def to_onnx(
+    network: Autoencoder, shape: Shape, value_range: tuple[float, float], prior: Prior | None = None
+) -> OnnxModels:
     """Encoder and decoder as ONNX models, with the scaling of pixels inside and N of any size.
 
-    Both are run under onnxruntime and compared with torch.
+    They are run under onnxruntime and compared with torch.
 
     Args:
         network: left as it is.
         shape: (C, H, W) of its images.
         value_range: the pixels that stand for black and white, such as (0, 255).
+        prior: one that was learned, to be a model too.
 
     Raises:
         ConfigError: the packages for ONNX are not installed, or ONNX has no form for a network of one's own.
@@ -101,16 +132,23 @@ def to_onnx(network: Autoencoder, shape: Shape, value_range: tuple[float, float]
         outputs = encoder(pixels)
     encoded = _exported(encoder, pixels, "pixels", ["mu", "logvar"][: len(outputs)])
     decoded = _exported(decoder, outputs[0], "z", ["pixels"])
-    differences = (
+    differences = [
         _difference(encoded, encoder, pixels),
         _difference(decoded, decoder, outputs[0]) / (high - low),
-    )
+    ]
+    latent, drawn = outputs[0].shape[1], None
+    if prior is not None:
+        noise = torch.randn(2, latent + prior.extra, generator=generator)
+        draw = Draw(copy.deepcopy(prior).cpu())
+        drawn = _exported(draw, noise, "noise", ["z"])
+        differences.append(_difference(drawn, draw, noise))
     if not max(differences) <= TOLERANCE:
         raise RunError(
             f"expected ONNX to compute what torch does within {TOLERANCE}, got a difference of "
             f"{max(differences):.2g}; report it, with the network's settings"
         )
-    return OnnxModels(encoded, decoded, outputs[0].shape[1], len(outputs) == 2)
+    extra = 0 if prior is None else prior.extra
+    return OnnxModels(encoded, decoded, latent, len(outputs) == 2, drawn, extra)
 
 
 def export_onnx(
@@ -119,6 +157,7 @@ def export_onnx(
     value_range: tuple[float, float],
     folder: str | os.PathLike[str],
     overwrite: bool = False,
+    prior: Prior | None = None,
 ) -> Path:
     """Write `to_onnx`'s models as encoder.onnx and decoder.onnx, and a README.md that says how to use them.
 
@@ -128,6 +167,7 @@ def export_onnx(
         value_range: the pixels that stand for black and white, such as (0, 255).
         folder: made if it is not there.
         overwrite: replace files of these names.
+        prior: one that was learned, to be written as prior.onnx.
 
     Returns:
         The folder.
@@ -144,10 +184,13 @@ def export_onnx(
         ['README.md', 'decoder.onnx', 'encoder.onnx']
     """
     folder = _folder(folder, overwrite)
-    models = to_onnx(network, shape, value_range)
-    write_file(folder / FILES[0], models.encoder)
-    write_file(folder / FILES[1], models.decoder)
-    write_file(folder / FILES[2], _readme(shape, value_range, models))
+    models = to_onnx(network, shape, value_range, prior)
+    contents = models.encoder, models.decoder, _readme(shape, value_range, models), models.prior
+    for name, content in zip(FILES, contents, strict=True):
+        if content is None:
+            (folder / name).unlink(missing_ok=True)  # of an export before this
+        else:
+            write_file(folder / name, content)
     return folder
 
 
@@ -222,7 +265,12 @@ def _readme(shape: Shape, value_range: tuple[float, float], models: OnnxModels) 
     outputs = f"`mu` (N, {latent}), the codes" + (
         f"; `logvar` (N, {latent}), logarithms of their variances" if models.is_variational else ""
     )
-    return f"""# An autoencoder in two ONNX files
+    numbers, is_learned = models.numbers, models.prior is not None
+    row = f"| `prior.onnx` | `noise` (N, {numbers}), standard normal | `z` (N, {latent}), new codes |\n"
+    session = 'prior = onnxruntime.InferenceSession("prior.onnx")\n'
+    noise = f"np.random.randn(16, {numbers}).astype(np.float32)"
+    drawn = f'prior.run(["z"], {{"noise": {noise}}})[0]' if is_learned else noise
+    return f"""# An autoencoder in ONNX files
 
 Written by [safelight](https://pypi.org/project/safelight/).
 
@@ -230,7 +278,7 @@ Written by [safelight](https://pypi.org/project/safelight/).
 | --- | --- | --- |
 | `encoder.onnx` | `pixels` (N, {channels}, {height}, {width}) | {outputs} |
 | `decoder.onnx` | `z` (N, {latent}) | `pixels` (N, {channels}, {height}, {width}) |
-
+{row if is_learned else ""}
 All are float32; N is any number of images. Pixels go from {low} (black) to {high} (white), as in the training
 images: the scaling is inside.
 
@@ -244,11 +292,11 @@ import onnxruntime
 
 encoder = onnxruntime.InferenceSession("encoder.onnx")
 decoder = onnxruntime.InferenceSession("decoder.onnx")
-
+{session if is_learned else ""}
 pixels = np.full((1, {channels}, {height}, {width}), {low}, np.float32)  # your images
 mu = encoder.run(["mu"], {{"pixels": pixels}})[0]
 again = decoder.run(["pixels"], {{"z": mu}})[0]
-new = decoder.run(["pixels"], {{"z": np.random.randn(16, {latent}).astype(np.float32)}})[0]
+new = decoder.run(["pixels"], {{"z": {drawn}}})[0]
 ```
 
 ## JavaScript

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,8 @@ def project(
     notes: list[str] = []
     codes = _chosen(codes, config, notes)
     x = np.asarray(codes.sampled(config.seed) if config.sampled else codes.mu, np.float64)  # (n, D)
+    if config.metric == "cosine":  # on the sphere the nearest in angle are the nearest
+        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     config = _allowed(config, codes, x, notes)
     points, explained = METHODS[config.method](x, config, on_progress)
     return LatentMap(
@@ -195,14 +199,8 @@ def _tsne(x: Matrix, config: MapConfig, on_progress: OnProgress | None) -> tuple
 
 
 def _umap(x: Matrix, config: MapConfig, _: object) -> tuple[Matrix, Shares]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TensorFlow, which it could also use
-            from umap import UMAP
-    except ImportError:
-        raise ConfigError("method: umap is an extra; install it with pip install 'safelight[umap]'") from None
     start = _pca(x, config)[0]
-    reducer = UMAP(
+    reducer = _umap_class()(
         n_neighbors=config.neighbours,
         n_components=config.dims,
         init=10 * start / np.abs(start).max(),
@@ -210,6 +208,29 @@ def _umap(x: Matrix, config: MapConfig, _: object) -> tuple[Matrix, Shares]:
         n_jobs=1,
     )
     return np.asarray(reducer.fit_transform(x), np.float64), None
+
+
+def _umap_class() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TensorFlow, which it could also use
+            try:
+                from umap import UMAP
+            except RuntimeError:  # neither its own folder nor the user's can hold what numba compiles
+                import numba
+
+                settings: Any = numba.config
+                settings.CACHE_DIR = _compiled().name
+                from umap import UMAP
+    except ImportError:
+        raise ConfigError("method: umap is an extra; install it with pip install 'safelight[umap]'") from None
+    return UMAP
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="safelight-numba-")
 
 
 METHODS: dict[str, Callable[[Matrix, MapConfig, OnProgress | None], tuple[Matrix, Shares]]] = {

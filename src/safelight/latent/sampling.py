@@ -121,7 +121,7 @@ def sampling_method(count: int, method: str | None, label: int | None, has_prior
         count: of samples.
         method: prior, mixture or None.
         label: the class to draw of, or None.
-        has_prior: whether the network is variational.
+        has_prior: whether the network is variational, or a prior was fitted to its codes.
 
     Raises:
         ConfigError: no such method, or it cannot draw what is asked for.

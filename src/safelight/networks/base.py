@@ -85,11 +85,11 @@ def check_image(shape: Shape) -> None:
     """Refuse images that no network here is made for.
 
     Raises:
-        ConfigError: other than 1 or 3 channels, or sides beyond 8 to 128.
+        ConfigError: other than 1 or 3 channels, or sides beyond 8 to 512.
     """
     channels, height, width = shape
-    if channels not in (1, 3) or not (8 <= height <= 128 and 8 <= width <= 128):
+    if channels not in (1, 3) or not (8 <= height <= 512 and 8 <= width <= 512):
         raise ConfigError(
-            f"expected images of 1 or 3 channels with sides from 8 to 128, got {channels}×{height}×{width}; "
+            f"expected images of 1 or 3 channels with sides from 8 to 512, got {channels}×{height}×{width}; "
             "scale or crop them first"
         )

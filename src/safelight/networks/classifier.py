@@ -38,7 +38,7 @@ class Classifier(ClassNetwork):
     size of network serves images of any size. 94,698 weights for 28×28 digits.
 
     Args:
-        shape: (C, H, W) of the images, H and W from 8 to 128.
+        shape: (C, H, W) of the images, H and W from 8 to 512.
         config: sizes.
 
     Raises:

@@ -98,7 +98,7 @@ class DeepConvVAE(Autoencoder):
     """The default: strided convolution stages, a hidden layer and a Gaussian code.
 
     Args:
-        shape: (C, H, W) of the images, H and W from 8 to 128.
+        shape: (C, H, W) of the images, H and W from 8 to 512.
         config: sizes.
 
     Raises:
@@ -132,7 +132,7 @@ class DeepConvAE(Autoencoder):
     """`DeepConvVAE`'s deterministic twin: its codes are points.
 
     Args:
-        shape: (C, H, W) of the images, H and W from 8 to 128.
+        shape: (C, H, W) of the images, H and W from 8 to 512.
         config: sizes.
 
     Raises:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from safelight.config.task import Measure
 from safelight.files import write_file
 from safelight.reporting.summary import Summary
 
@@ -29,6 +30,7 @@ __all__ = [
     "Theme",
     "comparison_chart",
     "legend",
+    "legend_label",
     "judge_chart",
     "new_figure",
     "others_chart",
@@ -83,7 +85,7 @@ def judge_chart(run: Summary, theme: Theme) -> Figure:
         at, best = run.best.epoch, run.best.validation[name] or 0.0
         label = f"best: {best:.{run.judge.digits}f}"
         axes.plot([at], [best], "o", ms=10, mfc="none", mec=theme.accent, mew=1.6, label=label)
-    _finish(axes, theme, x, _titled(run.judge))
+    _finish(axes, theme, x, run.judge.title)
     return figure
 
 
@@ -99,7 +101,7 @@ def others_chart(run: Summary, theme: Theme) -> Figure:
         colour, marker = looks[i % len(looks)]
         _line(axes, x, [epoch.value(measure.name) for epoch in run.epochs], colour, "-", marker, "")
         _finish(axes, theme, x, "", with_legend=False)
-        axes.set_title(_literal(_titled(measure)), loc="left", color=colour, fontsize=10.5, fontweight="bold")
+        axes.set_title(measure.title, loc="left", color=colour, fontsize=10.5, fontweight="bold")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=3))
     for axes in panels[:-1]:
         axes.set_xlabel("")
@@ -129,14 +131,14 @@ def comparison_chart(
             colour, marker = COLOURS[drawn % len(COLOURS)], MARKERS[drawn % len(MARKERS)]
             line = LINES[(drawn + drawn // len(COLOURS)) % len(LINES)]
             values = [epoch.value(run.judge.name) for epoch in run.epochs]
-            label = _literal(label if run.validated else f"{label} (training: no validation)")
+            label = legend_label(label if run.validated else f"{label} (training: no validation)")
             _line(axes, [epoch.epoch for epoch in run.epochs], values, colour, line, marker, label)
             drawn += 1
         longest = max((run.epochs for _, run in runs), key=len)
         what = "validation " if all(run.validated for _, run in runs) else ""
-        ylabel = what + _titled(runs[0][1].judge)
+        ylabel = what + runs[0][1].judge.title
         _finish(axes, theme, [epoch.epoch for epoch in longest], ylabel, with_legend=False)
-        axes.set_title(_literal(title), loc="left", color=theme.ink, fontsize=10.5)
+        axes.set_title(title, loc="left", color=theme.ink, fontsize=10.5)
         axes.legend(
             loc="upper left",
             bbox_to_anchor=(0, -0.17),
@@ -155,9 +157,14 @@ def write_both(figures: Path, name: str, draw: Callable[[Theme], Figure]) -> Non
 
 
 def render(figure: Figure) -> bytes:
-    """The bytes of a PNG file of a figure, of 256 colours: a third of the bytes."""
+    """The bytes of a PNG file of a figure, of 256 colours: a third of the bytes.
+
+    Its text is drawn letter by letter: names may hold what matplotlib would take for a formula.
+    """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with warnings.catch_warnings(), rc_context({"text.parse_math": False}):  # of ticks that are made now
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name the font has no letters for
         figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
     picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
@@ -166,13 +173,9 @@ def render(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _titled(measure: Measure) -> str:
-    return f"{measure.words} ({measure.unit})" if measure.unit else measure.words
-
-
-def _literal(name: str) -> str:
-    """A name as matplotlib draws it letter by letter: no formula between $, no hiding after _."""
-    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+def legend_label(name: str) -> str:
+    """A name as a legend shows it, which leaves out what begins with _."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def new_figure(theme: Theme) -> tuple[Figure, Axes]:

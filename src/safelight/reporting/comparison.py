@@ -23,9 +23,10 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
         folders: at least two runs.
 
     Returns:
-        Rows with the keys run, network, task, parameters, data, epochs, measure, best_validation,
-        last_validation, test, seconds and convention. A value that is not known is None. Numbers of different
-        data or of a different convention cannot be compared.
+        Rows with the keys run, network, task, prior, parameters, data, epochs, measure, best_validation,
+        last_validation, test, test_on, seconds and convention. A value that is not known is None. Numbers of
+        different data, also of other validation images, or of a different convention cannot be compared;
+        those of different priors can, as each bounds −log p(x) from above.
 
     Raises:
         RunError: there are fewer than two runs, or one cannot be read.
@@ -38,6 +39,7 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
                 "run": name,
                 "network": run.config.network.name,
                 "task": run.config.task.name,
+                "prior": run.prior,
                 "parameters": run.parameters,
                 "data": run.source,
                 "epochs": len(run.epochs),
@@ -45,6 +47,7 @@ def compare(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
                 "best_validation": best.validation[name_of_measure] if best else None,
                 "last_validation": run.epochs[-1].validation.get(name_of_measure),
                 "test": run.evaluation.get("test", {}).get(name_of_measure),
+                "test_on": ", ".join(run.conditions("test")) or None,
                 "seconds": run.seconds,
                 "convention": run.convention,
             }
@@ -62,12 +65,13 @@ def draw_comparison(folders: Sequence[RunFolder], path: Path) -> None:
     Raises:
         RunError: there are fewer than two runs, one cannot be read, or the file cannot be written.
     """
-    groups: dict[tuple[str, str | None], list[tuple[str, Summary]]] = {}
+    groups: dict[tuple[str, str | None, int], list[tuple[str, Summary]]] = {}
     for name, run in _named(folders):
         height, width = run.config.image.height, run.config.image.width
         title = f"{run.source or 'images given in Python'}, {height}×{width}: {run.convention}"
-        groups.setdefault((title, run.config.data.fingerprint), []).append((name, run))
-    write_file(path, render(comparison_chart([(title, runs) for (title, _), runs in groups.items()])))
+        data = run.config.data  # other validation images are another measurement; where there are none, none
+        groups.setdefault((title, data.fingerprint, data.validation or 0), []).append((name, run))
+    write_file(path, render(comparison_chart([(title, runs) for (title, *_), runs in groups.items()])))
 
 
 def _named(folders: Sequence[RunFolder]) -> list[tuple[str, Summary]]:

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safelight.config.task import CustomTask
+from safelight.config.task import PRIORS, CustomTask
 from safelight.data.pictures import make_folder, png
 from safelight.files import write_file
 from safelight.reporting.charts import judge_chart, others_chart
+from safelight.reporting.diagnosis import diagnose
 from safelight.reporting.evaluation_charts import EVALUATION_CHARTS
 from safelight.reporting.page import (
     Chart,
@@ -92,6 +93,8 @@ def write_report(folder: RunFolder, latent: Sequence[Panel] = ()) -> Path:
         "pictures": _pictures(run, figures),
         "tiles": _tiles(run),
         "status": _status(run, folder.path),
+        "prior": PRIORS[run.prior] if run.prior else None,
+        "advice": [words.replace("RUN", shown(folder.path)) for words in diagnose(run)],
         "settings": _settings(run),
         "data": _data(run),
         "evaluation": _evaluation(run),
@@ -211,10 +214,12 @@ def _settings(run: Summary) -> list[tuple[str, list[tuple[str, str]]]]:
         return [(k.replace("_", " "), unset.get(k, "–") if v is None else plain(v)) for k, v in fields]
 
     task = [("name", config.task.class_name)] if isinstance(config.task, CustomTask) else rows(config.task)
+    chosen = [(what, why) for what, _, why in (note.partition(": ") for note in config.notes)]
     return [
         ("Network", rows(config.network)),
         ("Task", task),
         ("Training", rows(config.training)),
+        *([("Chosen from the images", chosen)] if chosen else []),
         ("Versions", [(name, version) for name, version in run.config.versions.items()]),
     ]
 
@@ -240,7 +245,7 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
     splits = list(run.evaluation)
     rows = [
         {
-            "name": f"{measure.words} ({measure.unit})" if measure.unit else measure.words,
+            "name": measure.title,
             "meaning": measure.meaning,
             "values": [number(run.evaluation[split].get(measure.name), measure.digits) for split in splits],
         }

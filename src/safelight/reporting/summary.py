@@ -13,7 +13,7 @@ import torch
 
 from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
-from safelight.config.task import CustomTask, Measure, Sheet
+from safelight.config.task import AutoencodeConfig, CustomTask, Measure, Sheet
 from safelight.errors import ConfigError, RunError
 from safelight.files import legible
 from safelight.networks.table import build
@@ -116,6 +116,20 @@ class Summary:
     def convention(self) -> str:
         """What the judging measure means; only numbers of one convention can be compared."""
         return ", ".join(filter(None, (self.judge.meaning, self.judge.unit)))
+
+    @property
+    def prior(self) -> str | None:
+        """What new codes are drawn from; None where there is no such thing."""
+        task = self.config.task
+        if not isinstance(task, AutoencodeConfig):
+            return None
+        is_there = self.config.network.is_variational or task.prior != "normal"
+        return task.prior if is_there else None
+
+    def conditions(self, split: str) -> list[str]:
+        """What a split was evaluated on, such as what its images were corrupted with."""
+        words = self.evaluation.get(split, {}).items()
+        return [value for name, value in words if isinstance(value, str) and name not in ("split", "weights")]
 
     def _judged(self, epoch: Epoch) -> float | None:
         value = epoch.validation.get(self.judge.name)

@@ -103,7 +103,7 @@ def _own(settings: Any, custom: type[Any], given: Any, what: str) -> Any:
 @torch.no_grad()
 def describe_network(network: Network, images: ImageSet) -> CustomNetwork:
     """What a config keeps of a user's own network."""
-    is_variational = False
+    is_variational, latent = False, 0
     if isinstance(network, Autoencoder):
         was_training, code = network.training, None
         with contextlib.suppress(RuntimeError):  # which `try_out` will tell in words
@@ -113,8 +113,9 @@ def describe_network(network: Network, images: ImageSet) -> CustomNetwork:
             raise ConfigError(
                 f"expected encode to give safelight.Code(mu, logvar or None), got {type(code).__name__}"
             )
-        is_variational = code is not None and code.logvar is not None
-    return CustomNetwork("custom", type(network).__name__, is_variational)
+        if code is not None:
+            is_variational, latent = code.logvar is not None, code.mu.shape[-1]
+    return CustomNetwork("custom", type(network).__name__, is_variational, latent)
 
 
 def describe_task(task: Task) -> CustomTask:
@@ -155,7 +156,7 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
             )
             detail = " ".join(str(error).split())[:300]
             raise ConfigError(
-                f"the network {what}: {detail}; change the network, the images or --batch-size"
+                f"the network {what}: {detail}; change the network, the images or the batch size"
             ) from None
 
 

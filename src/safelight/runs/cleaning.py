@@ -83,8 +83,8 @@ class Cleaner:
         if channels == own:
             return self._clean(images)
         if own == 1:
-            return self._clean(images.reshape(-1, 1, *size)).reshape(count, channels, *size)
-        return self._clean(np.repeat(images, own, axis=1)).mean(1, keepdims=True)
+            return np.asarray(self._clean(images.reshape(-1, 1, *size)).reshape(count, channels, *size))
+        return np.asarray(self._clean(np.repeat(images, own, axis=1)).mean(1, keepdims=True))
 
     def _clean(self, images: NDArray[Any]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
@@ -121,8 +121,8 @@ class Cleaner:
         channels, *size = shape
         if channels != self.shape[0] and 1 not in (channels, self.shape[0]):
             raise DataError(
-                f"expected pictures of {self.shape[0]} channels, as the network was trained on, or gray ones, "
-                f"got {channels} channels; convert them, or use another run"
+                f"expected pictures of {self.shape[0]} channels, as the network was trained on, or gray "
+                f"ones, got {channels} channels; convert them, or use another run"
             )
         if self.takes_any_size:
             if min(size) < LEAST_SIDE:

@@ -132,6 +132,13 @@ class RunFolder(OwnFolder):
         """The weights to use: the best on validation, or the last where there was none."""
         return BEST if self.at(BEST).exists() else LAST
 
+    def digest(self) -> str:
+        """Which weights `trained` are; "" where they cannot be read, as whatever reads them says."""
+        try:
+            return _digest(read_file(self.at(self.trained), MAX_TENSOR_BYTES))
+        except (OSError, ValueError):
+            return ""
+
     @property
     def page(self) -> Path:
         """The page to walk through the latent space with."""
@@ -254,10 +261,7 @@ class RunFolder(OwnFolder):
         """
         if not (found := self._evaluations()):
             return {}
-        try:
-            weights = _digest(read_file(self.at(self.trained), MAX_TENSOR_BYTES))
-        except (OSError, ValueError):
-            return {}  # whatever reads the weights says why it cannot
+        weights = self.digest()
         return {split: values for split, values in found.items() if values.get("weights") == weights}
 
     def _evaluations(self) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ import filelock
 from safelight.config.reading import from_dict, read_json, to_dict
 from safelight.config.run import FORMAT_VERSION
 from safelight.errors import ConfigError, RunError
-from safelight.files import LEFT_OVER, refuse_links, why, write_file
+from safelight.files import LEFT_OVER, refuse_links, sweep_file, why, write_file
 
 __all__ = ["CONFIG", "INITIAL", "OwnFolder", "TemporaryFolder", "kind_of", "one_of", "read_object"]
 
@@ -114,7 +114,13 @@ class OwnFolder(ABC):
         Raises:
             RunError: something else is there, or the folder cannot be written.
         """
-        self._refuse_occupied(overwrite)
+        try:
+            self._refuse_occupied(overwrite)
+        except RunError:
+            if (self.path / LOCK).exists():
+                with self._alone(LOCK):  # what is half made by another process says nothing
+                    pass
+            raise
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -177,7 +183,7 @@ class OwnFolder(ABC):
         """
         with self._alone(LOCK):
             for path in self._left_over():
-                path.unlink(missing_ok=True)
+                sweep_file(path)
             yield
 
     @contextmanager

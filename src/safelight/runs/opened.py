@@ -23,9 +23,11 @@ from safelight.errors import ConfigError, RunError
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.runs.assembly import Parts, assemble, device_of
 from safelight.runs.folder import RunFolder
+from safelight.tasks.autoencode import Autoencode
 from safelight.tasks.base import Task
 from safelight.tasks.denoise import Denoise, DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
+from safelight.tasks.priors import Normal, Prior
 
 __all__ = ["OpenedRun"]
 
@@ -106,11 +108,26 @@ class OpenedRun(ABC):
         chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
         parts, image_set = self._parts, self.images(split, images)
         if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
-            parts.task.judge = type(self)(chosen.judge).network if chosen.judge else None
+            parts.task.judge = self._judge(chosen.judge, image_set) if chosen.judge else None
+        if isinstance(parts.task, Autoencode):
+            parts.task.train = self.images("train", images)
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
         measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}
         return measures, found.pictures
+
+    def _judge(self, path: str, images: ImageSet) -> Network:
+        """The classifier of a run that tells these images' classes."""
+        judge = type(self)(path)
+        if not isinstance(judge.config.task, ClassifyConfig):
+            raise ConfigError(
+                f"judge: expected a run of a classifier, got one to {judge.config.task.name}, {path}; make "
+                "one with safelight finetune"
+            )
+        if images.labels is None:
+            raise ConfigError("judge: expected images with labels to judge by, got none; leave it out")
+        judge.check_shape(images.shape)
+        return judge.network
 
     @abstractmethod
     def report(self, images: Images | None = None) -> Path:
@@ -129,6 +146,18 @@ class OpenedRun(ABC):
         found, task = self.folder.read_labels(), self.config.task
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
         return find_split(self.config, self.path, split, images, labels)
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuse what another run makes, where it is not of this run's shape, (C, H, W).
+
+        Raises:
+            RunError: it is not.
+        """
+        if shape != self.config.image.shape:
+            raise RunError(
+                f"expected images of {self.config.image.shape} (C, H, W), as {self.path} was trained on, "
+                f"got {shape}; use another run"
+            )
 
     @property
     def _parts(self) -> Parts:
@@ -152,6 +181,14 @@ class OpenedRun(ABC):
         if not isinstance(network, ImageNetwork):
             raise RunError(f"{self.path}: a {type(network).__name__} makes no images; use another run")
         return network
+
+    @property
+    def prior(self) -> Prior | None:
+        """What new codes are drawn from; None where codes are points, and none was fitted to them."""
+        loss = self._parts.loss
+        prior = loss.prior if isinstance(loss, NegativeELBO) else Normal()
+        is_there = self.config.network.is_variational or not isinstance(prior, Normal)
+        return prior if is_there else None
 
     @property
     def _likelihood(self) -> Likelihood:

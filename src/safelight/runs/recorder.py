@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
 
+import numpy as np
+import torch
+
+from safelight.config.reading import to_dict
 from safelight.config.run import RunConfig
 from safelight.data.images import Divided
 from safelight.data.pictures import make_folder, png, write_examples
+from safelight.engines.ranks import ALONE, Ranks
 from safelight.errors import Interrupted, RunError, TrainingError
 from safelight.files import legible, write_file
 from safelight.machine import cpu_threads
 from safelight.runs.assembly import Parts
-from safelight.runs.folder import BEST, LAST, RunFolder
-from safelight.runs.state import PackedState, State
+from safelight.runs.folder import BEST, INITIAL, LAST, RunFolder
+from safelight.runs.state import PackedState, State, to_bytes
 from safelight.runs.training import EpochResult, diverged, fit
 
 __all__ = ["OnEpoch", "OnStep", "Progress", "Recorder"]
@@ -61,6 +68,7 @@ class Recorder:
         splits: to train on, to validate on and to draw pictures from.
         on_epoch: called with each epoch's record; a true answer ends the training.
         on_step: called after each batch; a true answer saves and raises `Interrupted`.
+        ranks: the processes that train together; the first keeps what they make.
     """
 
     def __init__(
@@ -71,8 +79,11 @@ class Recorder:
         splits: Divided,
         on_epoch: OnEpoch | None = None,
         on_step: OnStep | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.folder = folder
+        self.config = config
+        self.ranks = ranks
         self.training = config.training
         self.parts = parts
         self.splits = splits
@@ -90,8 +101,16 @@ class Recorder:
             packed: the state to continue from.
 
         Raises:
+            ConfigError: the processes differ in settings, versions or data.
             Interrupted, TrainingError, RunError: the folder can be continued.
         """
+        self.ranks.compare(lambda: self._facts(packed))
+        if self.ranks.is_first:
+            self._lead(packed)
+        else:
+            self._follow(packed)
+
+    def _lead(self, packed: PackedState | None) -> None:
         done = packed.numbers["epoch"] if packed else 0
         self.history = self.folder.read_history()[:done]
         if len(self.history) < done:
@@ -99,19 +118,43 @@ class Recorder:
                 f"{self.folder.path / 'history.jsonl'}: expected {done} epochs, as in the saved state, "
                 f"got {len(self.history)}; restore the file, or train a new run"
             )
+        if packed is None:  # a run killed in its first epoch starts from these again
+            self.folder.write_weights(INITIAL, self.parts.network, self.parts.loss)
+        self.folder.write_config(self.config)
         write_examples(self.folder.figures, self._shown.subset(slice(EXAMPLES)).floats().numpy())
-        if self._is_stale() or done >= self.training.epochs:
+        if self.ranks.agree(self._is_stale() or done >= self.training.epochs):
             return
-        network, loss = self.parts.network, self.parts.loss
-        with cpu_threads(self.training.threads), _tensorboard(self.folder, done + 1) as self._log:
-            state = fit(network, self.batches, loss, self.training, self._end_epoch, self._end_step, packed)
-        if self.interrupted:
-            raise Interrupted(
-                f"stopped and saved; continue with: safelight train --resume {self.folder.path}"
-            )
-
+        with _tensorboard(self.folder, done + 1) as self._log:
+            state = self._fit(packed, self._end_epoch, self._end_step)
         if state.epoch == self.training.epochs or self._is_stale():
             self._tell_divergence(state.untrained)
+
+    def _follow(self, packed: PackedState | None) -> None:
+        """Train along; the first process says when to end."""
+        if not self.ranks.agree(False):
+            self._fit(packed, lambda result, state: self._validate(), self._watch_step)
+
+    def _fit(
+        self,
+        packed: PackedState | None,
+        on_epoch: Callable[[EpochResult, State], object],
+        on_step: Callable[[State], object],
+    ) -> State:
+        network, loss, training = self.parts.network, self.parts.loss, self.training
+        with cpu_threads(training.threads):
+            state = fit(network, self.batches, loss, training, on_epoch, on_step, packed, self.ranks)
+        if self.ranks.agree(self.interrupted):
+            verb = "finetune" if self.folder.read_labels() else "train"
+            place = shlex.quote(str(self.folder.path))
+            raise Interrupted(f"stopped and saved; continue with: safelight {verb} --resume {place}")
+        return state
+
+    def _facts(self, packed: PackedState | None) -> dict[str, Any]:
+        """What all processes must have the same of."""
+        modules = {"network": self.parts.network, "loss": self.parts.loss}
+        weights = {f"{m}.{name}": t for m, part in modules.items() for name, t in part.state_dict().items()}
+        start = packed.to_bytes() if packed else to_bytes(weights)
+        return {**to_dict(self.config), "weights to start from": hashlib.sha256(start).hexdigest()[:16]}
 
     def has_stopped(self, done: int) -> bool:
         """Whether patience had ended the run after so many epochs."""
@@ -119,8 +162,7 @@ class Recorder:
         return self._is_stale()
 
     def _end_epoch(self, result: EpochResult, state: State) -> bool:
-        self.parts.network.eval()
-        record = self._record(result)
+        record = self._record(result, self._validate())
         self._refuse_spoilt(state.epoch - 1, record["validation"])
         if self._is_best(record):
             self.folder.write_weights(BEST, self.parts.network, self.parts.loss)
@@ -132,10 +174,11 @@ class Recorder:
         self.folder.write_state(state.pack())  # last: from here on the epoch counts
         return bool(self.on_epoch and self.on_epoch(record)) or self._is_stale()
 
+    def _watch_step(self, state: State) -> bool:
+        return bool(self.on_step and self.on_step(Progress(state, self.training.epochs, len(self.batches))))
+
     def _end_step(self, state: State) -> bool:
-        if self.on_step is None:
-            return False
-        if self.on_step(Progress(state, self.training.epochs, len(self.batches))):
+        if self._watch_step(state):
             self._refuse_spoilt(state.epoch, state.totals)
             self.interrupted = True
             self.folder.write_state(state.pack())
@@ -145,11 +188,28 @@ class Recorder:
     def _shown(self) -> Any:
         return self.splits.validation or self.splits.train
 
-    def _record(self, result: EpochResult) -> dict[str, Any]:
+    def _validate(self) -> dict[str, float]:
+        """What the task says of the validation images; where a batch has parts, they have as many."""
+        task, network, loss = self.parts.task, self.parts.network, self.parts.loss
+        images, found = self.splits.validation, dict[str, float]()
+        network.eval()
+        if images is None:
+            return {}
+        count = min(self.training.micro_batches or 1, len(images))
+        if count == 1 or not task.measures_means:
+            return task.measure(network, loss, images) if self.ranks.is_first else {}
+        parts = np.array_split(np.arange(len(images)), count)
+
+        def leaf(number: int) -> torch.Tensor:
+            part = images.subset(slice(parts[number][0], parts[number][-1] + 1))
+            found.update(task.measure(network, loss, part))
+            return torch.tensor(list(found.values()), dtype=torch.float64) * len(part) / len(images)
+
+        total = self.ranks.sum(leaf, count)
+        return {} if total is None else dict(zip(found, total.tolist(), strict=True))
+
+    def _record(self, result: EpochResult, measured: dict[str, float]) -> dict[str, Any]:
         """One line of history.jsonl."""
-        measured: dict[str, float] = {}
-        if self.splits.validation:
-            measured = self.parts.task.measure(self.parts.network, self.parts.loss, self.splits.validation)
         names = [measure.name for measure in self.parts.task.measures]
         return {
             "epoch": result.epoch,
@@ -197,7 +257,8 @@ class Recorder:
             )
 
     def _refuse_spoilt(self, finished: int, measured: dict[str, float]) -> None:
-        finite = all(bool(parameter.isfinite().all()) for parameter in self.parts.network.parameters())
+        trained = (*self.parts.network.parameters(), *self.parts.loss.parameters())
+        finite = all(bool(parameter.isfinite().all()) for parameter in trained)
         if not (finite and math.isfinite(measured.get("loss", 0.0))):
             raise diverged("the weights are no longer finite after the last step", finished, self.training)
 

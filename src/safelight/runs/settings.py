@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from safelight.config.network import NETWORK_CONFIGS, NetworkConfig
-from safelight.config.reading import did_you_mean, fields_of, from_dict, read_tagged
+from safelight.config.reading import did_you_mean, fields_of, from_dict, read_tagged, to_dict
+from safelight.config.run import default_task
 from safelight.config.task import TASK_CONFIGS, TaskConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
@@ -51,8 +52,10 @@ def read_settings(
     def part(what: str) -> dict[str, Any]:
         return {name: value for name, value in settings.items() if name in names[what]}
 
-    made = {
-        what: read_tagged(table, part(what) | {"name": given}, what) if isinstance(given, str) else given
-        for what, given, table in (("network", network, NETWORK_CONFIGS), ("task", task, TASK_CONFIGS))
-    }
+    made: dict[str, Any] = {"network": network, "task": task}
+    if isinstance(network, str):
+        made["network"] = read_tagged(NETWORK_CONFIGS, part("network") | {"name": network}, "network")
+    if isinstance(task, str):
+        values = to_dict(default_task(task, made["network"].name)) | part("task")
+        made["task"] = read_tagged(TASK_CONFIGS, values, "task")
     return made["network"], made["task"], from_dict(TrainingConfig, part("training"), "training")

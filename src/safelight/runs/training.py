@@ -17,10 +17,12 @@ import torch
 from torch import nn
 
 from safelight.config.training import TrainingConfig
-from safelight.data.batches import Batch, Batches
+from safelight.data.batches import Batches
+from safelight.engines.ranks import ALONE, Ranks
 from safelight.errors import RunError, TrainingError
 from safelight.machine import compute_thread, derive_seed
 from safelight.networks.base import Network
+from safelight.runs.gradients import Gradients, MicroBatches, WholeBatches
 from safelight.runs.state import GlobalRandomness, PackedState, State
 
 __all__ = [
@@ -60,6 +62,7 @@ def fit(
     on_epoch: Callable[[EpochResult, State], object] | None = None,
     on_step: Callable[[State], object] | None = None,
     packed: PackedState | None = None,
+    ranks: Ranks = ALONE,
 ) -> State:
     """Train a network with Adam (Kingma & Ba 2015).
 
@@ -67,16 +70,17 @@ def fit(
         network: trained in place, on the device it is on.
         batches: the training images.
         loss: called as `loss(network, batch, generator, progress)`, gives named terms; "loss" is minimized.
-        config: epochs, rates, seed, precision.
+        config: epochs, rates, seed, precision, micro-batches.
         on_epoch: called after each epoch; a true answer ends the training.
         on_step: called after each batch; a true answer pauses it.
         packed: a `State.pack()` to continue from.
+        ranks: the processes that train together; each calls `fit` with the same, and the first answers.
 
     Returns:
-        The state at the end; the network is in training mode.
+        The state at the end; network and loss are in training mode.
 
     Raises:
-        RunError: `packed` belongs to another network, or is damaged.
+        RunError: `packed` belongs to another network, or is damaged; another process is gone.
         TrainingError: the loss is no longer finite; the steps before it may have spoilt the weights.
 
     Example:
@@ -105,16 +109,17 @@ def fit(
     state = State(network, loss, optimizer, generator, layers)
     steps = len(batches) * config.epochs
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    gradients: Gradients = WholeBatches(network, loss, batches, generator, autocast)
+    if config.micro_batches and config.micro_batches > 1:
+        gradients = MicroBatches(network, loss, batches, config.micro_batches, autocast, ranks)
 
-    def take_step(served: Iterator[Batch], rate: float, progress: float) -> None:
-        batch = next(served)
+    def take_step(served: Iterator[Any], rate: float, progress: float) -> None:
+        step = next(served)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        with autocast:
-            terms = loss(network, batch, generator, progress=progress)
-        terms["loss"].backward()
+        terms, images = gradients.fill(step, progress)
         optimizer.step()
-        state.add(terms, len(batch))
+        state.add(terms, images)
 
     with torch.inference_mode(False), torch.enable_grad(), compute_thread() as compute:
         if packed:
@@ -123,10 +128,10 @@ def fit(
             except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 detail = " ".join(str(error).split())[:200]
                 raise RunError(f"the saved state does not fit this run ({detail}); train a new run") from None
-        network.train()
+        network.train(), loss.train()
         while state.epoch < config.epochs:
             started = time.perf_counter() - state.seconds
-            served = batches.epoch(state.epoch, state.step)
+            served = gradients.steps(state.epoch, state.step)
             while state.step < len(batches):
                 done = state.epoch * len(batches) + state.step
                 with layers.drawn(), _deterministic():
@@ -135,7 +140,7 @@ def fit(
                 state.seconds = time.perf_counter() - started
                 if state.untrained is None or state.step % LOOK == 0 or state.step == len(batches):
                     _look(state, config)
-                if on_step and on_step(state):
+                if ranks.agree(bool(on_step and on_step(state))):
                     return state
             result = EpochResult(
                 epoch=state.epoch + 1,
@@ -146,9 +151,9 @@ def fit(
             )
             state.epoch += 1
             state.step, state.sums, state.images, state.seconds = 0, {}, 0, 0.0
-            if on_epoch and on_epoch(result, state):
+            if ranks.agree(bool(on_epoch and on_epoch(result, state))):
                 break
-            network.train()
+            network.train(), loss.train()
     return state
 
 

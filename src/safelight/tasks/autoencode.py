@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import numpy as np
@@ -10,25 +11,35 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from safelight.config.run import RunConfig
-from safelight.config.task import AutoencodeConfig, AutoencodeEvaluation, Measure, Sheet
+from safelight.config.task import (
+    PRIORS,
+    AutoencodeConfig,
+    AutoencodeEvaluation,
+    DenoiseConfig,
+    Measure,
+    Sheet,
+)
 from safelight.data.batches import Batch
+from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
 from safelight.data.pictures import pairs, tile
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder
-from safelight.networks.sampling import latent_points, sample
 from safelight.tasks.base import Evaluation, Task
+from safelight.tasks.fidelity import psnr
 from safelight.tasks.objective import (
     LOGVAR_RANGE,
     Likelihood,
     NegativeELBO,
-    gaussian_kl,
     importance_weighted_bound,
     objective,
 )
+from safelight.tasks.priors import Normal, Prior, gaussian_kl, told_by_dimension
+from safelight.tasks.sampling import latent_points, sample
 
-__all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "mean_loss"]
+__all__ = ["ACTIVE_VARIANCE", "Autoencode", "convention", "evaluate", "likelihood_words", "mean_loss"]
 
+BLACK = 0.05
 ACTIVE_VARIANCE = 0.01  # Burda et al. (2016), section 5.2
 SAMPLES, SAMPLE_COLUMNS = 64, 8
 NATS = "nats per image"
@@ -41,12 +52,20 @@ class Autoencode(Task):
 
     Args:
         config: the run's settings.
+
+    Attributes:
+        train: the training images, to which an evaluation fits PCA; or None, and there is no such line.
     """
+
+    measures_means = True
 
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, AutoencodeConfig)
         self.config = config.task
+        self._latent: int = getattr(config.network, "latent", 0)
+        self.train: ImageSet | None = None
         self._convention = convention(config)
+        self._prior: Prior = Normal()
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -54,7 +73,10 @@ class Autoencode(Task):
         return (
             Measure("loss", "loss", self._convention, NATS, DIGITS),
             Measure("reconstruction", "reconstruction", "its part −log p(x | z)", NATS, DIGITS),
-            Measure("kl", "KL", "its part KL(q(z | x) ‖ p(z))", NATS, DIGITS),
+            Measure(
+                "kl", "KL", f"its part KL(q(z | x) ‖ p(z)), p(z) {PRIORS[self.config.prior]}", NATS, DIGITS
+            ),
+            Measure("density", "density", "−log p(z) of codes that are points, no part of the loss", NATS, 3),
             Measure(
                 "loss_at_mean",
                 "loss at the mean",
@@ -71,6 +93,9 @@ class Autoencode(Task):
             ),
             Measure("iw_samples", "samples of z", "of the bound, an image", digits=0),
             Measure("active_units", "active units", "dimensions of the code whose mean varies", digits=0),
+            Measure("psnr", "PSNR", "of reconstructions, a mean", "dB", lower_is_better=False),
+            Measure("pca_psnr", "PSNR, PCA", "with as many dimensions", "dB", lower_is_better=False),
+            Measure("mean_psnr", "PSNR, mean", "one image for all", "dB", lower_is_better=False),
         )
 
     @property
@@ -80,7 +105,7 @@ class Autoencode(Task):
             Sheet(
                 "samples",
                 "Samples",
-                "Images that the network drew from nothing but random codes, the same after every epoch.",
+                "Images that the network drew from nothing but random numbers, the same after every epoch.",
             ),
             Sheet(
                 "reconstructions",
@@ -96,27 +121,36 @@ class Autoencode(Task):
         return None
 
     def loss(self) -> NegativeELBO:
-        """The negative ELBO by the likelihood and beta of the settings."""
-        return objective(self.config)
+        """The negative ELBO by the likelihood, beta and prior of the settings."""
+        loss = objective(self.config, self._latent)
+        self._prior = loss.prior  # as it is learned, `draw` draws from it
+        return loss
 
     def measure(self, network: Autoencoder, loss: nn.Module, images: ImageSet) -> dict[str, float]:
-        """The loss and its parts, as `mean_loss` gives them."""
+        """The loss and its parts, as `mean_loss` gives them of a likelihood that was fitted to the images."""
         assert isinstance(loss, NegativeELBO)
-        return mean_loss(network, loss, images)
+        terms = mean_loss(network, loss, images)
+        before = terms["reconstruction"]
+        terms["reconstruction"] = loss.likelihood.calibrate(before, math.prod(images.shape))
+        terms["loss"] += terms["reconstruction"] - before
+        return terms
 
     def evaluate(
         self, network: Autoencoder, loss: nn.Module, images: ImageSet, options: AutoencodeEvaluation
     ) -> Evaluation:
         """Losses under each convention, as `evaluate` gives them."""
         assert isinstance(loss, NegativeELBO)
-        return Evaluation(evaluate(network, loss.likelihood, images, options.samples))
+        values = evaluate(network, loss.likelihood, images, options.samples, prior=loss.prior)
+        if self.train is not None:
+            values |= _linear(self.train, images, values["latent"])
+        return Evaluation(values)
 
     @torch.no_grad()
     def draw(self, network: Autoencoder, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
-        """Samples from fixed codes, and reconstructions."""
+        """Samples from fixed numbers, and reconstructions."""
         device = str(next(network.parameters()).device)
         x = shown.floats(device=device)
-        drawn = sample(network, latent_points(network, SAMPLES, train))
+        drawn = sample(network, latent_points(network, self._prior, SAMPLES, train))
         seen = network.reconstruct(x)
         numpy = (t.float().cpu().numpy() for t in (drawn, x, seen))
         drawn_pixels, inputs, outputs = numpy
@@ -125,16 +159,19 @@ class Autoencode(Task):
 
 def convention(config: RunConfig) -> str:
     """What the number called loss means; only losses of one convention can be compared."""
-    assert isinstance(config.task, AutoencodeConfig)
     is_variational = config.network.is_variational
-    if config.task.likelihood == "gaussian":
-        what = "Gaussian {}, one learned standard deviation"
-    elif config.image.channels == 1:
-        what = "grayscale Bernoulli {}"
-    else:
-        what = "Bernoulli {} of colour values"
-    measure = what.format("−ELBO" if is_variational else "−log p(x | z)")
+    measure = likelihood_words(config, "−ELBO" if is_variational else "−log p(x | z)")
     return f"{measure}, {'one sample of z' if is_variational else 'z a point'}"
+
+
+def likelihood_words(config: RunConfig, what: str) -> str:
+    """A loss under the likelihood of a run's task and images, in words."""
+    assert isinstance(config.task, AutoencodeConfig | DenoiseConfig)
+    if config.task.likelihood == "gaussian":
+        return f"Gaussian {what}, one learned standard deviation"
+    return (
+        f"grayscale Bernoulli {what}" if config.image.channels == 1 else f"Bernoulli {what} of colour values"
+    )
 
 
 @torch.no_grad()
@@ -143,12 +180,13 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
 
     Args:
         network: any autoencoder; it is left in evaluation mode.
-        loss: its likelihood is used, its beta is not.
+        loss: its likelihood and prior are used, its beta is not.
         images: to evaluate on.
         seed: fixes the noise.
 
     Returns:
-        "loss", "reconstruction" and, for a variational network, "kl": means in nats per image.
+        "loss", "reconstruction" and, for a variational network, "kl": means in nats per image; "density" as
+        in `NegativeELBO`.
 
     Example:
         >>> import safelight
@@ -160,7 +198,7 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
     """
     network.eval()
     device = next(network.parameters()).device
-    plain = NegativeELBO(loss.likelihood)
+    plain = NegativeELBO(loss.likelihood, prior=loss.prior).eval()
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
     totals: dict[str, float] = {}
     for chunk in images.chunks():
@@ -172,7 +210,12 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
 
 @torch.no_grad()
 def evaluate(
-    network: Autoencoder, likelihood: Likelihood, images: ImageSet, samples: int = 50, seed: int = 0
+    network: Autoencoder,
+    likelihood: Likelihood,
+    images: ImageSet,
+    samples: int = 50,
+    seed: int = 0,
+    prior: Prior | None = None,
 ) -> dict[str, Any]:
     """All measures of a network on a set of images, in nats per image.
 
@@ -182,6 +225,7 @@ def evaluate(
         images: to evaluate on.
         samples: k of the importance-weighted bound.
         seed: fixes the noise.
+        prior: p(z) that it was trained with, N(0, 1) by default.
 
     Returns:
         loss: -ELBO with one sample of z (the original report's convention).
@@ -190,9 +234,15 @@ def evaluate(
         iw_bound: -log p(x) bounded with k samples (Burda et al. 2016, equation 8); iw_samples is k.
         active_units: dimensions whose mean varies by more than 0.01 over the images (ibid., section 5.2).
         kl_per_dimension: the KL of each dimension of the code; their sum is kl.
+
+        With a prior that is learned, dimensions may have any scale, and the KL is of all at once: a mean
+        varies by a share of its dimension's whole variance, and kl_per_dimension is `told_by_dimension`.
+        latent: dimensions of the code.
+        psnr: of reconstructions, mean of the images, in dB.
+        black: share of reconstructions without any pixel above 0.05.
         n: number of images.
 
-        A deterministic autoencoder has only loss, and n.
+        A deterministic autoencoder has only loss, n and, where a prior is fitted to its codes, density.
 
     Example:
         >>> import safelight
@@ -203,30 +253,69 @@ def evaluate(
         >>> measures["n"], abs(measures["loss"] - measures["reconstruction"] - measures["kl"]) < 1e-4
         (180, True)
     """
-    terms = mean_loss(network, NegativeELBO(likelihood), images, seed)
+    prior = prior or Normal()
+    terms = mean_loss(network, NegativeELBO(likelihood, prior=prior), images, seed)
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
 
+    widths: list[int] = []
+
+    def bound(x: Tensor) -> Tensor:
+        return importance_weighted_bound(network, likelihood, x, samples, generator, prior)
+
     def look(x: Tensor) -> Tensor:
         mu, logvar = network.encode(x)
-        columns = [-likelihood.log_prob(network.decode(mu), x)[:, None]]
+        logits = network.decode(mu)
+        drawn = torch.sigmoid(logits)
+        columns = [-likelihood.log_prob(logits, x)[:, None], psnr(drawn, x)[:, None]]
+        columns.append(drawn.flatten(1).amax(1, keepdim=True))
+        widths.append(mu.shape[1])
         if logvar is not None:
-            columns += [mu, gaussian_kl(mu, logvar.clamp(*LOGVAR_RANGE))]
+            columns += [mu, logvar.clamp(*LOGVAR_RANGE)]
             if samples:
-                columns.append(importance_weighted_bound(network, likelihood, x, samples, generator)[:, None])
+                columns.append(bound(x)[:, None])
         return torch.cat(columns, 1)
 
-    found = images.mapped(look, str(device)).astype(np.float64)
-    measures: dict[str, Any] = {"loss": terms["loss"], "n": len(images)}
+    likelihood.eval()
+    found = images.mapped(look, str(device))
+    means = found.mean(0, dtype=np.float64)
+    measures: dict[str, Any] = {
+        "loss": terms["loss"],
+        "n": len(images),
+        "psnr": float(means[1]),
+        "black": float((found[:, 2] < BLACK).mean()),
+        "latent": widths[0],
+    }
+    measures |= {name: term for name, term in terms.items() if name == "density"}
     if "kl" in terms:
-        means, kls = np.split(found[:, 1 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
+        mu, logvar = np.split(found[:, 3 : found.shape[1] - bool(samples)], 2, axis=1)  # (N, D) each
+        halves = torch.from_numpy(np.ascontiguousarray(mu)), torch.from_numpy(np.ascontiguousarray(logvar))
+        variances = mu.var(0, dtype=np.float64)
+        if isinstance(prior, Normal):
+            told = gaussian_kl(*halves).double().mean(0)
+        else:
+            told = told_by_dimension(*halves)
+            variances /= variances + np.exp(logvar).mean(0, dtype=np.float64)
         measures |= {
             "reconstruction": terms["reconstruction"],
             "kl": terms["kl"],
-            "loss_at_mean": float(found[:, 0].mean()) + terms["kl"],
-            "active_units": int((means.var(0) > ACTIVE_VARIANCE).sum()),
-            "kl_per_dimension": kls.mean(0).tolist(),
+            "loss_at_mean": float(means[0]) + terms["kl"],
+            "active_units": int((variances > ACTIVE_VARIANCE).sum()),
+            "kl_per_dimension": told.tolist(),
         }
         if samples:
-            measures |= {"iw_bound": float(found[:, -1].mean()), "iw_samples": samples}
+            measures |= {"iw_bound": float(means[-1]), "iw_samples": samples}
     return measures
+
+
+@torch.no_grad()
+def _linear(train: ImageSet, images: ImageSet, dimensions: int) -> dict[str, float]:
+    """How near PCA of the training images comes to others: what any autoencoder should be ahead of."""
+    found = fit_components(train, dimensions)
+
+    def look(x: Tensor) -> Tensor:
+        mean = found.mean.view_as(x[0]).expand_as(x)
+        return torch.stack([psnr(found.reconstruct(x), x), psnr(mean, x)], 1)
+
+    pca_psnr, mean_psnr = images.mapped(look).mean(0, dtype=np.float64)
+    return {"pca_psnr": float(pca_psnr), "mean_psnr": float(mean_psnr), "train_n": len(train)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL.Image import Image
@@ -49,7 +49,11 @@ class Task(ABC):
         sheets: the table of its pictures.
         transform: what is done to a batch's images before the network sees them: a function of images
             (N, C, H, W) in [0, 1] and a generator, the only randomness it may use; or None.
+        measures_means: whether what `measure` gives are means over images, so that the processes of one
+            training may share the images among them.
     """
+
+    measures_means: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from safelight.data.batches import Batch
+from safelight.errors import TrainingError
 from safelight.networks.base import ImageNetwork
 
 __all__ = ["BlindSpot", "hide"]
@@ -53,10 +54,15 @@ class BlindSpot(nn.Module):
 
         Returns:
             "loss": mean over the hidden pixels, in nats; "sigma": the standard deviation learned so far.
+
+        Raises:
+            TrainingError: the network gives something else than images of the same shape.
         """
         hidden, inputs = hide(batch.inputs, generator)
         hidden = hidden.expand_as(inputs)
-        logits = network(inputs).float()[hidden]
+        made = network(inputs)
+        check_made(made, inputs)
+        logits = made.float()[hidden]
         noisy, sigma = batch.inputs[hidden], self.log_sigma.exp()
         predicted = torch.sigmoid(logits.detach())
         unclipped = _unclipped(noisy, predicted, sigma.detach())
@@ -65,6 +71,19 @@ class BlindSpot(nn.Module):
         bound = 0.5 * F.relu(logits.abs() - MOST_SURE).square().mean()
         fit = -_censored_log_prob(noisy, predicted, sigma).mean()
         return {"loss": cross_entropy + bound + fit, "sigma": sigma.detach()}
+
+
+def check_made(made: Tensor, images: Tensor) -> None:
+    """Refuse a network that makes something else of images than images.
+
+    Raises:
+        TrainingError: it does.
+    """
+    if made.shape != images.shape:
+        raise TrainingError(
+            f"expected a network that gives {tuple(images.shape)}, as its input, got {tuple(made.shape)}; to "
+            "denoise, choose another --model"
+        )
 
 
 def hide(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -16,12 +16,13 @@ from safelight.data.batches import Batch
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
 from safelight.data.pictures import tile
-from safelight.errors import ConfigError, TrainingError
+from safelight.errors import ConfigError
 from safelight.machine import derive_seed
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.networks.tiling import clean
+from safelight.tasks.autoencode import likelihood_words
 from safelight.tasks.base import Evaluation, Task, Transform
-from safelight.tasks.blind_spot import BlindSpot
+from safelight.tasks.blind_spot import BlindSpot, check_made
 from safelight.tasks.fidelity import psnr, read, ssim
 from safelight.tasks.objective import LIKELIHOODS, Likelihood, NegativeELBO
 from safelight.tasks.severity import corrupted_batches, severity_curves
@@ -82,11 +83,7 @@ class DenoisingLoss(nn.Module):
             terms: dict[str, Tensor] = self.elbo(network, batch, generator, progress)
             return terms
         logits = network(batch.inputs)
-        if logits.shape != batch.images.shape:
-            raise TrainingError(
-                f"expected a network that gives {tuple(batch.images.shape)}, as its input, got "
-                f"{tuple(logits.shape)}; to denoise, choose another --model"
-            )
+        check_made(logits, batch.images)
         return {"loss": -self.likelihood.log_prob(logits.float(), batch.images).mean()}
 
 
@@ -101,10 +98,15 @@ class Denoise(Task):
         judge: a classifier in evaluation mode, or None; without it or labels, identity is not measured.
     """
 
+    measures_means = True
+
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, DenoiseConfig)
         self._settings = config.task
         self._precision = config.training.precision
+        is_variational = config.network.is_variational
+        density = "−ELBO with one sample of z" if is_variational else "−log p(true | noisy)"
+        self._convention = f"{likelihood_words(config, density)}, of images with {self.corruption}"
         self.judge: Network | None = None
 
     @property
@@ -122,7 +124,7 @@ class Denoise(Task):
             )
         share = "of images read by a judge as what they are"
         return (
-            Measure("loss", "loss", "of the true images by the noisy ones", "nats per image"),
+            Measure("loss", "loss", self._convention, "nats per image"),
             Measure("psnr", "PSNR", "cleaned, mean of the images", "dB", lower_is_better=False),
             Measure("psnr_noisy", "PSNR, noisy", "before cleaning", "dB", lower_is_better=False),
             Measure("ssim", "SSIM", "cleaned, mean of the images", digits=4, lower_is_better=False),
@@ -159,19 +161,26 @@ class Denoise(Task):
     @torch.no_grad()
     def measure(self, network: ImageNetwork, loss: nn.Module, images: ImageSet) -> dict[str, float]:
         """The loss's terms and, where the truth is known, PSNR."""
+        loss.eval()
         device = str(next(network.parameters()).device)
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         totals: dict[str, float] = {}
         for batch in corrupted_batches(images, self.corruption, device):
-            with torch.autocast(
-                batch.images.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"
-            ):
-                terms = loss(network, batch, generator, 1.0)
+            terms = self._terms(network, loss, batch, generator)
             if not self._settings.self_supervised:
                 terms["psnr"] = psnr(clean(network, batch.inputs, self._precision), batch.images).mean()
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
         return {name: total / len(images) for name, total in totals.items()}
+
+    def _terms(
+        self, network: ImageNetwork, loss: nn.Module, batch: Batch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The loss's terms at the run's precision, in which its network cleans too."""
+        is_half = self._precision == "bfloat16"
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=is_half):
+            terms: dict[str, Tensor] = loss(network, batch, generator, 1.0)
+        return terms
 
     @torch.no_grad()
     def evaluate(
@@ -195,7 +204,7 @@ class Denoise(Task):
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         loss_sum, scored, shown = 0.0, [], dict[str, list[_Shown]]()
         for batch in corrupted_batches(images, corruption, device):
-            loss_sum += loss(network, batch, generator, 1.0)["loss"].item() * len(batch)
+            loss_sum += self._terms(network, loss, batch, generator)["loss"].item() * len(batch)
             true, noisy = batch.images, batch.inputs
             cleaned = clean(network, noisy, self._precision)
             found = {

@@ -1,4 +1,4 @@
-"""What training minimizes, in nats per image: likelihoods, KL, the ELBO and the importance-weighted bound."""
+"""What training minimizes, in nats per image: likelihoods, the ELBO and the importance-weighted bound."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safelight.config.task import AutoencodeConfig
 from safelight.data.batches import Batch
 from safelight.errors import TrainingError
 from safelight.networks.base import Autoencoder
+from safelight.tasks.priors import PRIORS, Normal, Prior
 
 __all__ = [
     "LIKELIHOODS",
@@ -22,13 +23,15 @@ __all__ = [
     "Gaussian",
     "Likelihood",
     "NegativeELBO",
-    "gaussian_kl",
     "importance_weighted_bound",
     "objective",
     "sample_code",
 ]
 
 LOGVAR_RANGE = (-15.0, 15.0)  # exp of either end is far from float32's limits
+LEAST_SIGMA = 0.0025  # 8-bit pixels cannot be known any better
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+MEMORY = 0.05  # what a batch has of the deviation that is kept: the last twenty or so tell it
 
 
 class Likelihood(nn.Module, ABC):
@@ -37,6 +40,18 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, summed over pixels: (N, C, H, W) twice to (N,)."""
+
+    @abstractmethod
+    def calibrate(self, loss: float, pixels: int) -> float:
+        """Take what makes some images most likely, knowing what they are worth by now.
+
+        Args:
+            loss: the images' mean -log p(x | z) in evaluation mode, in nats.
+            pixels: values an image.
+
+        Returns:
+            The loss from now on.
+        """
 
 
 @final
@@ -57,31 +72,52 @@ class Bernoulli(Likelihood):
         losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
         return -losses.flatten(1).sum(1)
 
+    def calibrate(self, loss: float, pixels: int) -> float:
+        """Nothing is left to choose."""
+        return loss
+
 
 @final
 class Gaussian(Likelihood):
-    """A normal density around sigmoid(logits), with one standard deviation learned for all pixels.
+    """A normal density around sigmoid(logits), with one standard deviation for all pixels: the best there is.
 
-    Rybkin et al. (2021), Simple and Effective VAE Training with Calibrated Decoders, equation 4. Densities
-    may exceed 1, so the loss may be negative.
+    Rybkin et al. (2021), Simple and Effective VAE Training with Calibrated Decoders, section 3.3 (σ-VAE): in
+    training the variance is each batch's mean squared error, which makes the batch as likely as can be. In
+    evaluation mode it is the same for all images, so that losses can be compared: that of the validation
+    images where `calibrate` was told of them, else a running mean of the last batches. It is kept with the
+    weights. Densities may exceed 1, so the loss may be negative.
 
     Example:
         >>> import torch
-        >>> likelihood = Gaussian()
+        >>> likelihood = Gaussian().eval()  # no batch yet: a standard deviation of 0.1
         >>> at_mean = likelihood.log_prob(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5))
         >>> round(at_mean.item() / 64, 4)  # -log(0.1) - ½ log 2π
         1.3836
     """
 
+    log_sigma: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        self.log_sigma = nn.Parameter(torch.tensor(math.log(0.1)))
+        self.register_buffer("log_sigma", torch.tensor(math.log(0.1)))
 
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, (N,)."""
-        log_sigma = _clamp(self.log_sigma, -6.0, math.inf)  # 8-bit pixels cannot be known any better
-        errors = (x - torch.sigmoid(logits)) / log_sigma.exp()
-        return (-0.5 * errors.square() - log_sigma - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+        squares = (x - torch.sigmoid(logits)).square().flatten(1)  # (N, C·H·W)
+        log_sigma = self.log_sigma
+        if self.training:
+            # Its own gradient is zero, as it is the optimum.
+            log_sigma = 0.5 * squares.detach().mean().clamp(min=LEAST_SIGMA**2).log()
+            self.log_sigma.lerp_(log_sigma.to(self.log_sigma.dtype), MEMORY)
+        return (-0.5 * squares * (-2 * log_sigma).exp() - log_sigma - HALF_LOG_2PI).sum(1)
+
+    def calibrate(self, loss: float, pixels: int) -> float:
+        """Take these images' mean squared error as the variance from now on."""
+        log_sigma = float(self.log_sigma)
+        error = 2 * (loss / pixels - log_sigma - HALF_LOG_2PI) * math.exp(2 * log_sigma)
+        variance = max(error, LEAST_SIGMA**2)
+        self.log_sigma.fill_(0.5 * math.log(variance))
+        return pixels * (0.5 * error / variance + 0.5 * math.log(variance) + HALF_LOG_2PI)
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
@@ -107,26 +143,6 @@ def _clamp(x: Tensor, low: float, high: float) -> Tensor:
     return cast(Tensor, _Clamp.apply(x, low, high))  # type: ignore[no-untyped-call]
 
 
-def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, exp(logvar)) ‖ N(0, 1)) of each dimension, in nats.
-
-    Kingma & Welling (2014), appendix B: -½ (1 + log σ² - μ² - σ²).
-
-    Args:
-        mu: (N, D).
-        logvar: (N, D).
-
-    Returns:
-        (N, D).
-
-    Example:
-        >>> import torch
-        >>> gaussian_kl(torch.tensor([[1.0]]), torch.tensor([[0.0]]))
-        tensor([[0.5000]])
-    """
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp())
-
-
 def sample_code(mu: Tensor, logvar: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw z = μ + σ ε, the reparametrization of Kingma & Welling (2014), section 2.4; (N, D)."""
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
@@ -137,12 +153,14 @@ def sample_code(mu: Tensor, logvar: Tensor, generator: torch.Generator | None = 
 class NegativeELBO(nn.Module):
     """-ELBO of a batch: reconstruction + beta · KL, with one sample of z (Kingma & Welling 2014, equation 7).
 
-    For a deterministic autoencoder it is the reconstruction alone.
+    For a deterministic autoencoder it is the reconstruction alone; a prior that is no `Normal` is fitted to
+    its codes, and does not change them.
 
     Args:
-        likelihood: p(x | z); its parameters are learned along with the network's.
+        likelihood: p(x | z); what it has to learn is learned along with the network.
         beta: weight of the KL (Higgins et al. 2017, equation 4).
         beta_warmup: share of training over which the weight rises from 0 to beta (Bowman et al. 2016).
+        prior: p(z), N(0, 1) by default; its parameters are learned along, too.
 
     Example:
         >>> import torch
@@ -154,9 +172,16 @@ class NegativeELBO(nn.Module):
         ['kl', 'loss', 'reconstruction']
     """
 
-    def __init__(self, likelihood: Likelihood, beta: float = 1.0, beta_warmup: float = 0.0) -> None:
+    def __init__(
+        self,
+        likelihood: Likelihood,
+        beta: float = 1.0,
+        beta_warmup: float = 0.0,
+        prior: Prior | None = None,
+    ) -> None:
         super().__init__()
         self.likelihood = likelihood
+        self.prior = prior or Normal()
         self.beta = beta
         self.beta_warmup = beta_warmup
 
@@ -176,7 +201,8 @@ class NegativeELBO(nn.Module):
             progress: share of training done, for the warm-up.
 
         Returns:
-            "loss", "reconstruction" and, for a variational network, "kl": means over the batch, in nats.
+            "loss", "reconstruction" and, for a variational network, "kl", or "density" where a prior is
+            fitted to points: means over the batch, in nats.
 
         Raises:
             TrainingError: the network has no code, or its output has not the images' shape.
@@ -189,13 +215,20 @@ class NegativeELBO(nn.Module):
         mu, logvar = network.encode(batch.inputs)
         if logvar is None:
             reconstruction = -self._log_prob(network.decode(mu), batch.images).mean()
-            return {"loss": reconstruction, "reconstruction": reconstruction}
+            terms = {"loss": reconstruction, "reconstruction": reconstruction}
+            return terms if isinstance(self.prior, Normal) else terms | self._density(mu, reconstruction)
         mu, logvar = mu.float(), _clamp(logvar.float(), *LOGVAR_RANGE)
         z = sample_code(mu, logvar, generator)
         reconstruction = -self._log_prob(network.decode(z), batch.images).mean()
-        kl = gaussian_kl(mu, logvar).sum(1).mean()
+        with torch.autocast(z.device.type, enabled=False):  # a difference of large sums
+            kl = self.prior.kl(mu, logvar, z).mean()
         beta = self.beta * min(1.0, progress / self.beta_warmup) if self.beta_warmup else self.beta
         return {"loss": reconstruction + beta * kl, "reconstruction": reconstruction, "kl": kl}
+
+    def _density(self, points: Tensor, loss: Tensor) -> dict[str, Tensor]:
+        """A prior fitted to codes that are points: its gradient joins the loss, which it does not change."""
+        density = -self.prior.log_prob(points.detach().float()).mean()
+        return {"loss": loss + (density - density.detach()), "density": density}
 
     def _log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         if logits.shape != x.shape:
@@ -207,9 +240,15 @@ class NegativeELBO(nn.Module):
         return log_prob
 
 
-def objective(config: AutoencodeConfig) -> NegativeELBO:
-    """The loss that a task's settings describe."""
-    return NegativeELBO(LIKELIHOODS[config.likelihood](), config.beta, config.beta_warmup)
+def objective(config: AutoencodeConfig, latent: int = 0) -> NegativeELBO:
+    """The loss that a task's settings describe.
+
+    Args:
+        config: the settings.
+        latent: dimensions of the code, which learned priors need to know.
+    """
+    likelihood, prior = LIKELIHOODS[config.likelihood](), PRIORS[config.prior](latent)
+    return NegativeELBO(likelihood, config.beta, config.beta_warmup, prior)
 
 
 def importance_weighted_bound(
@@ -218,6 +257,7 @@ def importance_weighted_bound(
     x: Tensor,
     samples: int,
     generator: torch.Generator | None = None,
+    prior: Prior | None = None,
 ) -> Tensor:
     """-log p(x), bounded from above with k samples of z each: -log (1/k) Σ p(x, z) / q(z | x).
 
@@ -229,6 +269,7 @@ def importance_weighted_bound(
         x: (N, C, H, W) in [0, 1].
         samples: k.
         generator: source of the noise.
+        prior: p(z), N(0, 1) by default.
 
     Returns:
         (N,) nats.
@@ -246,10 +287,12 @@ def importance_weighted_bound(
     if logvar is None:
         raise ValueError("expected a variational autoencoder, got one without logvar; it has no such bound")
     logvar = logvar.clamp(*LOGVAR_RANGE)
+    standard = Normal()
+    prior = prior or standard
     weights = []
     for _ in range(samples):  # one sample of every image at a time keeps memory flat
         z = sample_code(mu, logvar, generator)
-        log_prior = -0.5 * z.square().sum(1)  # both normal densities without their common ½ D log 2π
-        log_posterior = -0.5 * ((z - mu).square() / logvar.exp() + logvar).sum(1)
-        weights.append(likelihood.log_prob(network.decode(z), x) + log_prior - log_posterior)
+        errors = (z - mu) * (-0.5 * logvar).exp()
+        log_posterior = standard.log_prob(errors) - 0.5 * logvar.sum(1)
+        weights.append(likelihood.log_prob(network.decode(z), x) + prior.log_prob(z) - log_posterior)
     return math.log(samples) - torch.stack(weights).logsumexp(0)  # (k, N) to (N,)

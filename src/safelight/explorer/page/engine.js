@@ -1,0 +1,95 @@
+/** Encoder, decoder and prior, run by onnxruntime's WebAssembly inside the page. */
+
+import { normal } from "./codes.js";
+import { unpack } from "./contents.js";
+
+const CHUNK = 64; // images in the network at a time
+
+/** The networks, once they are there; one call after another. */
+export class Engine {
+  /** @param {number[]} shape (C, H, W) @param {number} latent */
+  constructor(shape, latent) {
+    this.shape = shape;
+    this.latent = latent;
+    this.pixels = shape.reduce((a, b) => a * b);
+    /** @type {Promise<any>} */
+    this.ready = this.load();
+    /** @type {Promise<unknown>} */
+    this.queue = Promise.resolve();
+  }
+
+  /** Unpack the engine and start the networks. */
+  async load() {
+    if (typeof WebAssembly === "undefined" || typeof DecompressionStream === "undefined") {
+      throw new Error("This browser has no WebAssembly, so nothing can be decoded; the map works.");
+    }
+    const { header, arrays } = await unpack("engine");
+    const url = URL.createObjectURL(new Blob([arrays.script], { type: "text/javascript" }));
+    const ort = await import(url);
+    URL.revokeObjectURL(url);
+    ort.env.wasm.wasmBinary = arrays.wasm;
+    ort.env.wasm.numThreads = 1;
+    ort.env.logLevel = "error";
+    const options = { executionProviders: ["wasm"] };
+    const encoder = await ort.InferenceSession.create(arrays.encoder, options);
+    const decoder = await ort.InferenceSession.create(arrays.decoder, options);
+    const prior = arrays.prior ? await ort.InferenceSession.create(arrays.prior, options) : null;
+    return { ort, encoder, decoder, prior, numbers: header.numbers };
+  }
+
+  /**
+   * Codes, one after another, to their images.
+   * @param {Float32Array} codes (n · D)
+   * @returns {Promise<Float32Array>} (n · C · H · W) from 0 to 1
+   */
+  decode(codes) {
+    return this.run("decoder", "z", codes, [this.latent], "pixels", this.pixels);
+  }
+
+  /**
+   * Images, one after another, to their mean codes.
+   * @param {Float32Array} images (n · C · H · W) from 0 to 1
+   * @returns {Promise<Float32Array>} (n · D)
+   */
+  encode(images) {
+    return this.run("encoder", "pixels", images, this.shape, "mu", this.latent);
+  }
+
+  /**
+   * Codes drawn from the prior, one after another: standard normal numbers, or what a learned one makes of them.
+   * @param {number} count
+   * @returns {Promise<Float32Array>} (count · D)
+   */
+  async draw(count) {
+    const { prior, numbers } = await this.ready;
+    const noise = Float32Array.from({ length: count * numbers }, normal);
+    return prior ? this.run("prior", "noise", noise, [numbers], "z", this.latent) : noise;
+  }
+
+  /**
+   * @param {"encoder" | "decoder" | "prior"} network
+   * @param {string} input
+   * @param {Float32Array} values
+   * @param {number[]} shape of one
+   * @param {string} output
+   * @param {number} size of one result
+   * @returns {Promise<Float32Array>}
+   */
+  run(network, input, values, shape, output, size) {
+    const one = shape.reduce((a, b) => a * b);
+    const work = async () => {
+      const loaded = await this.ready;
+      const results = new Float32Array((values.length / one) * size);
+      for (let at = 0; at * one < values.length; at += CHUNK) {
+        const part = values.slice(at * one, (at + CHUNK) * one);
+        const given = new loaded.ort.Tensor("float32", part, [part.length / one, ...shape]);
+        const found = await loaded[network].run({ [input]: given });
+        results.set(found[output].data, at * size);
+      }
+      return results;
+    };
+    const done = this.queue.then(work);
+    this.queue = done.catch(() => {});
+    return done;
+  }
+}
