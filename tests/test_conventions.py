@@ -36,9 +36,9 @@ WINGS = {
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
         *("kinds", "colours", "png16", "strips", "tiff", "tiff_writing", "opening", "writing"),
-        *("rows", "images", "components", "fitting", "likeness", "batches", "corruption", "augmentation"),
-        *("label_files", "downloads", "readers", "arrays", "named_sets", "listing", "store", "reading"),
-        *("sources", "finding", "pictures"),
+        *("rows", "fitting", "likeness", "listing", "downloads", "named_sets", "cache", "store", "images"),
+        *("components", "batches", "corruption", "augmentation", "label_files", "readers", "arrays"),
+        *("reading", "sources", "finding", "traits", "findings", "checking", "pictures"),
     ),
     "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
@@ -53,7 +53,7 @@ WINGS = {
     ),
     "reporting": (
         *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
-        *("report", "comparison"),
+        *("report", "comparison", "check"),
     ),
     "evolution": (
         *(

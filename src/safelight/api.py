@@ -18,7 +18,7 @@ from safelight.config.reading import check_seed, plain
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
-from safelight.data.finding import Images, OnReading, as_image_set, find_images
+from safelight.data.finding import Images, OnReading, as_image_set, find_images, refuse_left_out
 from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.engines.ranks import join
@@ -78,6 +78,7 @@ def train(
     limit: int | None = None,
     init_from: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    strict: bool = False,
     labels: str = "folders",
     group_by: str | None = None,
     command: str = "safelight.train",
@@ -102,6 +103,7 @@ def train(
         limit: number of training images to keep.
         init_from: a run of the same network whose weights to start from.
         overwrite: replace a run that is in `out`.
+        strict: refuse a set of which any picture is left out.
         labels: of pictures, as in `load`.
         group_by: likewise.
         command: kept in config.json.
@@ -143,6 +145,8 @@ def train(
         read_settings(network, task_given, settings)  # before minutes of reading
     data = DataConfig(limit=limit, labels=labels, group_by=group_by)
     image_set = as_image_set(images, options, data, on_reading)
+    if strict:
+        refuse_left_out(image_set)
     splits = image_set.split(validation, limit)
     network_given = network if isinstance(network, str) else describe_network(_made(network), splits.train)
     start = None if init_from is None else RunFolder(init_from)

@@ -20,6 +20,7 @@ __all__ = [
     "legible",
     "new_file",
     "new_folder",
+    "printable",
     "read_file",
     "refuse_links",
     "replacing",
@@ -109,6 +110,16 @@ def legible(text: str) -> str:
         'caf\\udce9.png'
     """
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    r"""Text in one line that says what is in it: signs that are none to see stand as numbers.
+
+    Example:
+        >>> printable("two\nlines \x1b[31mé.png")
+        'two\\nlines \\x1b[31mé.png'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read_file(path: Path, limit: int) -> bytes:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import err, reading
+from safelight.config.data import DataConfig
+from safelight.files import printable
 
 if TYPE_CHECKING:
     from safelight.data.images import ImageSet
     from safelight.run import Run
 
-__all__ = ["add_images", "chosen_images", "fetched", "taken"]
+__all__ = ["add_images", "add_source", "chosen_images", "fetched", "taken"]
+
+
+def add_source(group: Any, data: DataConfig) -> None:
+    """The options for how pictures are labelled and grouped; a config's values are the defaults."""
+    group.add_argument(
+        "--labels",
+        type=str,
+        default=data.labels,
+        metavar="folders|none|FILE",
+        help="classes of pictures: their first folders, none, or a table of filename and label "
+        "(default: folders)",
+    )
+    group.add_argument(
+        "--group-by",
+        type=str,
+        default=data.group_by,
+        metavar="REGEX",
+        help="pictures whose names agree in what this finds stay in one part, as of one patient",
+    )
 
 
 def add_images(parser: ArgumentParser) -> None:
@@ -32,7 +53,6 @@ def chosen_images(run: Run, options: Namespace) -> ImageSet:
     """The images that were asked for."""
     if options.data is None:
         return run.images(options.split or "train")
-    from safelight.config.data import DataConfig
     from safelight.data.sources import load_for
 
     if options.split is None:
@@ -46,7 +66,7 @@ def taken(run: Run, data: str) -> ImageSet:
     with reading() as on_reading:
         images = run.taken(fetched(data), on_reading)
     for note in images.notes:
-        err.print(note, markup=False)
+        err.print(printable(note), markup=False)
     return images
 
 

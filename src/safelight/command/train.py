@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import advise, name_of, out, progress, stop_on_signals, tell
-from safelight.command.images import fetched
+from safelight.command.images import add_source, fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
 from safelight.command.verb import Idle, Verb
@@ -37,22 +37,9 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         help="number of validation images; 0 trains on all but the test images "
         "(default: a sixth of a named set, else a tenth)",
     )
-    data.add_argument(
-        "--labels",
-        type=str,
-        default=start.data.labels,
-        metavar="folders|none|FILE",
-        help="classes of pictures: their first folders, none, or a table of filename and label "
-        "(default: folders)",
-    )
-    data.add_argument(
-        "--group-by",
-        type=str,
-        default=start.data.group_by,
-        metavar="REGEX",
-        help="pictures whose names agree in what this finds stay in one part, as of one patient",
-    )
+    add_source(data, start.data)
     add_fields(data, start.fit)
+    data.add_argument("--strict", action="store_true", help="refuse a set of which any picture is left out")
     run.add_argument(
         "--dry-run", action="store_true", help="say what would be trained on what, and train nothing"
     )
@@ -99,6 +86,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 overwrite=options.overwrite,
                 command=shlex.join(["safelight", "train", *arguments]),
                 on_reading=on_reading,
+                strict=options.strict,
                 on_epoch=on_epoch,
                 on_step=on_step,
                 on_start=_tell_and_stop if options.dry_run else tell,

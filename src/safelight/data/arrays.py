@@ -237,4 +237,4 @@ def fitted(images: ImageSet, options: FitOptions | Fit) -> ImageSet:
     words = {"pad": "by padding", "crop": "by cropping", "stretch": "by stretching"}[fit.how]
     before = f"{len(images):,} images of {images.shape[2]}×{images.shape[1]}"
     note = f"{before} fitted to {size[1]}×{size[0]} {words}"
-    return replace(images, pixels=made, fit=fit, notes=(*images.notes, note))
+    return replace(images, pixels=made, fit=fit, notes=(*images.notes, note), store=None)

@@ -18,9 +18,10 @@ from safelight.data import sources
 from safelight.data.arrays import fitted
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
+from safelight.data.store import described
 from safelight.errors import DataError
 
-__all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split"]
+__all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split", "refuse_left_out"]
 
 SPLITS = ("train", "validation", "test")
 OnReading = Callable[[int, int], object]
@@ -47,6 +48,17 @@ def as_image_set(
     if isinstance(images, ImageSet):
         return fitted(images, options)
     return sources.load_for(images, data, options, on_reading=on_reading)
+
+
+def refuse_left_out(images: ImageSet) -> None:
+    """What --strict asks for.
+
+    Raises:
+        DataError: pictures were left out.
+    """
+    if images.store is not None and images.store.left_out_count:
+        count, left_out = images.store.left_out_count, described(images.store.left_out)
+        raise DataError(f"expected every picture, as --strict asks, got {count:,} left out ({left_out})")
 
 
 def find_images(data: DataConfig, fit: Fit, folder: Path, images: Images | None = None) -> ImageSet:

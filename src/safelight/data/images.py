@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from safelight.config.data import MAX_CHANNELS, Fit
 from safelight.config.reading import plain
 from safelight.data.rows import Names, is_mapped, selected
 from safelight.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from safelight.data.store import Store
 
 __all__ = ["Divided", "ImageSet", "at_once"]
 
@@ -55,6 +58,7 @@ class ImageSet:
         fit: how pictures of other kinds become images of this set; by default by padding.
         notes: what was done to the pictures on their way, in words.
         digest: SHA-256 of the pixels, and of whatever else decides what the set is, where that is known.
+        store: what its pictures were read into; None of arrays, and of a part of a set.
 
     Raises:
         DataError: shapes, types or values do not fit the above.
@@ -80,6 +84,7 @@ class ImageSet:
     fit: Fit | None = None
     notes: tuple[str, ...] = ()
     digest: str | None = None
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -191,6 +196,7 @@ class ImageSet:
             self,
             source=None,
             digest=None,
+            store=None,
             pixels=selected(self.pixels, indices),
             labels=chosen(self.labels),
             names=None if self.names is None else Names.chosen(self.names, indices),

@@ -76,6 +76,7 @@ def read_pictures(
         fit=fit,
         notes=(*summary(listing, store), *notes),
         digest=store.digest,
+        store=replace(store, passed_over=listing.passed_over),
     )
 
 

@@ -18,28 +18,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
 from safelight.config.data import Fit
 from safelight.config.reading import from_dict, read_json
+from safelight.data.cache import ABOUT, USED, Kept, home, kept, lock_of, make_room
 from safelight.data.fitting import Untold, count_outside, fit_pixels, tiles_of
 from safelight.data.likeness import content_hash, groups_of, look_hash
 from safelight.data.listing import Listing
-from safelight.data.named_sets import cache_root
 from safelight.data.opening import Picture, open_pages, open_picture
 from safelight.errors import DataError, Interrupted
 from safelight.files import legible, why, write_atomically
 
-__all__ = ["LeftOut", "Store", "clear_stores", "make_store", "stores"]
+__all__ = ["LeftOut", "Store", "make_store", "measured", "stores"]
 
 VERSION = 1  # of what a store holds; one of another is made anew
 BLOCK = 256  # pictures that are read and written together
 KEPT_REASONS = 1000  # of pictures that were left out
-LIMIT_GB = 20.0  # of all stores together, where SAFELIGHT_CACHE_GB says nothing else
 LUMA = (0.299, 0.587, 0.114)
-PIXELS, TABLE, ABOUT, USED = "pixels.bin", "pictures.arrow", "store.json", "used"
+PIXELS, TABLE = "pixels.bin", "pictures.arrow"
 
 OnReading = Callable[[int, int], object]
 Block = tuple[list[NDArray[Any]], Any, list["LeftOut"]]  # images, a row of the table for each, and the rest
@@ -66,20 +64,24 @@ class Store:
     Attributes:
         folder: where it is.
         fit: what its images are made like.
+        source: where the pictures lie.
         count: number of images.
         read: number of pictures that were read; fewer than images where they are cut into tiles.
         digest: SHA-256 of names and pixels.
         left_out: pictures that could not be taken, at most a thousand of them.
         left_out_count: how many there are.
+        passed_over: number of files beside the pictures that are none by their names.
     """
 
     folder: Path
     fit: Fit
+    source: str
     count: int
     read: int
     digest: str
     left_out: tuple[LeftOut, ...]
     left_out_count: int
+    passed_over: int = 0
 
     def pixels(self) -> np.memmap[Any, Any]:
         """(N, C, H, W), mapped."""
@@ -87,7 +89,7 @@ class Store:
         return np.memmap(self.folder / PIXELS, self.fit.dtype, "r", shape=shape)
 
     def table(self) -> Any:
-        """A row an image, mapped: name, label, picture, height, width, kind, ..., as `_row` makes it."""
+        """A row an image, mapped: name, label, picture, height, width, kind, ..., see `_schema`."""
         import pyarrow as pa
 
         with pa.memory_map(str(self.folder / TABLE)) as source:
@@ -102,27 +104,32 @@ def place_of(listing: Listing, fit: Fit, untold: Untold, chosen: NDArray[np.int6
     """Where the store of some pictures is, or would be."""
     which = "all" if chosen is None else hashlib.sha256(chosen.tobytes()).hexdigest()
     text = json.dumps([VERSION, listing.key, asdict(fit), asdict(untold), which])
-    return _home() / hashlib.sha256(text.encode()).hexdigest()[:32]
+    return home() / hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def open_store(folder: Path) -> Store | None:
     """A finished store; None where there is none of this version that is whole."""
+    store = _read_store(folder)
+    if store is not None:
+        with contextlib.suppress(OSError):
+            (folder / USED).touch()  # the time decides which goes first
+    return store
+
+
+def _read_store(folder: Path) -> Store | None:
+    """As `open_store`, without counting as a use."""
     try:
         about = read_json(folder / ABOUT)
         if about.get("version") != VERSION:
             return None
-        fit = from_dict(Fit, about["fit"], "store")
-        left_out = tuple(LeftOut(*pair) for pair in about["left_out"])
-        store = Store(
-            folder, fit, about["count"], about["read"], about["digest"], left_out, about["left_out_count"]
-        )
-        expected = store.count * int(np.prod(fit.shape)) * np.dtype(fit.dtype).itemsize
+        fit, left_out = from_dict(Fit, about["fit"], "store"), tuple(LeftOut(*p) for p in about["left_out"])
+        names = ("source", "count", "read", "digest", "left_out_count")
+        store = Store(folder=folder, fit=fit, left_out=left_out, **{name: about[name] for name in names})
+        expected = store.count * int(np.prod(store.fit.shape)) * np.dtype(store.fit.dtype).itemsize
         if (folder / PIXELS).stat().st_size != expected or not (folder / TABLE).is_file():
             return None
     except Exception:
         return None
-    with contextlib.suppress(OSError):
-        (folder / USED).touch()  # the time decides which goes first
     return store
 
 
@@ -152,18 +159,18 @@ def make_store(
     places = np.arange(len(listing)) if chosen is None else chosen
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.with_suffix(".lock")):
+        with lock_of(folder):
             if store := open_store(folder):  # another process has made it meanwhile
                 return store
             shutil.rmtree(folder, ignore_errors=True)
-            _make_room(folder, len(places) * int(np.prod(fit.shape)) * np.dtype(fit.dtype).itemsize)
+            make_room(folder, len(places) * int(np.prod(fit.shape)) * np.dtype(fit.dtype).itemsize)
             making = folder.with_suffix(".making")
             making.mkdir(exist_ok=True)
             _Maker(making, listing, fit, untold, places, on_progress).run()
             making.rename(folder)
     except OSError as error:
         raise DataError(
-            f"expected to keep the pictures in {_home()}, got {why(error)} or set SAFELIGHT_DATA"
+            f"expected to keep the pictures in {home()}, got {why(error)} or set SAFELIGHT_DATA"
         ) from None
     store = open_store(folder)
     if store is None:
@@ -171,69 +178,9 @@ def make_store(
     return store
 
 
-def stores() -> list[tuple[Path, int, Store | None]]:
-    """What the cache holds: each store's folder and bytes, in order of use; None of a broken one."""
-    found = []
-    with contextlib.suppress(OSError):
-        for folder in _home().iterdir():
-            if folder.is_dir():
-                size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-                found.append((_last_used(folder), folder, size, open_store_quietly(folder)))
-    return [(folder, size, store) for _, folder, size, store in sorted(found, key=lambda row: row[0])]
-
-
-def open_store_quietly(folder: Path) -> Store | None:
-    """As `open_store`, without counting as a use."""
-    before = _last_used(folder)
-    store = open_store(folder)
-    if store is not None and before:
-        with contextlib.suppress(OSError):
-            os.utime(folder / USED, (before, before))
-    return store
-
-
-def clear_stores() -> tuple[int, int]:
-    """Delete all stores; their number and bytes."""
-    count, size = 0, 0
-    for folder, bytes_, _ in stores():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".lock").unlink(missing_ok=True)
-        count, size = count + 1, size + bytes_
-    return count, size
-
-
-def _home() -> Path:
-    return cache_root() / "pictures"
-
-
-def _last_used(folder: Path) -> float:
-    try:
-        return (folder / USED).stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _make_room(keep: Path, needed: int) -> None:
-    """Delete the stores that were used longest ago where the limit or the disk asks for it."""
-    try:
-        limit = float(os.environ.get("SAFELIGHT_CACHE_GB", LIMIT_GB)) * 1e9
-    except ValueError:
-        raise DataError(
-            f"SAFELIGHT_CACHE_GB: expected a number, got {os.environ['SAFELIGHT_CACHE_GB']!r}"
-        ) from None
-    others = [row for row in stores() if row[0].stem != keep.stem]
-    total = sum(size for _, size, _ in others)
-    for folder, size, store in others:
-        if total + needed <= limit and needed < shutil.disk_usage(_home()).free:
-            break
-        if store is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            total -= size
-    if needed >= (free := shutil.disk_usage(_home()).free):
-        raise DataError(
-            f"expected {needed / 1e9:.1f} GB for the pictures in {_home()}, got {free / 1e9:.1f} GB; free "
-            "some space, set SAFELIGHT_DATA, or use --limit"
-        )
+def stores() -> list[tuple[Kept, Store | None]]:
+    """What the cache holds, in order of use; None of what is broken, or not finished."""
+    return [(one, _read_store(one.folder)) for one in kept()]
 
 
 @final
@@ -328,7 +275,7 @@ class _Maker:
                 images.append(image)
                 called = legible(name if len(made) == 1 else f"{name}#{number}")
                 about |= {"name": called, "label": label, "picture": place}
-                rows.append(_row(image, self.fit, about))
+                rows.append(about | measured(image, self.fit))
         return images, pa.Table.from_pylist(rows, _schema()), left_out
 
     def _images_of(self, picture: Picture) -> list[tuple[NDArray[Any], dict[str, Any]]]:
@@ -391,19 +338,28 @@ def described(left_out: list[LeftOut] | tuple[LeftOut, ...], count: int = 3) -> 
     return shown + (f"; and {len(left_out) - count:,} more" if len(left_out) > count else "")
 
 
-def _row(image: NDArray[Any], fit: Fit, about: dict[str, Any]) -> dict[str, Any]:
+def measured(image: NDArray[Any], fit: Fit) -> dict[str, Any]:
+    """What is to be known of an image by its pixels alone.
+
+    Args:
+        image: (C, H, W).
+        fit: what it was made like.
+
+    Returns:
+        By name: hashes of content and look; mean and contrast (standard deviation) of its grays, from 0 to 1;
+        sharpness, the variance of their Laplacian.
+    """
     low, high = fit.range
     x = (image.astype(np.float32) - low) / (high - low)
     gray = np.tensordot(np.array(LUMA, np.float32), x, 1) if len(x) == 3 else x.mean(0)
     content = content_hash(image)
     edges = 4 * gray[1:-1, 1:-1] - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]
     return {
-        **about,
         "content": content,
         "look": look_hash(gray, content),
         "mean": float(gray.mean()),
         "contrast": float(gray.std()),
-        "sharpness": float(edges.var()),
+        "sharpness": float(edges.var()) if edges.size else 0.0,
     }
 
 
