@@ -67,7 +67,7 @@ OF_CLASSES = "--label-smoothing --no-augmentation"
 FOLDER = "--config --model --out --overwrite --resume --task"
 ACTS = {  # in every call that is allowed
     "train": f"{FOLDER} {TRAINING} --init-from --limit --validation {OF_CORRUPTION} {OF_CLASSES} "
-    f"{FITTING} --labels --group-by --dry-run --prior "
+    f"{FITTING} --labels --group-by --dry-run --strict --prior "
     "--network.activation --network.attention --network.channels --network.classes --network.hidden "
     "--network.kernels --network.latent --network.normalization --network.strides --network.window",
     "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --final-epochs --generations --limit "

@@ -7,11 +7,11 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-from safelight.engines.executors import Engine
 
 import safelight
-from safelight.errors import Interrupted, RunError
 from safelight.engines import executors
+from safelight.engines.executors import Engine
+from safelight.errors import Interrupted, RunError
 from safelight.evolution.folder import SearchFolder
 from safelight.evolution.report import write_search_report
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 import safelight
 from safelight.config.data import DataConfig, Fit, FitOptions
-from safelight.data import store
+from safelight.data import cache, store
 from safelight.data.fitting import fit_pixels, natural_range, tiles_of
 from safelight.data.likeness import groups_of, near_pairs
 from safelight.data.listing import list_folder, natural
@@ -365,22 +365,22 @@ class TestStore:
 
     def test_a_broken_store_is_made_anew(self, photos):
         wanted = np.array(load(photos).pixels)
-        for folder, _, found in store.stores():
+        for kept, found in store.stores():
             if found is not None:
-                (folder / "pixels.bin").write_bytes(b"short")
+                (kept.folder / "pixels.bin").write_bytes(b"short")
         assert np.array_equal(load(photos).pixels, wanted)
 
     def test_the_oldest_goes_when_the_limit_is_reached(self, photos, monkeypatch):
-        store.clear_stores()
+        cache.clear_kept()
         for size in (30, 31):
             load(photos, size=size)
         assert len(store.stores()) == 2
         monkeypatch.setenv("SAFELIGHT_CACHE_GB", "0.0004")
         load(photos, size=32)
-        kept = [found.fit.height for _, _, found in store.stores() if found]
+        kept = [found.fit.height for _, found in store.stores() if found]
         assert 30 not in kept
         assert 32 in kept
-        count, size = store.clear_stores()
+        count, size = cache.clear_kept()
         assert count == len(kept)
         assert size > 60 * 3 * 32 * 32
         monkeypatch.setenv("SAFELIGHT_CACHE_GB", "lots")

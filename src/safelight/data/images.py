@@ -206,7 +206,7 @@ class ImageSet:
         )
 
     def is_what(self, fingerprint: str | None) -> bool:
-        """Whether a fingerprint is of this set; one that was taken of the images without labels leaves them free."""
+        """Whether a fingerprint is of this set; one taken without labels leaves them free."""
         return fingerprint in (self.fingerprint(), replace(self, labels=None).fingerprint())
 
     def fingerprint(self) -> str:
