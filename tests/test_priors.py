@@ -310,6 +310,7 @@ def test_measures_of_a_learned_prior(digits):
 def test_codes_of_few_images_tell_as_much_as_with_the_normal_prior(name):
     """They did not where the noise of log p(z) went into every gradient: their KL stayed at 0.4 nats."""
     settings = {"epochs": 12, "batch_size": 32, "threads": 1, "latent": 8, "channels": (16,), "hidden": 64}
+    settings |= {"likelihood": "bernoulli"}
     last = {p: safelight.train("digits", prior=p, **settings).history[-1] for p in ("normal", name)}
     assert last[name]["validation"]["loss"] < last["normal"]["validation"]["loss"] + 0.5
     assert last[name]["validation"]["kl"] > 1.5

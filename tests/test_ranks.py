@@ -295,8 +295,7 @@ def test_four_processes_are_killed_and_one_goes_on_to_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2, 3, 8])
-@pytest.mark.parametrize("task", ["autoencode", "denoise"])
+@pytest.mark.parametrize(("count", "task"), [(1, "autoencode"), (3, "autoencode"), (8, "denoise")])
 def test_any_number_of_processes_gives_the_same_bits(count, task, tmp_path):
     own = {"task": "denoise", "corrupt": "gaussian:0.3"} if task == "denoise" else {}
     options = ("--task", "denoise", "--corrupt", "gaussian:0.3") if own else ()

@@ -197,7 +197,7 @@ class Recorder:
             return {}
         count = min(self.training.micro_batches or 1, len(images))
         if count == 1 or not task.measures_means:
-            return task.measure(network, loss, images) if self.ranks.is_first else {}
+            return task.measure(network, loss, images)  # all the same, and so are buffers that it sets
         parts = np.array_split(np.arange(len(images)), count)
 
         def leaf(number: int) -> torch.Tensor:

@@ -57,11 +57,10 @@ class Autoencode(Task):
         train: the training images, to which an evaluation fits PCA; or None, and there is no such line.
     """
 
-    measures_means = True
-
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, AutoencodeConfig)
         self.config = config.task
+        self.measures_means = config.task.likelihood == "bernoulli"  # a Gaussian's variance is that of all
         self._latent: int = getattr(config.network, "latent", 0)
         self.train: ImageSet | None = None
         self._convention = convention(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -50,10 +50,10 @@ class Task(ABC):
         transform: what is done to a batch's images before the network sees them: a function of images
             (N, C, H, W) in [0, 1] and a generator, the only randomness it may use; or None.
         measures_means: whether what `measure` gives are means over images, so that the processes of one
-            training may share the images among them.
+            training may share the images among them; else each measures all of them.
     """
 
-    measures_means: ClassVar[bool] = False
+    measures_means: bool = False
 
     @property
     @abstractmethod
