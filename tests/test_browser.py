@@ -262,12 +262,12 @@ def test_new_images_stand_beside_the_nearest(tab):
     playwright.expect(tab.locator("#panel-samples .couples canvas")).to_have_count(24)
 
 
-def test_the_page_draws_from_the_prior_that_the_run_learned(tab, run):
+def test_the_page_draws_from_the_prior_that_the_run_learned(tab, page_run):
     """As many codes of the page's as of torch's, each dimension's mean and spread beside the other's."""
     drawn = values_of(tab, "safelight.app.engine.draw(4000)").reshape(4000, 4)
     with torch.no_grad():
         noise = torch.randn(4000, 4, generator=torch.Generator().manual_seed(0))
-        expected = run.prior.from_base(noise).numpy()
+        expected = page_run.prior.from_base(noise).numpy()
     assert not np.allclose(expected, noise, atol=0.1)
     np.testing.assert_allclose(drawn.mean(0), expected.mean(0), atol=0.1 * expected.std(0).max())
     np.testing.assert_allclose(drawn.std(0), expected.std(0), rtol=0.1)
