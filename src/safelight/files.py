@@ -17,6 +17,7 @@ from safelight.errors import RunError
 
 __all__ = [
     "LEFT_OVER",
+    "in_a_line",
     "legible",
     "new_file",
     "new_folder",
@@ -56,6 +57,16 @@ def why(error: OSError) -> str:
     """
     remedy = next((words for words, numbers in REMEDIES.items() if error.errno in numbers), "check the disk")
     return f"{error.strerror or error}; {remedy}"
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, without its line breaks; its kind, where it says nothing.
+
+    Example:
+        >>> in_a_line(ValueError("cut  off")), in_a_line(KeyError())
+        ('cut off', 'KeyError')
+    """
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def new_file(path: str | os.PathLike[str], endings: Sequence[str], overwrite: bool = False) -> Path:

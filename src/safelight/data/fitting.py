@@ -15,7 +15,7 @@ from PIL import Image
 from safelight.config.data import Fit, FitOptions
 from safelight.errors import DataError
 
-__all__ = ["Look", "Untold", "choose_fit", "count_outside", "fit_pixels", "natural_range", "tiles_of"]
+__all__ = ["LUMA", "Look", "Untold", "choose_fit", "count_outside", "fit_pixels", "natural_range", "tiles_of"]
 
 Range = tuple[float, float]
 

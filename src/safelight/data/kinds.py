@@ -9,10 +9,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from safelight.config.data import MAX_CHANNELS
 from safelight.errors import DataError
 
 __all__ = [
-    "MAX_CHANNELS",
     "Header",
     "Picture",
     "affordable",
@@ -22,7 +22,6 @@ __all__ = [
 ]
 
 MAX_VALUES = 400_000_000  # pixels times channels of one picture: 133 megapixels in colour
-MAX_CHANNELS = 8
 ORIENTATION = 0x0112  # of EXIF and of TIFF: how the camera was held
 
 

@@ -19,7 +19,7 @@ from safelight.data.images import ImageSet
 from safelight.errors import DataError
 from safelight.files import read_file, why, write_file
 
-__all__ = ["UNKNOWN", "Labels", "names_of", "read_labels", "write_labels"]
+__all__ = ["LABEL_TITLES", "NAME_TITLES", "UNKNOWN", "Labels", "names_of", "read_labels", "write_labels"]
 
 UNKNOWN = -1  # the label of an image that nobody labelled
 MAX_BYTES = 1 << 28

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safelight.errors import DataError
-from safelight.files import legible, why
+from safelight.files import in_a_line, legible, why
 
 __all__ = ["Listing", "list_files", "list_folder", "list_pages", "list_parquet", "list_zip", "natural"]
 
@@ -196,7 +196,7 @@ def list_parquet(paths: Sequence[Path], source: str, column: str | None = None) 
             about = path.stat()
             total += _stamp(str(path), about.st_size, about.st_mtime_ns)
         except (OSError, pa.ArrowException, KeyError) as error:
-            detail = _line(error)
+            detail = in_a_line(error)
             raise DataError(f"expected a Parquet file in {path}, got '{detail}'; get it again") from None
     lock = threading.Lock()
 
@@ -318,7 +318,3 @@ def _stamp(name: str, size: int, time: int) -> int:
 
 def _key(kind: str, total: int, count: int) -> str:
     return hashlib.sha256(f"{kind} {count} {total % (1 << 128)}".encode()).hexdigest()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

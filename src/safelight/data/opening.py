@@ -26,7 +26,7 @@ from safelight.data.kinds import Header, Picture, affordable, find_orientation, 
 from safelight.data.png16 import chunks_of, decode_png16
 from safelight.data.tiff import opened_tiff, places_of, read_place, tiff_header
 from safelight.errors import DataError
-from safelight.files import why
+from safelight.files import in_a_line, why
 
 __all__ = [
     "SUFFIXES",
@@ -157,7 +157,7 @@ def _naming(where: str) -> Iterator[None]:
 
 
 def _damaged(error: Exception, where: str) -> DataError:
-    detail = " ".join(str(error).split())[:200] or type(error).__name__
+    detail = in_a_line(error)
     return DataError(f"expected a whole picture in {where}, got '{detail}'; replace or remove it")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import DataError
+from safelight.files import in_a_line
 
 __all__ = ["parts_of_npz", "read_idx", "read_npy", "read_npz"]
 
@@ -198,8 +199,4 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise DataError(f"expected a whole file in {path}, got '{_line(error)}'; get it again") from error
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"expected a whole file in {path}, got '{in_a_line(error)}'; get it again") from error

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.config.reading import from_dict, read_json
+from safelight.data.cache import home
 from safelight.data.fitting import Look, Untold, choose_fit
 from safelight.data.images import SPLIT_SEED, ImageSet
 from safelight.data.label_files import UNKNOWN, Labels, read_labels
 from safelight.data.likeness import groups_of
 from safelight.data.listing import Listing
-from safelight.data.named_sets import cache_root
 from safelight.data.opening import declared, open_picture
 from safelight.data.rows import Names
 from safelight.data.store import VERSION, LeftOut, Store, described, make_store
@@ -86,7 +86,7 @@ def _suiting(listing: Listing, options: FitOptions | Fit) -> tuple[Fit, Untold, 
     It is kept beside the stores: a second start opens no picture.
     """
     asked = json.dumps([VERSION, listing.key, type(options).__name__, asdict(options)])
-    path = cache_root() / "pictures" / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
+    path = home() / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
     try:
         known = read_json(path)
         untold = from_dict(Untold, known["untold"], "untold")

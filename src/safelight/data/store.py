@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safelight.config.data import Fit
 from safelight.config.reading import from_dict, read_json
 from safelight.data.cache import ABOUT, USED, Kept, home, kept, lock_of, make_room
-from safelight.data.fitting import Untold, count_outside, fit_pixels, tiles_of
+from safelight.data.fitting import LUMA, Untold, count_outside, fit_pixels, tiles_of
 from safelight.data.likeness import content_hash, groups_of, look_hash
 from safelight.data.listing import Listing
 from safelight.data.opening import Picture, open_pages, open_picture
@@ -36,7 +36,6 @@ __all__ = ["LeftOut", "Store", "make_store", "measured", "stores"]
 VERSION = 1  # of what a store holds; one of another is made anew
 BLOCK = 256  # pictures that are read and written together
 KEPT_REASONS = 1000  # of pictures that were left out
-LUMA = (0.299, 0.587, 0.114)
 PIXELS, TABLE = "pixels.bin", "pictures.arrow"
 
 OnReading = Callable[[int, int], object]
@@ -351,7 +350,7 @@ def measured(image: NDArray[Any], fit: Fit) -> dict[str, Any]:
     """
     low, high = fit.range
     x = (image.astype(np.float32) - low) / (high - low)
-    gray = np.tensordot(np.array(LUMA, np.float32), x, 1) if len(x) == 3 else x.mean(0)
+    gray = np.tensordot(LUMA, x, 1) if len(x) == 3 else x.mean(0)
     content = content_hash(image)
     edges = 4 * gray[1:-1, 1:-1] - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]
     return {

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safelight.config.data import MAX_CHANNELS
 from safelight.data.colours import divided, from_cmyk, from_lab
-from safelight.data.kinds import MAX_CHANNELS, Header, Picture, affordable, unturned, upright
+from safelight.data.kinds import Header, Picture, affordable, unturned, upright
 from safelight.data.strips import NONE, PACKED, out_of_strips
 from safelight.errors import DataError
 

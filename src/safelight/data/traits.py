@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safelight.data.fitting import TINT, TINTED
+from safelight.data.fitting import LUMA, TINT, TINTED
 from safelight.data.images import ImageSet, at_once
 from safelight.data.likeness import FLAT, near_pairs
-from safelight.data.store import LUMA, measured
+from safelight.data.store import measured
 
 __all__ = ["ALIKE", "PARTS", "Row", "Traits", "divided_as"]
 
@@ -141,7 +141,7 @@ class Traits:
 
 def gray_of(images: Tensor) -> Tensor:
     """(N, C, H, W) to (N, H, W)."""
-    weights = torch.tensor(LUMA if images.shape[1] == 3 else [1.0], dtype=images.dtype)
+    weights = torch.tensor(LUMA.tolist() if images.shape[1] == 3 else [1.0], dtype=images.dtype)
     return (images * weights[:, None, None]).sum(1)
 
 

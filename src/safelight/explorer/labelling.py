@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+from safelight.data.label_files import LABEL_TITLES, NAME_TITLES
 from safelight.errors import DataError, RunError
 from safelight.files import read_file, why, write_atomically
 
 __all__ = ["LabelFile"]
 
 ENDINGS = (".csv", ".tsv", ".txt")
-NAME_TITLES = ("filename", "file", "name", "image")
-LABEL_TITLES = ("label", "class")
 MOST_BYTES = 1 << 26
 MOST_CHANGES = 100  # of those made before that a page can undo
 MAX_NAME, MAX_LABEL = 4096, 200
