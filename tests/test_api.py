@@ -365,7 +365,10 @@ def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):
         ({"gamma": 0.5}, "gamma: expected 1.0 with a linear decay"),
         ({"latnt": 3}, "unknown setting 'latnt'; did you mean 'latent'"),
         ({"network": "conv-va"}, "unknown network 'conv-va'; did you mean 'conv-vae'"),
-        ({"likelihood": "poisson"}, "likelihood: expected one of bernoulli, gaussian, got 'poisson'"),
+        (
+            {"likelihood": "poisson"},
+            "likelihood: expected one of bernoulli, gaussian, student, got 'poisson'",
+        ),
         ({"patience": 2, "validation": 0}, "patience: expected validation images to judge epochs by, got"),
         ({"network": "deep-conv-ae", "beta": 4.0}, "beta: expected 1 with codes that are points"),
         ({"seed": -1}, "seed: expected a whole number from 0 to 9,223,372,036,854,775,807, got -1"),

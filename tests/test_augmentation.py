@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from safelight.data.augmentation import Augmentation, move
+from safelight.data.augmentation import Augmentation, mirrored, move, turned
+from safelight.data.batches import Batches
+from safelight.data.images import ImageSet
 
 STILL = {"shift": 0.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0, "cut_out": 0.0, "probability": 1.0}
 
@@ -92,3 +94,29 @@ def test_two_in_three_are_changed_from_the_generator_alone():
     assert abs(share - 2 / 3) < 0.03
     assert first.min() >= 0
     assert first.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("way", "sides", "count"), [(mirrored, (4, 4), 2), (turned, (4, 4), 8), (turned, (4, 6), 4)]
+)
+def test_images_lie_in_each_way_as_often(way, sides, count):
+    image = torch.rand(1, 2, *sides, generator=generator())
+    ways, counts = way(image.expand(8000, -1, -1, -1), generator(1)).unique(dim=0, return_counts=True)
+    assert len(ways) == count
+    assert (counts - 8000 / count).abs().max() < 5 * (8000 / count) ** 0.5
+    for made in ways:
+        assert torch.equal(made.flatten().sort().values, image.flatten().sort().values)
+    corners = image[0, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    for made in ways:  # corners stay corners: nothing is moved but as a whole
+        assert {tuple(c) for c in made[:, [0, 0, -1, -1], [0, -1, 0, -1]].T.tolist()} == {
+            tuple(c) for c in corners.T.tolist()
+        }
+    assert torch.equal(way(ways, generator(2)), way(ways, generator(2)))
+
+
+def test_an_augmented_batch_is_drawn_again_as_it_was_given():
+    """An autoencoder's target is the turned image; a denoiser's would be the turned one without its noise."""
+    images = ImageSet(torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).repeat(40, 1, 1, 1).numpy())
+    (batch,) = Batches(images, 40, seed=0, augment=turned, transform=lambda x, generator: x + 1).epoch(0)
+    assert torch.equal(batch.inputs, batch.images + 1)
+    assert len(batch.images.unique(dim=0)) == 8

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,14 +10,16 @@ import safetensors.torch
 import torch
 
 import safelight
-from safelight.config.data import Fit
+from safelight.config.data import DataConfig, Fit
 from safelight.config.network import DeepConvConfig, UNetConfig
+from safelight.config.run import RunConfig
 from safelight.config.task import AutoencodeConfig, DenoiseConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batches
 from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
 from safelight.networks.table import build
+from safelight.runs.assembly import assemble
 from safelight.runs.choosing import Choices, choose
 from safelight.runs.training import fit
 from safelight.tasks.autoencode import mean_loss
@@ -50,18 +53,20 @@ def photographs(count: int, side: int = 32, channels: int = 3) -> ImageSet:
 def test_images_like_mnist_get_its_network_and_ten_epochs():
     found = chosen(strokes(50_000))
     assert found.network == DeepConvConfig(channels=(32, 64), latent=20)
-    assert found.task == AutoencodeConfig(likelihood="bernoulli")
-    assert found.training == TrainingConfig(epochs=10, batch_size=64, lr=4e-3)
-    assert len(found.reasons) == 4
+    assert (found.task.likelihood, found.training) == (
+        "bernoulli",
+        TrainingConfig(epochs=10, batch_size=64, lr=4e-3),
+    )
+    assert len(found.reasons) == 5
 
 
 @pytest.mark.parametrize("background", [0, 255])
-def test_black_and_white_is_bernoulli_and_photographs_are_gaussian(background):
+def test_black_and_white_is_bernoulli_and_photographs_are_students(background):
     assert chosen(strokes(1000, background)).task.likelihood == "bernoulli"
-    assert chosen(photographs(100)).task.likelihood == "gaussian"
+    assert chosen(photographs(100)).task.likelihood == "student"
     on_white = photographs(100).pixels.copy()
     on_white[:, :, :8], on_white[:, :, -8:] = background, background
-    assert chosen(ImageSet(on_white)).task.likelihood == "gaussian"
+    assert chosen(ImageSet(on_white)).task.likelihood == "student"
 
 
 @pytest.mark.parametrize("count", [100, 600, 1_666, 3_200, 20_000])
@@ -113,6 +118,54 @@ def test_maps_are_at_most_eight_pixels_wide_and_a_step_is_trained(height, width)
     assert network.reconstruct(images.floats()).shape == (2, 3, height, width)
 
 
+def test_only_ways_that_leave_images_as_likely_are_chosen_to_augment_by():
+    fields = photographs(400)
+    assert chosen(fields).task.augment == "turn"
+    x = fields.pixels
+    shaded = x * np.linspace(0.2, 1, 32)[:, None]  # lighter at the bottom, as with a lamp from below
+    assert chosen(ImageSet(shaded.astype(np.uint8))).task.augment == "mirror"
+    lit = shaded * np.linspace(0.2, 1, 32)
+    assert chosen(ImageSet(lit.astype(np.uint8))).task.augment == "none"
+    assert chosen(fields.subset(slice(19))).task.augment == "none"  # too few to tell
+
+
+@pytest.mark.parametrize("name", ["deep-conv-vae", "deep-conv-ae"])
+@pytest.mark.parametrize(("height", "width"), [(16, 24), (96, 72)])
+def test_a_linear_path_begins_as_pca(name, height, width):
+    """The PSNR of PCA before the first step, and codes of mean 0 and variance 1, uncorrelated."""
+    images = ImageSet(80 + photographs(60, 96).pixels[:, :, :height, :width] // 3)
+    config = RunConfig(
+        DeepConvConfig(name, latent=5, linear_path="pca"),
+        images.image,
+        DataConfig(),
+        TrainingConfig(),
+        AutoencodeConfig(likelihood="student"),
+    )
+    network = assemble(config, train=images).network
+    x = images.floats()
+    with torch.no_grad():
+        found, code = network.reconstruct(x), network.encode(x).mu
+    size = (height, width) if height < 64 else (64, 48)
+    small = torch.nn.functional.interpolate(x, size, mode="area").flatten(1).double().numpy()
+    directions = np.linalg.svd(small - small.mean(0), full_matrices=False)[2][:5]
+    expected = small.mean(0) + (small - small.mean(0)) @ directions.T @ directions
+    drawn = torch.nn.functional.interpolate(found, size, mode="area").flatten(1).numpy()
+    if height < 64:
+        np.testing.assert_allclose(drawn, expected, atol=1e-4)
+    else:  # enlarged and shrunk again
+        np.testing.assert_allclose(drawn, expected, atol=0.02)
+    np.testing.assert_allclose(np.cov(code.T.numpy()), np.eye(5), atol=0.03)
+
+
+def test_images_all_alike_and_fewer_than_dimensions_have_a_linear_path_too():
+    for images in (np.full((30, 1, 8, 8), 77, np.uint8), photographs(6, 8).pixels):
+        run = safelight.train(
+            ImageSet(images), validation=0, linear_path="pca", likelihood="student", latent=9, epochs=2
+        )
+        assert math.isfinite(run.history[-1]["train"]["loss"])
+        assert np.isfinite(run.reconstruct(ImageSet(images))).all()
+
+
 def test_long_strips_are_halved_while_they_can_be():
     found = chosen(ImageSet(np.zeros((4, 1, 8, 512), np.uint8)), "latent")
     build(found.network, Fit(8, 512, 1))
@@ -123,7 +176,9 @@ def test_long_strips_are_halved_while_they_can_be():
     [
         ("network", "latent", 3),
         ("network", "channels", (5,)),
+        ("network", "linear_path", "pca"),
         ("task", "likelihood", "bernoulli"),
+        ("task", "augment", "mirror"),
         ("training", "epochs", 7),
         ("training", "batch_size", 13),
         ("training", "lr", 0.1),
@@ -143,7 +198,7 @@ def test_a_default_run_says_why_and_its_config_repeats_it(command, tmp_path):
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "a/config.json").read_text())
     assert None not in {config["training"][name] for name in ("epochs", "batch_size", "lr", "threads")}
-    assert config["task"]["likelihood"] == "gaussian"
+    assert config["task"]["likelihood"] == "student"
     assert any(note.startswith("latent 8: ") for note in config["notes"])
     assert all(note in " ".join(done.stderr.split()) for note in config["notes"])
     assert "2 epochs, 6 steps: about 0:00:01 on this machine" in done.stderr
@@ -182,7 +237,7 @@ def test_an_evaluation_has_pca_beside_it(digits):
     shares = fit_components(digits, 64).shares
     assert shares.sum() == pytest.approx(1, abs=1e-4)
     assert (np.diff(shares) <= 1e-6).all()
-    shrunk = fit_components(photographs(20, 100), 4, side=10)
+    shrunk = fit_components(photographs(20, 100), 4, (10, 10))
     assert shrunk.directions.shape == (4, 300)
 
 

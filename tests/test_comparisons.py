@@ -33,7 +33,7 @@ def denoiser(network=None, **settings):
     ("base", "name", "choices"),
     [
         (config(), "task.likelihood", ["bernoulli", "gaussian"]),
-        (denoiser(), "task.likelihood", ["bernoulli", "gaussian"]),
+        (denoiser(), "task.likelihood", ["gaussian", "student"]),
         (denoiser(), "task.corrupt", ["gaussian:0..1", "gaussian:0..0.5"]),
         (denoiser(), "task.corrupt", ["gaussian:0.5", "blur:1"]),
         (denoiser(), "task.self_supervised", [False, True]),

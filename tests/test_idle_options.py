@@ -67,12 +67,13 @@ OF_CLASSES = "--label-smoothing --no-augmentation"
 FOLDER = "--config --model --out --overwrite --resume --task"
 ACTS = {  # in every call that is allowed
     "train": f"{FOLDER} {TRAINING} --init-from --limit --validation {OF_CORRUPTION} {OF_CLASSES} "
-    f"{FITTING} --labels --group-by --dry-run --strict --prior "
+    f"{FITTING} --labels --group-by --dry-run --strict --prior --augment "
     "--network.activation --network.attention --network.channels --network.classes --network.hidden "
-    "--network.kernels --network.latent --network.normalization --network.strides --network.window",
+    "--network.kernels --network.latent --network.linear-path --network.normalization --network.strides "
+    "--network.window",
     "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --final-epochs --generations --limit "
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
-    f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior",
+    f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior --augment",
     "finetune": f"--out --overwrite --resume --labels --labels-per-class --supervised-only --limit --model "
     f"--validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",

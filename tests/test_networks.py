@@ -163,6 +163,7 @@ def test_each_field_of_the_config_changes_the_network():
         "latent": 7,
         "activation": "relu",
         "normalization": "batch",
+        "linear_path": "pca",
     }
     assert {"name", *changes} == {f.name for f in dataclasses.fields(DeepConvConfig)}
     for name, value in changes.items():

@@ -19,6 +19,7 @@ from safelight.tasks.objective import (
     Bernoulli,
     Gaussian,
     NegativeELBO,
+    Student,
     importance_weighted_bound,
     objective,
     sample_code,
@@ -105,6 +106,37 @@ def test_gaussian_keeps_what_its_batches_tell_and_takes_what_it_is_told():
     root = (0.5 * x - 0.5).square().mean().sqrt().item()
     assert likelihood.log_sigma.exp().item() == pytest.approx(root, rel=1e-4)
     assert Bernoulli().calibrate(before, 64) == before
+
+
+def test_student_is_a_multivariate_t_density():
+    likelihood = Student().eval()
+    likelihood.log_scale.fill_(math.log(0.2))
+    logits, x = rng().normal(0, 2, (4, 1, 3, 4)), rng().random((4, 1, 3, 4))
+    ours = likelihood.log_prob(torch.tensor(logits), torch.tensor(x)).numpy()
+    for drawn, given, value in zip(1 / (1 + np.exp(-logits)), x, ours, strict=True):
+        density = stats.multivariate_t(drawn.ravel(), 0.04 * np.eye(12), df=2)
+        assert value == pytest.approx(
+            density.logpdf(given.ravel()), abs=2e-3
+        )  # but for what 8 bits leave open
+
+
+def test_student_learns_the_scale_that_errors_were_drawn_by_and_counts_in_decibels():
+    generator = np.random.default_rng(0)
+    variances = 0.03**2 * stats.invgamma(1).rvs((200, 64, 1), random_state=generator)  # ν = 2, s = 0.03
+    likelihood = Student()
+    x = 0.5 + np.sqrt(variances) * generator.normal(size=(200, 64, 256))
+    for batch in torch.from_numpy(x).view(200, 64, 1, 16, 16):
+        likelihood.log_prob(torch.zeros_like(batch), batch)
+    assert likelihood.log_scale.exp().item() == pytest.approx(0.03, rel=0.1)
+    likelihood.eval()
+    smooth, rough = (torch.full((1, 1, 16, 16), 0.5 + error) for error in (0.05, 0.2))
+    zeros = torch.zeros_like(smooth)
+    gains = [
+        likelihood.log_prob(zeros, 0.5 + (image - 0.5) / 2) - likelihood.log_prob(zeros, image)
+        for image in (smooth, rough)
+    ]
+    for gain in gains:  # half the error is worth a bit a pixel, wherever
+        assert gain.item() == pytest.approx(256 * math.log(2), rel=0.03)
 
 
 def test_kl_equals_numerical_integration():

@@ -99,7 +99,13 @@ def test_each_setting_of_the_loss_changes_the_run(digits):
     base = TrainingConfig(epochs=2, batch_size=200)
     runs = [
         weights(train(digits, base, loss=objective(AutoencodeConfig(**settings)))[0])
-        for settings in ({}, {"beta": 2.0}, {"beta_warmup": 0.9}, {"likelihood": "gaussian"})
+        for settings in (
+            {},
+            {"beta": 2.0},
+            {"beta_warmup": 0.9},
+            {"likelihood": "gaussian"},
+            {"likelihood": "student"},
+        )
     ]
     assert not any(torch.equal(a, b) for i, a in enumerate(runs) for b in runs[:i])
 

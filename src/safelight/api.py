@@ -157,7 +157,7 @@ def train(
     training = ranks.settled(chosen.training, out)
     notes = (*image_set.notes, *chosen.reasons)
     config = _describe(image_set, splits, data, chosen.network, chosen.task, training, command, notes)
-    parts = assemble(config, own_network, own_task)
+    parts = assemble(config, own_network, own_task, None if start else splits.train)
     if start:
         start.read_weights(start.trained, parts.network, parts.loss)
     try_out(parts, config, splits.train)

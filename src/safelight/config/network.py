@@ -62,6 +62,8 @@ class DeepConvConfig:
         latent: dimensions of the code
         activation: the nonlinearity after every hidden layer
         normalization: what each hidden layer's output is normalized over
+        linear_path: what the stages add to: nothing; or a linear map to the code and back, which starts as
+            the principal components of the training images
     """
 
     name: Literal["deep-conv-vae", "deep-conv-ae"] = "deep-conv-vae"
@@ -72,6 +74,7 @@ class DeepConvConfig:
     latent: int = field(default=20, metadata=CHOSEN)
     activation: Literal["relu", "silu", "gelu", "elu", "leaky-relu"] = "silu"
     normalization: Literal["none", "batch", "group"] = "none"
+    linear_path: Literal["none", "pca"] = field(default="none", metadata=CHOSEN)
 
     @property
     def is_variational(self) -> bool:

@@ -11,6 +11,7 @@ from safelight.config.corruption import parse_corruption
 from safelight.config.reading import CHOSEN, DERIVED, MAX_COUNT, check
 
 __all__ = [
+    "AUGMENTATIONS",
     "PLAIN_NAME",
     "PRIORS",
     "TASK_CONFIGS",
@@ -26,6 +27,12 @@ __all__ = [
 ]
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a picture
+
+AUGMENTATIONS = {  # of images, in words
+    "none": "as they are",
+    "mirror": "every other one mirrored, left to right",
+    "turn": "mirrored, and turned by quarters, or by halves where height and width differ",
+}
 
 PRIORS = {  # of codes, in words
     "normal": "N(0, 1)",
@@ -108,23 +115,28 @@ class AutoencodeConfig:
 
     Attributes:
         name: the task
-        likelihood: what the decoder's output means
+        likelihood: what the decoder's output means: shares of white, or the middle of a Gaussian with one
+            variance for all images, or of Student's t, with a variance for each image
         beta: weight of the KL term
         beta_warmup: share of the run over which beta rises from zero
         prior: what codes are drawn from: N(0, 1), or a mixture or a flow that is learned along; where codes
             are points, these are a density fitted to them, which leaves them as they are
+        augment: how the images are shown in training: none, as they are; mirror, every other one mirrored; or
+            turn, in all eight ways that a square can lie, four where height and width differ
     """
 
     evaluation: ClassVar[type[Any]] = AutoencodeEvaluation
 
     name: Literal["autoencode"] = "autoencode"
-    likelihood: Literal["bernoulli", "gaussian"] = field(default="bernoulli", metadata=CHOSEN)
+    likelihood: Literal["bernoulli", "gaussian", "student"] = field(default="bernoulli", metadata=CHOSEN)
     beta: float = 1.0
     beta_warmup: float = 0.0
     prior: str = field(default="normal", metadata={"choices": PRIORS})  # as in runs that do not say
+    augment: str = field(default="none", metadata=CHOSEN | {"choices": AUGMENTATIONS})
 
     def __post_init__(self) -> None:
         check(self.prior in PRIORS, "prior", " or ".join(PRIORS), repr(self.prior))
+        check(self.augment in AUGMENTATIONS, "augment", " or ".join(AUGMENTATIONS), repr(self.augment))
         check(0 <= self.beta < math.inf, "beta", "0 or more", self.beta)
         check(0 <= self.beta_warmup <= 1, "beta_warmup", "0 to 1", self.beta_warmup)
 
@@ -161,7 +173,7 @@ class DenoiseConfig:
     evaluation: ClassVar[type[Any]] = DenoiseEvaluation
 
     name: Literal["denoise"] = "denoise"
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    likelihood: Literal["bernoulli", "gaussian", "student"] = "bernoulli"
     corrupt: str | None = None
     self_supervised: bool = False
 

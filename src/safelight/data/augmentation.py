@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["Augmentation", "move"]
+__all__ = ["Augmentation", "mirrored", "move", "turned"]
 
 
 @final
@@ -61,6 +61,39 @@ class Augmentation:
         )
         chosen = torch.rand(n, generator=generator, device=device) < self.probability
         return torch.where(chosen.view(n, 1, 1, 1), changed, images)
+
+
+def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Every image mirrored, left to right, or not, as the generator draws; (N, C, H, W) to the same shape."""
+    return _flipped(images, 3, generator)
+
+
+def turned(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image in one of the eight ways that a square can lie, four where height and width differ.
+
+    Args:
+        images: (N, C, H, W).
+        generator: draws the ways.
+
+    Example:
+        >>> import torch
+        >>> image = torch.arange(4.0).view(1, 1, 2, 2).expand(99, 1, 2, 2)
+        >>> len(turned(image, torch.Generator().manual_seed(0)).unique(dim=0))
+        8
+    """
+    images = _flipped(_flipped(images, 3, generator), 2, generator)
+    if images.shape[2] != images.shape[3]:
+        return images
+    return torch.where(_half(images, generator), images.transpose(2, 3), images)
+
+
+def _flipped(images: Tensor, axis: int, generator: torch.Generator) -> Tensor:
+    return torch.where(_half(images, generator), images.flip(axis), images)
+
+
+def _half(images: Tensor, generator: torch.Generator) -> Tensor:
+    drawn = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
+    return drawn < 0.5
 
 
 def move(images: Tensor, matrices: Tensor, shifts: Tensor) -> Tensor:

@@ -80,6 +80,7 @@ class Batches:
         seed: fixes the orders.
         device: where the batches go.
         transform: makes the inputs from the images, drawing from the generator alone.
+        augment: makes other images of the images first, likewise.
 
     Raises:
         ConfigError: the batch is larger than the set.
@@ -100,6 +101,7 @@ class Batches:
         seed: int,
         device: str = "cpu",
         transform: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     ) -> None:
         if batch_size > len(images):
             raise ConfigError(
@@ -111,6 +113,7 @@ class Batches:
         self.seed = seed
         self.device = device
         self.transform = transform
+        self.augment = augment
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -130,13 +133,17 @@ class Batches:
             yield [MicroBatch(part, f"{name} {i}") for i, part in parts]
 
     def serve(self, part: MicroBatch) -> Batch:
-        """Its images, transformed."""
+        """Its images, augmented, and transformed."""
         batch = Batch.of(self.images, part.indices, self.device)
-        if self.transform is None:
-            return batch
         generator = torch.Generator(self.device)
-        generator.manual_seed(derive_seed(self.seed, f"transform {part.name}"))
-        return replace(batch, inputs=self.transform(batch.images, generator))
+        if self.augment is not None:
+            generator.manual_seed(derive_seed(self.seed, f"augment {part.name}"))
+            images = self.augment(batch.images, generator)
+            batch = replace(batch, images=images, inputs=images)
+        if self.transform is not None:
+            generator.manual_seed(derive_seed(self.seed, f"transform {part.name}"))
+            batch = replace(batch, inputs=self.transform(batch.images, generator))
+        return batch
 
     def _steps(self, epoch: int, start: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
         order = self._order(epoch)

@@ -25,12 +25,25 @@ class Components:
     Attributes:
         mean: (C·H·W,)
         directions: (D, C·H·W), orthonormal, the one that explains most first.
-        shares: (D,) of the images' variance that each direction explains.
+        variances: (D,) of the images along each direction.
+        total: their variance in all pixels.
     """
 
     mean: Tensor
     directions: Tensor
-    shares: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    total: float
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(D,) of the images' variance that each direction explains."""
+        return self.variances / self.total
+
+    @property
+    def noise(self) -> float:
+        """The variance that no direction explains, a pixel (Tipping & Bishop 1999, equation 8)."""
+        rest = self.directions.shape[1] - len(self.variances)
+        return max(self.total - float(self.variances.sum()), 0.0) / max(rest, 1)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Images through their D coordinates and back, (N, C, H, W) in [0, 1] to the same."""
@@ -38,13 +51,13 @@ class Components:
         return (self.mean + centred @ self.directions.T @ self.directions).clamp(0, 1).view_as(x)
 
 
-def fit_components(images: ImageSet, count: int, side: int | None = None) -> Components:
+def fit_components(images: ImageSet, count: int, size: tuple[int, int] | None = None) -> Components:
     """The first principal components of images, or of as many as half a gigabyte holds, spread over the set.
 
     Args:
         images: to fit to.
         count: D; fewer where there are fewer images or pixels.
-        side: shrink larger images to this many pixels a side.
+        size: shrink the images to this height and width.
 
     Example:
         >>> import safelight
@@ -55,23 +68,25 @@ def fit_components(images: ImageSet, count: int, side: int | None = None) -> Com
     from sklearn.decomposition import PCA  # scikit-learn takes half a second to import
 
     channels, height, width = images.shape
-    scale = min(1.0, side / max(height, width)) if side else 1.0
-    size = max(1, round(height * scale)), max(1, round(width * scale))
+    size = size or (height, width)
 
     def vectors(x: Tensor) -> Tensor:
-        shrunk = x if scale == 1 else F.interpolate(x, size, mode="area")
+        shrunk = x if size == (height, width) else F.interpolate(x, size, mode="area")
         return shrunk.flatten(1)
 
     most = MOST_BYTES // (4 * channels * math.prod(size))
     x = sample_of(images, max(2, most)).mapped(vectors)  # (N, C·H·W)
     count = min(count, *x.shape)
-    pca = PCA(count, svd_solver="randomized" if count < 0.8 * min(x.shape) else "full", random_state=0).fit(x)
+    pca = PCA(count, svd_solver="randomized" if count < 0.8 * min(x.shape) else "full", random_state=0)
+    with np.errstate(invalid="ignore"):  # ratios of images that are all alike
+        pca.fit(x)
     total = max(float(x.var(0, dtype=np.float64).sum()), 1e-12)
-    explained = pca.explained_variance_.astype(np.float64) * (len(x) - 1) / len(x) / total
+    variances = pca.explained_variance_.astype(np.float64) * (len(x) - 1) / len(x)
     return Components(
         torch.from_numpy(pca.mean_.astype(np.float32)),
         torch.from_numpy(pca.components_.astype(np.float32)),
-        explained,
+        variances,
+        total,
     )
 
 

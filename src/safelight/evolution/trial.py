@@ -170,7 +170,7 @@ def evaluate(material: Material | tuple[Path, tuple[float, float]], job: Job) ->
 
 
 def _train(material: Material, job: Job, started: float) -> Outcome:
-    parts = assemble(job.config)
+    parts = assemble(job.config, train=None if job.packed else material.train)
     network, loss, training = parts.network, parts.loss, job.config.training
     batches = parts.batches(job.config, material.train)
     watch = _Watch(job, len(batches) * training.epochs, started)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from safelight.config.network import DeepConvConfig
 from safelight.errors import ConfigError
 from safelight.networks.base import Autoencoder, Code, Shape, check_image
+from safelight.networks.linear_path import LinearPath
 
 __all__ = ["DeepConvAE", "DeepConvVAE"]
 
@@ -69,7 +70,35 @@ class _DeepConv(nn.Module):
             nn.Unflatten(1, (channels[-1], *sizes[-1])),
             *up,
         )
+        self.linear = LinearPath(shape, config.latent) if config.linear_path == "pca" else None
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # quicker convolutions, the same numbers
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to the outputs (N, D) or (N, 2·D) of which codes are made."""
+        made = cast(Tensor, self.encoder(x))
+        if self.linear is None:
+            return made
+        codes = self.linear.encode(x)
+        return made + F.pad(codes, (0, made.shape[1] - codes.shape[1]))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Codes (N, D) to logits (N, C, H, W)."""
+        made = cast(Tensor, self.decoder(z))
+        return made if self.linear is None else made + self.linear.decode(z)
+
+    @torch.no_grad()
+    def start(self, mean: Tensor, directions: Tensor, variances: Tensor, noise: float) -> None:
+        """Begin as probabilistic PCA: the stages add nothing yet but what is unsure in a code."""
+        if self.linear is None:
+            return
+        self.linear.start(mean, directions, variances)
+        for layer in (self.encoder[-1], self.decoder[-1]):
+            for parameter in layer.parameters():
+                parameter.zero_()
+        bias = cast(nn.Linear, self.encoder[-1]).bias
+        latent, count = len(self.linear.scale), len(variances)
+        if len(bias) > latent:  # log-variances, of codes whose means vary by 1
+            bias[latent : latent + count] = torch.log(noise / (variances + noise))
 
 
 @final
@@ -119,12 +148,12 @@ class DeepConvVAE(Autoencoder):
 
     def encode(self, x: Tensor) -> Code:
         """Images (N, C, H, W) to the mean and log-variance of their codes."""
-        mu, logvar = self.stages.encoder(x).chunk(2, dim=1)
+        mu, logvar = self.stages.encode(x).chunk(2, dim=1)
         return Code(mu, logvar)
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes (N, D) to logits (N, C, H, W)."""
-        return cast(Tensor, self.stages.decoder(z))
+        return self.stages.decode(z)
 
 
 @final
@@ -151,11 +180,11 @@ class DeepConvAE(Autoencoder):
 
     def encode(self, x: Tensor) -> Code:
         """Images (N, C, H, W) to codes (N, D)."""
-        return Code(self.stages.encoder(x), None)
+        return Code(self.stages.encode(x), None)
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes (N, D) to logits (N, C, H, W)."""
-        return cast(Tensor, self.stages.decoder(z))
+        return self.stages.decode(z)
 
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

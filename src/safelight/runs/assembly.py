@@ -9,22 +9,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
 from safelight.config.task import CustomTask
 from safelight.data.batches import Batch, Batches
+from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
 from safelight.errors import ConfigError, RunError, TrainingError
 from safelight.machine import derive_seed, pick_device
 from safelight.networks.base import Autoencoder, Code, Network
+from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+from safelight.networks.linear_path import coarse
 from safelight.networks.table import build
 from safelight.runs.state import GlobalRandomness
 from safelight.tasks.base import Task
 from safelight.tasks.table import make_task
 
 __all__ = ["Parts", "assemble", "describe_network", "describe_task", "device_of", "fresh_weights", "try_out"]
+
+
+LEAST_VARIANCE = 1e-6  # along a direction, of pixels from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,14 @@ class Parts:
         """The training images as the task wants them served."""
         training, device = config.training, device_of(self.network)
         count = training.images_a_step(len(images))
-        return Batches(images, count, training.seed, device, self.task.transform)
+        return Batches(images, count, training.seed, device, self.task.transform, self.task.augment)
 
 
 def assemble(
-    config: RunConfig, network: type[Network] | Network | None = None, task: type[Task] | Task | None = None
+    config: RunConfig,
+    network: type[Network] | Network | None = None,
+    task: type[Task] | Task | None = None,
+    train: ImageSet | None = None,
 ) -> Parts:
     """Make a run's parts from its settings.
 
@@ -57,6 +66,7 @@ def assemble(
         config: the run's settings.
         network: for a network of a user's own, its class (called without arguments) or an instance.
         task: likewise for a task.
+        train: the training images, where training begins: weights that follow from them do.
 
     Raises:
         ConfigError: a setting does not fit.
@@ -67,7 +77,16 @@ def assemble(
         made = _own(config.network, CustomNetwork, network, "network") or build(config.network, config.image)
         own_task = _own(config.task, CustomTask, task, "task") or make_task(config)
         loss = own_task.loss()
+    if train is not None and isinstance(made, DeepConvAE | DeepConvVAE) and made.stages.linear is not None:
+        made.stages.start(*_principal(train, len(made.stages.linear.scale)))
     return Parts(made.to(device), own_task, loss.to(device))
+
+
+def _principal(train: ImageSet, latent: int) -> tuple[Tensor, Tensor, Tensor, float]:
+    """The training images' mean, directions, variances along them, and what is left, where all are positive."""
+    found = fit_components(train, latent, coarse(train.shape[1:]))
+    variances = torch.from_numpy(found.variances).float().clamp(min=LEAST_VARIANCE)
+    return found.mean, found.directions, variances, max(found.noise, LEAST_VARIANCE)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from safelight.config.data import DataConfig, Fit
@@ -21,6 +22,7 @@ from safelight.config.training import TrainingConfig
 from safelight.data.components import fit_components, sample_of
 from safelight.data.images import Divided, ImageSet
 from safelight.machine import cpu_threads
+from safelight.networks.linear_path import coarse
 from safelight.networks.table import image_cost
 from safelight.runs.assembly import Parts
 from safelight.runs.training import fit
@@ -36,11 +38,14 @@ LOOKED_AT = 2_000  # images
 SMALLEST_MAP = 8
 WIDEST, NARROWEST = 128, 16  # stages
 BLACK_AND_WHITE = 0.75
+OF_SQUARES = ("gaussian", "student")  # likelihoods of squared errors, which PCA makes least
 CODE = (8, 128)
 EXPLAINED = 0.95
 IMAGES_A_DIMENSION, VALUES_A_DIMENSION = 50, 6
 TIMED = 8  # steps
-SHRUNK = 64  # pixels a side, to count components
+LEAST_HALVED = 20  # images, to compare one half with the other
+COMPARED = 16  # principal components
+AS_LIKELY = 1.1
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,12 @@ def choose(
     """
     chooser = _Chooser(train, named)
     if isinstance(task, AutoencodeConfig):
-        task = chooser.likelihood(task)
+        task = chooser.augment(chooser.likelihood(task))
     if isinstance(network, DeepConvConfig):
         network = chooser.stages(network)
-        network = chooser.code(network, getattr(task, "likelihood", "bernoulli"))
+        likelihood = getattr(task, "likelihood", "bernoulli")
+        network = chooser.code(network, likelihood)
+        network = chooser.linear_path(network, likelihood)
     training = chooser.rate(training, network, task)
     training = chooser.budget(training, network)
     return Choices(network, task, training, tuple(chooser.reasons))
@@ -123,17 +130,29 @@ class _Chooser:
         self.reasons: list[str] = []
 
     def likelihood(self, task: AutoencodeConfig) -> AutoencodeConfig:
-        """Bernoulli where pixels are nearly black or white, else Gaussian."""
+        """Bernoulli where pixels are nearly black or white, else Student's t."""
         if "likelihood" in self.named:
             return task
         share = _contrast(sample_of(self.train, LOOKED_AT))
         is_binary = share >= BLACK_AND_WHITE
-        chosen: Literal["bernoulli", "gaussian"] = "bernoulli" if is_binary else "gaussian"
+        chosen: Literal["bernoulli", "student"] = "bernoulli" if is_binary else "student"
         self.reasons.append(
             f"likelihood {chosen}: pixels vary {share:.0%} as much as if all were black or white, "
             f"{'at least' if is_binary else 'less than'} {BLACK_AND_WHITE:.0%}"
         )
         return replace(task, likelihood=chosen)
+
+    def augment(self, task: AutoencodeConfig) -> AutoencodeConfig:
+        """Ways to mirror and turn images that leave them as likely, to PCA, as others that it did not see."""
+        if "augment" in self.named or len(self.train) < LEAST_HALVED:
+            return task
+        mirrored, turned = _unlikeness(sample_of(self.train, LOOKED_AT))
+        chosen = "none" if mirrored > AS_LIKELY else "mirror" if turned > AS_LIKELY else "turn"
+        self.reasons.append(
+            f"augment {chosen}: PCA of half the images misses the others by {mirrored - 1:.0%} more if they "
+            f"are mirrored, by {turned - 1:.0%} if turned; {AS_LIKELY - 1:.0%} is allowed"
+        )
+        return replace(task, augment=chosen)
 
     def stages(self, network: DeepConvConfig) -> DeepConvConfig:
         """Halve until maps have at most 8 pixels a side; the last stage is the widest."""
@@ -162,7 +181,9 @@ class _Chooser:
             )
             return network
         least, most = CODE
-        shares = fit_components(sample_of(self.train, LOOKED_AT), most, SHRUNK).shares.cumsum()
+        shares = fit_components(
+            sample_of(self.train, LOOKED_AT), most, coarse(self.train.shape[1:])
+        ).shares.cumsum()
         needed = int((shares < EXPLAINED).sum()) + 1
         values = math.prod(self.train.shape)
         allowed = min(len(self.train) // IMAGES_A_DIMENSION, values // VALUES_A_DIMENSION, most)
@@ -174,12 +195,19 @@ class _Chooser:
         )
         return replace(network, latent=latent)
 
+    def linear_path(self, network: DeepConvConfig, likelihood: str) -> DeepConvConfig:
+        """From PCA on, where the squared error that PCA makes least is what the likelihood counts."""
+        if "linear_path" in self.named or likelihood not in OF_SQUARES:
+            return network
+        self.reasons.append(f"linear path pca: for likelihood {likelihood}")
+        return replace(network, linear_path="pca")
+
     def rate(self, training: TrainingConfig, network: Any, task: Any) -> TrainingConfig:
         """What was best on validation images for such a network and likelihood."""
-        is_unet, is_gaussian = isinstance(network, UNetConfig), _is_gaussian(task)
-        if "lr" in self.named or not (is_unet or is_gaussian):
+        is_unet, likelihood = isinstance(network, UNetConfig), getattr(task, "likelihood", "")
+        if "lr" in self.named or not (is_unet or likelihood in OF_SQUARES):
             return training
-        self.reasons.append(f"lr 0.002: for {'a U-Net' if is_unet else 'a Gaussian likelihood'}")
+        self.reasons.append(f"lr 0.002: for {'a U-Net' if is_unet else f'likelihood {likelihood}'}")
         return replace(training, lr=2e-3)
 
     def budget(self, training: TrainingConfig, network: Any) -> TrainingConfig:
@@ -216,10 +244,6 @@ class _Chooser:
         return min(MOST_STEPS, round(BUDGET / (batch * image_cost(config))))
 
 
-def _is_gaussian(task: Any) -> bool:
-    return getattr(task, "likelihood", "") == "gaussian"
-
-
 def _contrast(images: ImageSet) -> float:
     """The variance of pixels over the greatest that their mean allows: 1 where all are black or white.
 
@@ -231,6 +255,28 @@ def _contrast(images: ImageSet) -> float:
 
     mean, square = images.mapped(moments).mean(0, dtype=np.float64)
     return float((square - mean**2) / max(mean * (1 - mean), 1e-12))
+
+
+def _unlikeness(images: ImageSet) -> tuple[float, float]:
+    """By which factors PCA of half the images misses the others more if they are mirrored, and if turned."""
+    order = np.random.default_rng(0).permutation(len(images))
+    seen, others = (images.subset(np.sort(half)) for half in np.array_split(order, 2))
+    size = coarse(images.shape[1:])
+    found = fit_components(seen, COMPARED, size)
+    ways: list[Callable[[Tensor], Tensor]] = [
+        lambda x: x,
+        lambda x: x.flip(3),
+        lambda x: x.flip(2),
+        lambda x: x.transpose(2, 3) if size[0] == size[1] else x,
+    ]
+
+    def errors(x: Tensor) -> Tensor:
+        shrunk = F.interpolate(x, size, mode="area")
+        shown = (way(shrunk) for way in ways)
+        return torch.stack([(found.reconstruct(y) - y).square().flatten(1).mean(1) for y in shown], 1)
+
+    plain, mirrored, upside_down, transposed = others.mapped(errors).mean(0, dtype=np.float64).clip(1e-12)
+    return mirrored / plain, max(mirrored, upside_down, transposed) / plain
 
 
 def make_plan(parts: Parts, config: RunConfig, images: Divided) -> Plan:

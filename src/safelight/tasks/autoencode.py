@@ -19,6 +19,7 @@ from safelight.config.task import (
     Measure,
     Sheet,
 )
+from safelight.data.augmentation import mirrored, turned
 from safelight.data.batches import Batch
 from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
@@ -60,11 +61,12 @@ class Autoencode(Task):
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, AutoencodeConfig)
         self.config = config.task
-        self.measures_means = config.task.likelihood == "bernoulli"  # a Gaussian's variance is that of all
+        self.measures_means = config.task.likelihood != "gaussian"  # whose variance is that of all
         self._latent: int = getattr(config.network, "latent", 0)
         self.train: ImageSet | None = None
         self._convention = convention(config)
         self._prior: Prior = Normal()
+        self.augment = {"none": None, "mirror": mirrored, "turn": turned}[config.task.augment]
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -168,6 +170,8 @@ def likelihood_words(config: RunConfig, what: str) -> str:
     assert isinstance(config.task, AutoencodeConfig | DenoiseConfig)
     if config.task.likelihood == "gaussian":
         return f"Gaussian {what} of the best variance"
+    if config.task.likelihood == "student":
+        return f"Student's t {what}"
     return (
         f"grayscale Bernoulli {what}" if config.image.channels == 1 else f"Bernoulli {what} of colour values"
     )

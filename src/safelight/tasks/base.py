@@ -49,10 +49,12 @@ class Task(ABC):
         sheets: the table of its pictures.
         transform: what is done to a batch's images before the network sees them: a function of images
             (N, C, H, W) in [0, 1] and a generator, the only randomness it may use; or None.
+        augment: what is done to a batch's images themselves, before its transform; likewise.
         measures_means: whether what `measure` gives are means over images, so that the processes of one
             training may share the images among them; else each measures all of them.
     """
 
+    augment: Transform | None = None
     measures_means: bool = False
 
     @property

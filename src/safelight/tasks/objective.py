@@ -23,6 +23,7 @@ __all__ = [
     "Gaussian",
     "Likelihood",
     "NegativeELBO",
+    "Student",
     "importance_weighted_bound",
     "objective",
     "sample_code",
@@ -31,6 +32,8 @@ __all__ = [
 LOGVAR_RANGE = (-15.0, 15.0)  # exp of either end is far from float32's limits
 LEAST_SIGMA = 0.0025  # 8-bit pixels cannot be known any better
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+FREEDOM = 2  # ν of Student's t: images' errors may well differ by 6 dB
+EULER = 0.5772156649015329  # γ
 MEMORY = 0.05  # what a batch has of the deviation that is kept: the last twenty or so tell it
 
 
@@ -120,7 +123,55 @@ class Gaussian(Likelihood):
         return pixels * (0.5 * error / variance + 0.5 * math.log(variance) + HALF_LOG_2PI)
 
 
-LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+@final
+class Student(Likelihood):
+    """Student's t around sigmoid(logits): a Gaussian whose variance is each image's own, and not known.
+
+    The variance has an inverse gamma density and is integrated out (Lange et al. 1989, Robust Statistical
+    Modeling Using the t Distribution), so that an image counts by the logarithm of its squared error, as in
+    PSNR: smooth images are drawn as faithfully as rough ones, to which a Gaussian of one variance gives its
+    all. The scale is that of training batches, by the mean of their errors' logarithms, and is kept with the
+    weights as a running mean. To a squared error is added what 8-bit pixels leave open, so that it is no
+    density below that.
+
+    Example:
+        >>> likelihood = Student().eval()  # no batch yet: a scale of 0.1
+        >>> at_mean = likelihood.log_prob(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.5))
+        >>> round(at_mean.item() / 64, 4)
+        2.6478
+    """
+
+    log_scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("log_scale", torch.tensor(math.log(0.1)))
+
+    def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
+        """Log p(x | z) in nats, (N,)."""
+        errors = (x - torch.sigmoid(logits)).square().flatten(1)  # (N, C·H·W)
+        pixels = errors.shape[1]
+        logs = (errors.mean(1) + LEAST_SIGMA**2).log()
+        log_scale = self.log_scale
+        if self.training:
+            # By an inverse gamma density log σ² has a mean of log s² + log(ν/2) - ψ(ν/2), log s² + γ for ν = 2.
+            log_scale = 0.5 * (logs.detach().mean() - EULER)
+            self.log_scale.lerp_(log_scale.to(self.log_scale.dtype), MEMORY)
+        half = (FREEDOM + pixels) / 2
+        constant = math.lgamma(half) - math.lgamma(FREEDOM / 2) - 0.5 * pixels * math.log(FREEDOM * math.pi)
+        ratios = logs - 2 * log_scale + math.log(pixels / FREEDOM)  # log of squared error / (ν s²)
+        return constant - pixels * log_scale - half * F.softplus(ratios)
+
+    def calibrate(self, loss: float, pixels: int) -> float:
+        """The scale hardly matters, as each image tells its own variance; it stays that of training."""
+        return loss
+
+
+LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian] | type[Student]] = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "student": Student,
+}
 
 
 class _Clamp(torch.autograd.Function):
