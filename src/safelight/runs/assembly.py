@@ -77,13 +77,14 @@ def assemble(
         made = _own(config.network, CustomNetwork, network, "network") or build(config.network, config.image)
         own_task = _own(config.task, CustomTask, task, "task") or make_task(config)
         loss = own_task.loss()
-    if train is not None and isinstance(made, DeepConvAE | DeepConvVAE) and made.stages.linear is not None:
-        made.stages.start(*_principal(train, len(made.stages.linear.scale)))
+    stages = made.stages if isinstance(made, DeepConvAE | DeepConvVAE) else None
+    if train is not None and stages is not None and stages.linear is not None:
+        stages.start(*_principal(train, len(stages.linear.scale)))
     return Parts(made.to(device), own_task, loss.to(device))
 
 
 def _principal(train: ImageSet, latent: int) -> tuple[Tensor, Tensor, Tensor, float]:
-    """The training images' mean, directions, variances along them, and what is left, where all are positive."""
+    """The training images' mean, directions, variances along them, and that of the rest, a pixel."""
     found = fit_components(train, latent, coarse(train.shape[1:]))
     variances = torch.from_numpy(found.variances).float().clamp(min=LEAST_VARIANCE)
     return found.mean, found.directions, variances, max(found.noise, LEAST_VARIANCE)

@@ -204,10 +204,10 @@ class _Chooser:
 
     def rate(self, training: TrainingConfig, network: Any, task: Any) -> TrainingConfig:
         """What was best on validation images for such a network and likelihood."""
-        is_unet, likelihood = isinstance(network, UNetConfig), getattr(task, "likelihood", "")
-        if "lr" in self.named or not (is_unet or likelihood in OF_SQUARES):
+        is_unet = isinstance(network, UNetConfig)
+        if "lr" in self.named or not (is_unet or getattr(task, "likelihood", "") == "gaussian"):
             return training
-        self.reasons.append(f"lr 0.002: for {'a U-Net' if is_unet else f'likelihood {likelihood}'}")
+        self.reasons.append(f"lr 0.002: for {'a U-Net' if is_unet else 'a Gaussian likelihood'}")
         return replace(training, lr=2e-3)
 
     def budget(self, training: TrainingConfig, network: Any) -> TrainingConfig:

@@ -154,7 +154,7 @@ class Student(Likelihood):
         logs = (errors.mean(1) + LEAST_SIGMA**2).log()
         log_scale = self.log_scale
         if self.training:
-            # By an inverse gamma density log σ² has a mean of log s² + log(ν/2) - ψ(ν/2), log s² + γ for ν = 2.
+            # Of an inverse gamma density, log σ² has a mean of log s² + log(ν/2) - ψ(ν/2): + γ for ν = 2.
             log_scale = 0.5 * (logs.detach().mean() - EULER)
             self.log_scale.lerp_(log_scale.to(self.log_scale.dtype), MEMORY)
         half = (FREEDOM + pixels) / 2
