@@ -14,9 +14,9 @@ from safelight.errors import ConfigError
 from safelight.evolution.law import Law, Observed
 
 # The original report's network after 30 epochs on MNIST's first 50,000 training images: validation losses in
-# nats. The first five are the finalists of the search in benchmarks/results/evolution-2026-11-25.json that did not
-# collapse; the others were measured in the same way, two of them with two seeds.
-# Batch size, rate, gamma (None: it falls linearly), weight decay, warm-up; losses.
+# nats. The first five are the finalists of the search in benchmarks/results/evolution-2026-11-25.json that
+# did not collapse; the others were measured in the same way, two of them with two seeds. Batch size, rate,
+# gamma (None: it falls linearly), weight decay, warm-up; losses.
 AFTER_30_EPOCHS = [
     (17, 0.006609, 0.08505, 2.345e-5, 0.01, [100.69]),
     (13, 0.008765, 0.05933, 2.345e-5, 0.01, [100.75]),

@@ -26,7 +26,7 @@ from safelight.errors import ConfigError, DataError, RunError, SafelightError
 from safelight.evolution import evolve
 from safelight.evolution import search as searching
 from safelight.evolution.folder import SearchFolder
-from safelight.evolution.genes import apply_genes, hyper_genes, named_genes
+from safelight.evolution.genes import apply_genes, named_genes, report_genes
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, table_hash, trials_of
 from safelight.evolution.record import SearchRecord, check_space, make_space
@@ -80,7 +80,9 @@ def value_of(config) -> float:
 
 
 def record(**settings) -> SearchRecord:
-    return SearchRecord(SearchConfig(**settings), hyper_genes(), BASE)
+    return SearchRecord(
+        SearchConfig(**({} if "rungs" in settings else {"epochs": 1}) | settings), report_genes(), BASE
+    )
 
 
 def run(folder: Path, wanted: SearchRecord, workers: int = 1, executor: Executor | None = None):
@@ -105,7 +107,7 @@ def test_finalists_of_a_longer_search_are_its_own(tmp_path):
 
 def test_finalists_of_long_trainings_differ(tmp_path):
     """With the best of all among them; the one that is best after so many epochs is what best.json holds."""
-    genes = {name: gene for name, gene in hyper_genes().items() if name != "training.batch_size"}
+    genes = {name: gene for name, gene in report_genes().items() if name != "training.batch_size"}
     wanted = SearchRecord(SearchConfig(population=8, generations=2, final_epochs=30), genes, BASE)
     found = run(tmp_path, wanted)
     assert len({finalist.number for finalist in found}) == 6
@@ -131,7 +133,7 @@ class Hasty(Instant):
 def test_finalists_of_long_trainings_differ_in_what_they_cost(tmp_path):
     """What small batches gain in few epochs they need not keep: at each cost the best is tried."""
     base = dataclasses.replace(BASE, network=ConvVAEConfig())
-    wanted = SearchRecord(SearchConfig(population=12, generations=3, final_epochs=30), hyper_genes(), base)
+    wanted = SearchRecord(SearchConfig(population=12, generations=3, final_epochs=30), report_genes(), base)
     found = sorted(run(tmp_path, wanted, executor=Hasty()), key=lambda finalist: finalist.search_loss)
     costs = {t.number: image_cost(apply_genes(t.values, base)) for t in trials_of(tmp_path / "study.db")}
     losses = {t.number: t.rank_by[0] for t in trials_of(tmp_path / "study.db")}
@@ -275,7 +277,7 @@ def test_batches_keep_to_the_images_there_are():
         wanted = SearchRecord(SearchConfig(), named_genes("hyper", BASE, images), BASE)
         check_space(wanted, make_space(wanted), images)
     with pytest.raises(ConfigError, match="batch_size: expected at most 50"):
-        check_space(record(), Space(hyper_genes()), 50)
+        check_space(record(), Space(report_genes()), 50)
 
 
 def test_genes_of_stages_count_by_their_numbers():

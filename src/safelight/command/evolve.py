@@ -118,7 +118,7 @@ VERB = Verb(
     "Search for the settings or the structure of an autoencoder by training many of them, on one thread "
     "each. Trials are judged on validation images; only the winner is measured on the test images.",
     (
-        "safelight evolve mnist --model conv-vae --population 30 --generations 12 --out runs/evo",
+        "safelight evolve mnist --model conv-vae --out runs/evo",
         "safelight evolve mnist --space structure --workers 2 --out runs/evo2",
         "safelight evolve --resume runs/evo --generations 20",
         "safelight evolve mnist --model conv-vae --final-epochs 30 --out runs/evo3",

@@ -30,6 +30,7 @@ SIZES = {  # what may be minimized beside the loss, in words
     "flops": "FLOPs an image",
     "cost": "training FLOPs an image, all its epochs",
 }
+EPOCHS = 3  # of a trial: one tells too little of what longer ones come to
 FINALISTS = 3
 FRESH_SEEDS = 3
 LONG_FINALISTS = 6  # of one seed each: after many epochs settings differ more than seeds do
@@ -46,11 +47,11 @@ class SearchConfig:
     """How settings are searched for; a trial is one training.
 
     Attributes:
-        space: hyper, structure, both, or a .json file of genes
+        space: hyper, report (the original report's four), structure, both, or a .json file of genes
         algorithm: what proposes the trials
         population: trials a generation
         generations: number of generations
-        epochs: of a whole trial
+        epochs: of a whole trial; by default 3, or those of the last rung
         equal_cost: give a trial as many epochs as cost what those of the starting settings do, at least one
         final_epochs: train six that differ in cost anew for so many, the best at each, and choose by that
         rungs: epochs after which only the best share of a generation trains on, such as 1,3,9
@@ -67,8 +68,8 @@ class SearchConfig:
     space: str = "hyper"
     algorithm: str = field(default="ga", metadata={"choices": ALGORITHMS})
     population: int = 30
-    generations: int = 12
-    epochs: int = 1
+    generations: int = 4
+    epochs: int | None = None
     equal_cost: bool = False
     final_epochs: int | None = None
     rungs: tuple[int, ...] = ()
@@ -88,7 +89,9 @@ class SearchConfig:
             )
         check(2 <= self.population <= MAX_COUNT, "population", "at least 2", self.population)
         for name in ("generations", "epochs"):
-            check(1 <= getattr(self, name) <= MAX_COUNT, name, f"1 to {MAX_COUNT:,}", getattr(self, name))
+            value = getattr(self, name)
+            fits = (value is None and name == "epochs") or 1 <= value <= MAX_COUNT
+            check(fits, name, f"1 to {MAX_COUNT:,}", value)
         for name in ("final_epochs", "limit", "limit_validation", "max_parameters", "max_flops"):
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
@@ -105,7 +108,10 @@ class SearchConfig:
         )
         whole = self.rungs[-1:] or (self.epochs,)
         check(
-            self.epochs in (1, *whole), "epochs", f"those of the last rung, {whole[0]}, or none", self.epochs
+            self.epochs in (None, *whole),
+            "epochs",
+            f"those of the last rung, {whole[0]}, or none",
+            self.epochs,
         )
         known = self.objective[:1] == ("loss",) and self.objective[1:] in ((), *((size,) for size in SIZES))
         expected = "loss, or " + " or ".join(f"loss,{size}" for size in SIZES)
@@ -115,7 +121,7 @@ class SearchConfig:
     @property
     def steps(self) -> tuple[int, ...]:
         """Numbers of epochs at which a trial is measured; the last is a whole one's."""
-        return self.rungs or (self.epochs,)
+        return self.rungs or (self.epochs or EPOCHS,)
 
     @property
     def finals(self) -> int:

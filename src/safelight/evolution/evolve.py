@@ -169,8 +169,9 @@ def evolve(
     Example:
         >>> import safelight, tempfile
         >>> images = safelight.load("digits", limit=200)
+        >>> small = {"space": "report", "population": 2, "generations": 1}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     found = safelight.evolve(images, "conv-vae", folder, population=2, generations=1, workers=1)
+        ...     found = safelight.evolve(images, "conv-vae", folder, **small)
         ...     sorted(found.values)
         ['training.batch_size', 'training.gamma', 'training.lr', 'training.weight_decay']
     """

@@ -1,9 +1,9 @@
-"""A law of training: what a loss comes to, from how the learning rate falls and how long the training is.
+"""A law of training: what a loss comes to, from how the rate falls and how long the training is.
 
-Short trainings differ from long ones in more than their losses: they make less progress, and a rate that falls
-faster leaves less noise. The law says how much of each a training has, so that its few constants can be learned
-from short trainings and a long one be foretold. Kin: Tissue et al. (2024), Scaling Law with Learning Rate
-Annealing, arXiv 2408.11029.
+Short trainings differ from long ones in more than their losses: they make less progress, and a rate that
+falls faster leaves less noise. The law says how much of each a training has, so that its few constants can be
+learned from short trainings and a long one be foretold. Kin: Tissue et al. (2024), Scaling Law with Learning
+Rate Annealing, arXiv 2408.11029.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class Law:
     loss = reference + unit (−G + A P^−a + C (n / 1e-3)^q + W (ln(weight decay / 3e-5) − w)² + S s^1.5)
 
     P is the progress, epochs / batch size times the mean of the rates, which count the less the higher they
-    are: r / (1 + (r / r₀)^k). n is the noise that is left: the rates' mean, of which those count most that come
-    when little progress is still ahead. s is how steep the highest rate is. The reference is the least loss of
-    the shortest trainings and the unit a hundredth of it, so that the constants, which have priors, mean about
-    the same for any data. A training counts less where it is far from the law (a soft L1). The ensemble's
-    members weigh the trainings at random (the Bayesian bootstrap of Rubin 1981).
+    are: r / (1 + (r / r₀)^k). n is the noise that is left: the rates' mean, of which those count most that
+    come when little progress is still ahead. s is how steep the highest rate is. The reference is the least
+    loss of the shortest trainings and the unit a hundredth of it, so that the constants, which have priors,
+    mean about the same for any data. A training counts less where it is far from the law (a soft L1). The
+    ensemble's members weigh the trainings at random (the Bayesian bootstrap of Rubin 1981).
 
     Args:
         observed: trainings of one network on one set of images.
