@@ -69,7 +69,8 @@ WINGS = {
             "law",
             "ledger",
         ),
-        *("record", "folder", "status", "search", "charts", "report", "evolve"),
+        *("record", "folder", "foresight", "status", "trials", "finals", "protocol", "search", "charts"),
+        *("report", "evolve"),
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),

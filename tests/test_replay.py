@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import shutil
@@ -17,7 +16,7 @@ import sqlalchemy
 
 import safelight
 from safelight.config.data import DataConfig, Fit
-from safelight.config.network import ConvVAEConfig, DeepConvConfig
+from safelight.config.network import DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import ALGORITHMS, SearchConfig
 from safelight.config.training import TrainingConfig
@@ -33,7 +32,6 @@ from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.search import run_search
 from safelight.evolution.trial import Outcome, _Watch
 from safelight.networks.conv_vae import ConvVAE
-from safelight.networks.table import image_cost
 
 BASE = RunConfig(DeepConvConfig(), Fit(28, 28, 1), DataConfig(), TrainingConfig())
 
@@ -103,45 +101,6 @@ def test_finalists_of_a_longer_search_are_its_own(tmp_path):
     for finalist in longer:
         losses = [value_of(config) + 1 for config in finalist.trainings.values()]
         assert finalist.losses == pytest.approx(losses)
-
-
-def test_finalists_of_long_trainings_differ(tmp_path):
-    """With the best of all among them; the one that is best after so many epochs is what best.json holds."""
-    genes = {name: gene for name, gene in report_genes().items() if name != "training.batch_size"}
-    wanted = SearchRecord(SearchConfig(population=8, generations=2, final_epochs=30), genes, BASE)
-    found = run(tmp_path, wanted)
-    assert len({finalist.number for finalist in found}) == 6
-    assert {config.training.epochs for finalist in found for config in finalist.trainings.values()} == {30}
-    assert [len(finalist.losses) for finalist in found] == [1] * 6
-    trials = sorted(trials_of(tmp_path / "study.db"), key=lambda trial: trial.rank_by)
-    numbers = {finalist.number for finalist in found}
-    assert trials[0].number in numbers < {trial.number for trial in trials[:8]}
-    assert found[0].losses == min(finalist.losses for finalist in found)
-    best = SearchFolder(tmp_path).read_best()["training"]
-    assert best["epochs"] == 30
-    assert best["lr"] == found[0].values["training.lr"]
-
-
-class Hasty(Instant):
-    """Learns the more the smaller its batches are."""
-
-    def outcome(self, job):
-        loss = math.sqrt(job.config.training.batch_size) + abs(math.log10(job.config.training.lr) + 2)
-        return dataclasses.replace(super().outcome(job), loss=loss)
-
-
-def test_finalists_of_long_trainings_differ_in_what_they_cost(tmp_path):
-    """What small batches gain in few epochs they need not keep: at each cost the best is tried."""
-    base = dataclasses.replace(BASE, network=ConvVAEConfig())
-    wanted = SearchRecord(SearchConfig(population=12, generations=3, final_epochs=30), report_genes(), base)
-    found = sorted(run(tmp_path, wanted, executor=Hasty()), key=lambda finalist: finalist.search_loss)
-    costs = {t.number: image_cost(apply_genes(t.values, base)) for t in trials_of(tmp_path / "study.db")}
-    losses = {t.number: t.rank_by[0] for t in trials_of(tmp_path / "study.db")}
-    assert len(found) == 6
-    assert found[0].search_loss == min(losses.values())
-    for before, after in itertools.pairwise(finalist.number for finalist in found):
-        cheaper = [number for number in costs if costs[number] <= 0.9 * costs[before]]
-        assert after == min(cheaper, key=losses.get)
 
 
 class Noting(Instant):

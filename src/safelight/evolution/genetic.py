@@ -27,6 +27,7 @@ __all__ = [
     "Algorithm",
     "GeneticAlgorithm",
     "Individual",
+    "PlainGenetic",
     "RandomSearch",
     "Truncation",
     "initial_design",
@@ -41,7 +42,7 @@ class Individual:
 
     Attributes:
         genotype: one number in [0, 1] a gene, repaired.
-        origin: known, latin-hypercube, offspring, immigrant or sampler.
+        origin: known, latin-hypercube, offspring, immigrant, sampler, foretold or halving.
         parents: numbers of the individuals that it came from, counted from 0 as they were asked for.
     """
 
@@ -243,8 +244,37 @@ class _Generational(Algorithm, ABC):
         """A child of two genotypes."""
 
 
+class _Crossing(_Generational, ABC):
+    """Tournaments, simulated binary crossover, polynomial mutation; categories cross uniformly."""
+
+    survivors = 0.5
+    immigrants = 0.0
+    tournament: ClassVar[int] = 2
+    crossover_rate: ClassVar[float] = 0.9
+    crossover_index: ClassVar[float] = 5.0
+    mutation_index: ClassVar[float] = 10.0
+
+    def _couple(self, elders: list[int]) -> tuple[int, int]:
+        first = self._winner(elders)
+        return first, self._winner([i for i in elders if i != first])
+
+    def _winner(self, elders: list[int]) -> int:
+        return elders[int(self.rng.integers(len(elders), size=self.tournament).min())]
+
+    def _breed(self, a: Units, b: Units) -> Units:
+        child = a
+        if self.rng.random() < self.crossover_rate:
+            from_a = self.rng.random(len(a)) < 0.5
+            crossed = simulated_binary_crossover(a, b, self.crossover_index, self.rng)
+            child = np.where(self.is_ordered, crossed, np.where(from_a, a, b))
+        hit = self.rng.random(len(child)) < 1 / len(child)
+        moved = polynomial_mutation(child, self.mutation_index, self.rng)
+        other = self.rng.random(len(child))
+        return np.where(hit, np.where(self.is_ordered, moved, other), child)
+
+
 @final
-class GeneticAlgorithm(_Generational):
+class GeneticAlgorithm(_Crossing):
     """A (μ+λ) genetic algorithm: tournaments, simulated binary crossover, polynomial mutation.
 
     Categories cross uniformly and mutate to any other. For each child that is tried many are bred, and a
@@ -265,16 +295,10 @@ class GeneticAlgorithm(_Generational):
         True
     """
 
-    survivors = 0.5
-    immigrants = 0.0  # the process sees to the unknown parts
     candidates = 24  # a process trusted further, with a hundred, does no better
     remembered: ClassVar[int] = (
         300  # individuals that the process learns from: its time grows with their cube
     )
-    tournament: ClassVar[int] = 2
-    crossover_rate: ClassVar[float] = 0.9
-    crossover_index: ClassVar[float] = 5.0
-    mutation_index: ClassVar[float] = 10.0
 
     def ask(self) -> list[Individual]:
         """The start, then generations of chosen offspring and immigrants."""
@@ -286,23 +310,21 @@ class GeneticAlgorithm(_Generational):
     def _choose(self, candidates: list[Individual]) -> Individual:
         return candidates[self._surrogate.choose([individual.genotype for individual in candidates])]
 
-    def _couple(self, elders: list[int]) -> tuple[int, int]:
-        first = self._winner(elders)
-        return first, self._winner([i for i in elders if i != first])
 
-    def _winner(self, elders: list[int]) -> int:
-        return elders[int(self.rng.integers(len(elders), size=self.tournament).min())]
+@final
+class PlainGenetic(_Crossing):
+    """The same without a process that chooses: for a fitness that costs less than to think about it.
 
-    def _breed(self, a: Units, b: Units) -> Units:
-        child = a
-        if self.rng.random() < self.crossover_rate:
-            from_a = self.rng.random(len(a)) < 0.5
-            crossed = simulated_binary_crossover(a, b, self.crossover_index, self.rng)
-            child = np.where(self.is_ordered, crossed, np.where(from_a, a, b))
-        hit = self.rng.random(len(child)) < 1 / len(child)
-        moved = polynomial_mutation(child, self.mutation_index, self.rng)
-        other = self.rng.random(len(child))
-        return np.where(hit, np.where(self.is_ordered, moved, other), child)
+    Example:
+        >>> from safelight.evolution.genome import Gene
+        >>> space = Space({"training.gamma": Gene("float", 0.0, 1.0)})
+        >>> algorithm = PlainGenetic(space, 10, seed=0, start=initial_design(space, 10, seed=0))
+        >>> for generation in range(12):
+        ...     asked = [individual.genotype[0] for individual in algorithm.ask()]
+        ...     algorithm.tell([((unit - 0.3) ** 2,) for unit in asked])
+        >>> min(abs(unit - 0.3) for unit in asked) < 0.01
+        True
+    """
 
 
 @final

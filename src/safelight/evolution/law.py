@@ -133,6 +133,10 @@ class Law:
             moved = start[1] + 0.2 * SURPRISE * rng.normal(size=len(EXPECTED))
             self._constants.append(self._fit(moved, weights, 40)[1])
 
+    def __len__(self) -> int:
+        """Members of the ensemble."""
+        return len(self._constants)
+
     def predict(self, trainings: Sequence[TrainingConfig]) -> Array:
         """What trainings come to.
 
