@@ -1,4 +1,4 @@
-"""Searches for long trainings: a law chooses them, and the record decides; losses are functions of settings."""
+"""Searches for long trainings: a law chooses them; losses are functions of settings."""
 
 import itertools
 import json
@@ -49,7 +49,7 @@ def forget_safety(connection, _):
 
 
 class Learner(Executor):
-    """Learns as networks do: by its rates, less the noise that the last of them leave; seeds move it a little."""
+    """Learns as networks do: by its rates, less the noise that the last of them leave."""
 
     def __init__(self):
         self.jobs = []

@@ -88,7 +88,8 @@ class Law:
     come when little progress is still ahead. s is how steep the highest rate is. The reference is the least
     loss of the shortest trainings and the unit a hundredth of it, so that the constants, which have priors,
     mean about the same for any data. A training counts less where it is far from the law (a soft L1). The
-    ensemble's members weigh the trainings at random (the Bayesian bootstrap of Rubin 1981).
+    ensemble's members weigh the trainings at random (the Bayesian bootstrap of Rubin 1981) and draw what they
+    expect from the priors (Osband et al. 2018), so that they differ in what the trainings do not tell.
 
     Args:
         observed: trainings of one network on one set of images.
@@ -130,8 +131,8 @@ class Law:
         self._constants = [start[1]]
         for _ in range(members - 1):
             weights = rng.exponential(1, len(learned))
-            moved = start[1] + 0.2 * SURPRISE * rng.normal(size=len(EXPECTED))
-            self._constants.append(self._fit(moved, weights, 40)[1])
+            expected = EXPECTED + SURPRISE * rng.normal(size=len(EXPECTED))
+            self._constants.append(self._fit(start[1], weights, expected, 40)[1])
 
     def __len__(self) -> int:
         """Members of the ensemble."""
@@ -150,7 +151,13 @@ class Law:
         found = np.stack([_losses(constants, schedules) for constants in self._constants])
         return self.reference + self.unit * found
 
-    def _fit(self, start: Array, weights: Array | None = None, evaluations: int = 120) -> tuple[float, Array]:
+    def _fit(
+        self,
+        start: Array,
+        weights: Array | None = None,
+        expected: Array = EXPECTED,
+        evaluations: int = 120,
+    ) -> tuple[float, Array]:
         """Cost and constants."""
         epochs = self._schedules.epochs
         deviations = np.maximum(0.25, 0.7 / np.sqrt(epochs / epochs.min()))  # seeds move long trainings less
@@ -161,7 +168,7 @@ class Law:
         def residuals(constants: Array) -> Array:
             off = (_losses(constants, self._schedules) - self._losses) * scale
             soft = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + off**2) - 1))
-            return np.concatenate([soft, (constants - EXPECTED) / SURPRISE])
+            return np.concatenate([soft, (constants - expected) / SURPRISE])
 
         begin = np.clip(start, low + 1e-6, HIGH - 1e-6)
         found = least_squares(residuals, begin, bounds=(low, HIGH), max_nfev=evaluations)
