@@ -265,8 +265,8 @@ def forecast_chart(trials: Sequence[Trial], measure: Measure, theme: Theme) -> F
         of_it = [(t.rank_by[0], t.forecast) for t in trials if t.schedule == schedule and t.forecast]
         axes.errorbar(
             [outcome for outcome, _ in of_it],
-            [forecast for _, (forecast, _) in of_it],
-            [deviation for _, (_, deviation) in of_it],
+            [forecast for _, (forecast, _, _) in of_it],
+            [deviation for _, (_, deviation, _) in of_it],
             fmt=marker,
             ms=6,
             lw=1,

@@ -68,8 +68,8 @@ class Foresight:
 
     @property
     def correlation(self) -> float:
-        """Of the middle trials' forecasts with their outcomes, by rank; -1 where that says nothing."""
-        return _rank_correlation([(t.forecast[0], t.rank_by[0]) for t in self.middle if t.forecast])
+        """Of what short trials foretold of middle ones with what came, by rank; -1 where it says nothing."""
+        return _rank_correlation([(t.forecast[2], t.rank_by[0]) for t in self.middle if t.forecast])
 
     def verdict(self, record: SearchRecord) -> str:
         """How the long trainings were chosen, and why, in words; empty before that."""
@@ -81,8 +81,11 @@ class Foresight:
             return f"too few trials have learned to fit a law of training to, {halving}"
         if not (self.halved or self.long):
             return ""
-        told = f"forecasts of {len(self.middle)} trials of {record.search.middle_epochs} epochs by the law of"
-        told += f" training order them with a rank correlation of {self.correlation:.2f}"
+        told = f"what the law of {record.search.rounds * record.search.population} short trials foretold of "
+        told += (
+            f"{len(self.middle)} of {record.search.middle_epochs} epochs orders them with a rank correlation "
+        )
+        told += f"of {self.correlation:.2f}"
         return f"{told}, less than {POOR}, {halving}" if self.halved else told
 
 

@@ -183,7 +183,8 @@ def _losses(constants: Array, schedules: _Schedules) -> Array:
     progress = STEPS * schedules.epochs / schedules.batches * effective.mean(1) * batches**tilt
     ahead = effective[:, ::-1].cumsum(1)[:, ::-1]
     share = ahead / np.maximum(ahead[:, :1], 1e-30)
-    weights = np.exp(-share * (progress * math.exp(memory))[:, None])
+    distance = share * (progress * math.exp(memory))[:, None]
+    weights = np.exp(distance.min(1, keepdims=True) - distance)
     left = (weights * rates).sum(1) / weights.sum(1) / batches**batch
     found: Array = (
         math.exp(scale) * np.maximum(progress, 1e-9) ** -power

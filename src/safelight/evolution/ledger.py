@@ -54,7 +54,8 @@ class Trial:
         curve: training losses at the checkpoints of its schedule.
         is_done: whether it is finished, well or not.
         schedule: epochs of its whole schedule, where they are not those of every trial.
-        forecast: of its loss at their end, and the deviation of that, where there was one.
+        forecast: of its loss at their end, where there was one: by all trials before it, the deviation of
+            that, and by short trials alone.
     """
 
     number: int
@@ -69,7 +70,7 @@ class Trial:
     curve: tuple[float, ...]
     is_done: bool
     schedule: int | None = None
-    forecast: tuple[float, float] | None = None
+    forecast: tuple[float, float, float] | None = None
 
     @property
     def rank_by(self) -> tuple[float, ...]:

@@ -2,15 +2,16 @@
 
 After the generations of short trials come six of middle length, each bred on one law of an ensemble that fits
 all trials so far, then a few whole ones, each bred on the ensemble's mean; the best two are trained again
-from a second seed, and the least mean wins. What the law foretold of the middle trials is compared with what
-they came to: where that is poor, the rest of the budget goes into successive halving (Jamieson & Talwalkar
-2016) on the long schedule. One trial is chosen at a time, and is in the record before it is trained.
+from a second seed, and the least mean wins. What the law of short trials foretold of the middle ones is
+compared with what they came to (later laws have learned from some of them): where that is poor, the rest of
+the budget goes into successive halving (Jamieson & Talwalkar 2016) on the long schedule. One trial is chosen
+at a time, and is in the record before it is trained.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,7 @@ class Protocol:
         self.short = [n for n, row in trials.rows.items() if row.schedule is None]
         self._next = len(self.short)
         self._generation = self.search.rounds  # of the record
+        self._first: Law | None = None
         self._stage: list[int] = []
         self._stages = 0
 
@@ -156,14 +158,14 @@ class Protocol:
         if known:
             (individual,), state = known
         else:
-            law = Law(self._observed(), seed_of(self.search.seed, f"law {self._next}"))
+            law = Law(self._observed(self.trials.rows), seed_of(self.search.seed, f"law {self._next}"))
             child = choose(law, np.random.default_rng((self.search.seed, 4, self._next)), limit)
             if child is None or (child.cost > limit and not is_needed):
                 return False
             training = self._training(child.values, epochs)
-            foretold = law.predict([training])[:, 0]
+            foretold, by_short = (one.predict([training])[:, 0] for one in (law, self._law_of_short()))
             individual = Individual(child.genotype, "foretold", child.parents)
-            state = {"forecast": [float(foretold.mean()), float(foretold.std())]}
+            state = {"forecast": [float(n) for n in (foretold.mean(), foretold.std(), by_short.mean())]}
             self.trials.ledger.begin(self._generation, [individual], state)
         self._train([individual], epochs, (epochs,), state["forecast"])
         return True
@@ -236,9 +238,14 @@ class Protocol:
     def _training(self, values: Values, epochs: int) -> TrainingConfig:
         return trial_config(self.record, values, "", epochs).training
 
-    def _observed(self) -> list[Observed]:
+    def _law_of_short(self) -> Law:
+        if self._first is None:
+            self._first = Law(self._observed(self.short), seed_of(self.search.seed, "law of short trials"))
+        return self._first
+
+    def _observed(self, numbers: Iterable[int]) -> list[Observed]:
         found = []
-        for row in self.trials.rows.values():
+        for row in (self.trials.rows[number] for number in numbers):
             epochs = row.schedule or self.search.steps[-1]
             if row.is_done and (row.fitness is None or epochs in row.losses):
                 loss = row.losses.get(epochs, math.inf) if row.fitness else math.inf
