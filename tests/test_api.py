@@ -84,7 +84,8 @@ def test_config_holds_everything_resolved(tmp_path):
     assert config["data"]["source"] == "digits"
     assert config["task"] == {
         "name": "autoencode",
-        "likelihood": "gaussian",
+        "likelihood": "student",
+        "augment": "none",
         "beta": 1.0,
         "beta_warmup": 0.0,
         "prior": "flow",
