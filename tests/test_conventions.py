@@ -40,7 +40,7 @@ WINGS = {
         *("components", "batches", "corruption", "augmentation", "label_files", "readers", "arrays"),
         *("reading", "sources", "finding", "traits", "findings", "checking", "pictures"),
     ),
-    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "tiling"),
+    "networks": ("base", "conv_vae", "linear_path", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
         *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
         *("denoise", "calibration", "classify", "table"),
