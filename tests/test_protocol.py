@@ -153,7 +153,7 @@ def test_the_winner_is_the_least_mean_of_the_best_two(whole):
 
 
 def test_it_finds_what_short_trials_do_not(whole):
-    """Against the best of many settings: what wins after one epoch is further off after ten."""
+    """110 units, 11 long trainings' worth, find what is among the best fiftieth of 1,500 long trainings."""
     folder, finalists = whole
     space = make_space(record())
     rng = np.random.default_rng(0)
@@ -162,9 +162,9 @@ def test_it_finds_what_short_trials_do_not(whole):
         training = {name.removeprefix("training."): value for name, value in values.items()}
         return Learner().known(TrainingConfig(epochs=10, **training), 10)
 
-    least = min(known(space.decode(tuple(rng.random(len(space))))) for _ in range(1500))
+    others = [known(space.decode(tuple(rng.random(len(space))))) for _ in range(1500)]
     short = min((row for row in rows_of(folder) if row.schedule is None), key=lambda row: row.rank_by)
-    assert known(finalists[0].values) < least + 0.4
+    assert known(finalists[0].values) < np.quantile(others, 0.02)
     assert known(finalists[0].values) < known(short.values)
 
 
