@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import safelight
+from safelight.cleaning.cleaner import Cleaner
+from safelight.cleaning.files import clean_files
+from safelight.cleaning.planning import plan
 from safelight.command.main import main
+from safelight.config.data import Fit
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
 from safelight.data.opening import open_pages, open_picture
 from safelight.data.png16 import encode_png16
 from safelight.errors import DataError, RunError
-from safelight.runs.cleaning import clean_files, plan
+from safelight.networks.base import ImageNetwork
 
 
 @pytest.fixture(scope="module")
@@ -156,15 +161,70 @@ def test_damaged_files_are_named_and_the_others_cleaned(runs, tmp_path, here):
         assert words in errors
 
 
-def test_what_a_network_of_one_size_takes(runs, tmp_path, here):
-    save(tmp_path / "img.png", picture())
-    code, _, errors = here("denoise", runs / "fixed", "img.png", "--out", "out.png")
-    assert code == 2
-    assert "expected pictures of 8×8, as this network takes no others, got 60×40; add --resize" in errors
-    code, _, errors = here("denoise", runs / "fixed", "img.png", "--out", "out.png", "--resize")
-    assert (code, errors) == (0, "")
-    with Image.open(tmp_path / "out.png") as image:
+def test_a_network_of_one_size_takes_any_and_says_what_that_costs(runs, tmp_path, here):
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png", picture())
+    code, _, errors = here("denoise", runs / "fixed", "in", "--out", "out")
+    assert code == 0
+    assert errors.count("this network draws 8×8 pixels: larger pictures were scaled") == 1
+    with Image.open(tmp_path / "out" / "a.png") as image:
         assert image.size == (60, 40)
+
+
+class Echo(ImageNetwork):
+    """Draws what it sees, of one size alone."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+        self.seen = []
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        assert x.shape[2:] == self.size
+        self.seen.append(x)
+        return torch.logit(self.weight * x.clamp(1e-6, 1 - 1e-6))
+
+
+@pytest.mark.parametrize("size", [(40, 60), (16, 16), (9, 50), (5, 4)])
+def test_what_a_network_of_one_size_sees(size):
+    """Tiles that cover the picture; or all of it, in the midst of its border's colour."""
+    image = picture(size)[None]
+    tiles = Cleaner(Echo((16, 12)), Fit(16, 12, 1, how="tile"), "float32")
+    np.testing.assert_allclose(tiles(image), image, atol=1e-5)
+    assert not tiles.has_scaled
+    network = Echo((16, 12))
+    ramp = np.broadcast_to(np.linspace(0.25, 0.75, size[1], dtype=np.float32), (1, 1, *size)).copy()
+    whole = Cleaner(network, Fit(16, 12, 1), "float32")(ramp)
+    middle = (..., *(slice(side // 4, side - side // 4) for side in size))
+    np.testing.assert_allclose(whole[middle], ramp[middle], atol=0.04)
+    Cleaner(network, Fit(16, 12, 1), "float32")(np.full_like(ramp, 0.3))
+    np.testing.assert_allclose(network.seen[-1], 0.3, atol=1e-5)  # its border goes on around it
+
+
+def test_folders_in_folders_keep_their_places(runs, tmp_path, here):
+    for name in ("a.png", "day 1/a.png", "day 1/plate/b.png", "day 10/a.png", "day 2/.hidden/c.png"):
+        save(tmp_path / "in" / name, picture((16, 16)))
+    code, said, errors = here("denoise", runs / "clean", "in", "--out", "out", "--compare")
+    assert (code, errors) == (0, "")
+    assert "Cleaned 4 of 4 files" in said
+    made = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert made >= {"a.png", "day 1/a.png", "day 1/plate/b.png", "day 10/a.png", "day 1/a-compare.png"}
+    for inside in ("in", "in/day 1", "in/new"):
+        code, _, errors = here("denoise", runs / "clean", "in", "--out", inside)
+        assert code == 2
+        assert "expected another folder than the input's" in errors
+
+
+def test_one_reason_is_said_once(runs, tmp_path, here):
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.png", picture((7, 40)))
+    save(tmp_path / "in" / "good.png", picture())
+    code, said, errors = here("denoise", runs / "clean", "in", "--out", "out")
+    assert code == 1
+    assert "Cleaned 1 of 4 files" in said
+    assert errors.count("expected sides from 8 pixels up") == 1
+    assert "a.png and 2 more" in errors
 
 
 def test_a_run_that_never_saw_noise_says_so_once(runs, tmp_path, here):
@@ -197,7 +257,7 @@ def test_outputs_never_fall_on_anything(tmp_path):
     (tmp_path / "out" / "img-compare.png").symlink_to(tmp_path / "nowhere")
     refused("expected no outputs yet, got .*img-compare.png", [noisy], tmp_path / "out", compare=True)
     refused("which is not there", [tmp_path / "missing.png"], tmp_path / "out")
-    refused("expected files of .png", [tmp_path / "out"], tmp_path / "new")
+    refused("expected pictures", [tmp_path / "out"], tmp_path / "new")
     (tmp_path / "x.psd").write_bytes(b"")
     refused("convert it", [tmp_path / "x.psd"], tmp_path / "new")
     assert plan([noisy], tmp_path / "other", False, overwrite=True) == [(noisy, other)]

@@ -49,8 +49,9 @@ WINGS = {
     "runs": (
         *("folders", "state", "labels", "typical", "folder", "gradients", "training", "settings", "assembly"),
         "choosing",
-        *("recorder", "cleaning", "opened"),
+        *("recorder", "opened"),
     ),
+    "cleaning": ("cleaner", "planning", "files"),
     "reporting": (
         *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
         *("report", "comparison", "check"),

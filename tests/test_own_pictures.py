@@ -510,3 +510,17 @@ class TestVerbs:
         assert run.encode(pictures.pixels[:].transpose(0, 2, 3, 1)).shape == (60, 2)
         assert np.array_equal(run.encode(pictures.pixels[:]), run.encode(photos))
         assert run.encode(np.zeros((2, 50, 30, 3), np.uint8)).shape == (2, 2)  # fitted likewise
+
+
+def test_pages_are_pictures_and_are_counted_as_such(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / f"{name}.png")
+    tifffile.imwrite(
+        tmp_path / "stack.tif", rng.integers(0, 255, (7, 40, 40), np.uint8), photometric="minisblack"
+    )
+    images = load_for(tmp_path, DataConfig(), FitOptions())
+    assert len(images) == 11
+    assert images.notes[0] == "11 pictures in 5 files, 7 TIFF, 4 PNG, all 40×40, gray"
+    tiles = load_for(tmp_path, DataConfig(), FitOptions(size="16", fit="tile"))
+    assert tiles.notes[0].startswith("5 pictures, 4 PNG, 1 TIFF, all 40×40, cut into 99 tiles of 16×16")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from safelight.cleaning.cleaner import Cleaner
 from safelight.config.latent import MapConfig, PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
@@ -28,7 +29,6 @@ from safelight.latent.parquet import embed
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk, walk_path
 from safelight.runs.assembly import device_of
-from safelight.runs.cleaning import Cleaner
 from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
 from safelight.tasks.priors import Flow, Normal, Prior
@@ -98,17 +98,13 @@ class Run(OpenedRun):
         parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
         return np.concatenate(parts)
 
-    def cleaner(self, resize: bool = False) -> Cleaner:
+    def cleaner(self) -> Cleaner:
         """What cleans arrays and files by the run's network.
-
-        Args:
-            resize: scale images to the size of a network that takes no other, and the results back.
 
         Raises:
             RunError: the network does not make images.
         """
-        precision = self.config.training.precision
-        return Cleaner(self._image_network(), self.config.image, precision, resize)
+        return Cleaner(self._image_network(), self.config.image, self.config.training.precision)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.

@@ -8,8 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 
 from safelight.command.console import err, name_of, out
-from safelight.command.verb import Idle, Verb
-from safelight.config.network import UNetConfig
+from safelight.command.verb import Verb
 
 __all__ = ["VERB"]
 
@@ -20,7 +19,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "noisy",
         type=str,
         nargs="+",
-        help="pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy files, or folders",
+        help="pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy files, or folders, also of folders",
     )
     parser.add_argument(
         "--out", type=str, required=True, help="folder for the clean ones, or the file for a single one"
@@ -30,22 +29,18 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         action="store_true",
         help="also write NAME-compare.png: before, after and their difference",
     )
-    parser.add_argument(
-        "--resize",
-        action="store_true",
-        help="where a network takes one size alone: scale pictures to it, and the results back",
-    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are in --out")
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
     from rich.progress import track
 
+    from safelight.cleaning.files import clean_files
+    from safelight.cleaning.planning import plan
     from safelight.run import Run
-    from safelight.runs.cleaning import clean_files, plan
 
     run = Run(options.run)
-    cleaner = run.cleaner(options.resize)
+    cleaner = run.cleaner()
     files = plan(
         [Path(name) for name in options.noisy], Path(options.out), options.compare, options.overwrite
     )
@@ -54,25 +49,27 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             f"safelight: {name_of(run.path)} was never trained on noise: what it draws is what its training "
             "images were like, not what is under the noise; train with --corrupt gaussian:0..1"
         )
-    failed = 0
+    failed: dict[str, list[str]] = {}
     cleaned = clean_files(cleaner, files, options.compare)
     bar = track(cleaned, "cleaning", len(files), console=err, transient=True, disable=not err.is_terminal)
     for done in bar:
         if done.error is not None:
             if len(files) == 1:
                 raise done.error
-            failed += 1
-            err.print(f"left out {name_of(done.source)}: {escape(str(done.error))}")
-    out.print(f"Cleaned {len(files) - failed:,} of {len(files):,} files into {name_of(Path(options.out))}")
+            failed.setdefault(str(done.error), []).append(name_of(done.source))
+    for reason, names in failed.items():
+        others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        err.print(f"left out {names[0]}{others}: {escape(reason)}")
+    if cleaner.has_scaled:
+        _, height, width = cleaner.shape
+        err.print(
+            f"safelight: this network draws {width}×{height} pixels: larger pictures were scaled to that and "
+            "back, and keep no finer detail; a denoising-unet takes any size"
+        )
+    count = len(files) - sum(map(len, failed.values()))
+    out.print(f"Cleaned {count:,} of {len(files):,} files into {name_of(Path(options.out))}")
     if failed:
         raise SystemExit(1)
-
-
-def _idle(options: Namespace, arguments: list[str]) -> Idle:
-    from safelight.runs.folder import RunFolder
-
-    takes_any_size = isinstance(RunFolder(options.run).read_config().network, UNetConfig)
-    return {"--resize": "this network takes pictures of any size"} if takes_any_size else {}
 
 
 VERB = Verb(
@@ -85,5 +82,4 @@ VERB = Verb(
     ),
     _add_options,
     _run,
-    _idle,
 )
