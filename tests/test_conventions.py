@@ -38,7 +38,7 @@ WINGS = {
         *("kinds", "colours", "png16", "strips", "tiff", "tiff_writing", "opening", "writing"),
         *("rows", "fitting", "likeness", "listing", "downloads", "named_sets", "cache", "store", "images"),
         *("components", "batches", "corruption", "augmentation", "label_files", "readers", "arrays"),
-        *("reading", "sources", "finding", "traits", "findings", "checking", "pictures"),
+        *("reading", "sources", "changes", "finding", "traits", "findings", "checking", "pictures"),
     ),
     "networks": ("base", "conv_vae", "linear_path", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (

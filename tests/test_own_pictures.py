@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import safelight
+from safelight.command.main import main
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data import cache, store
 from safelight.data.fitting import fit_pixels, natural_range, tiles_of
@@ -524,3 +525,16 @@ def test_pages_are_pictures_and_are_counted_as_such(tmp_path):
     assert images.notes[0] == "11 pictures in 5 files, 7 TIFF, 4 PNG, all 40×40, gray"
     tiles = load_for(tmp_path, DataConfig(), FitOptions(size="16", fit="tile"))
     assert tiles.notes[0].startswith("5 pictures, 4 PNG, 1 TIFF, all 40×40, cut into 99 tiles of 16×16")
+
+
+def test_a_folder_that_changed_since_the_run_is_told_by_how_many(photos, tmp_path, capsys):
+    run = safelight.train(photos, out=tmp_path / "run", epochs=1, limit=40, channels=(8,), threads=1)
+    names = sorted(path for path in photos.rglob("*.png") if "broken" not in path.name)
+    names[0].unlink()
+    names[1].unlink()
+    shutil.copy(names[3], names[2])
+    shutil.copy(names[3], photos / "one more.png")
+    for verb in (["evaluate"], ["train", "--resume"]):
+        assert main([*verb, str(run.path)]) == 2
+        assert "differ from them (1 new, 2 gone, 1 other than then); restore them" in capsys.readouterr().err
+    assert main(["embed", str(run.path), str(photos), "--out", str(tmp_path / "codes.parquet")]) == 0
