@@ -1,5 +1,6 @@
 """Pictures as they lie, by every verb: listed, fitted, read once, divided, labelled."""
 
+import csv
 import io
 import json
 import os
@@ -528,7 +529,7 @@ def test_pages_are_pictures_and_are_counted_as_such(tmp_path):
 
 
 def test_a_folder_that_changed_since_the_run_is_told_by_how_many(photos, tmp_path, capsys):
-    run = safelight.train(photos, out=tmp_path / "run", epochs=1, limit=40, channels=(8,), threads=1)
+    run = safelight.train(photos, out=tmp_path / "run", epochs=1, channels=(8,), threads=1)
     names = sorted(path for path in photos.rglob("*.png") if "broken" not in path.name)
     names[0].unlink()
     names[1].unlink()
@@ -538,3 +539,34 @@ def test_a_folder_that_changed_since_the_run_is_told_by_how_many(photos, tmp_pat
         assert main([*verb, str(run.path)]) == 2
         assert "differ from them (1 new, 2 gone, 1 other than then); restore them" in capsys.readouterr().err
     assert main(["embed", str(run.path), str(photos), "--out", str(tmp_path / "codes.parquet")]) == 0
+
+
+def test_every_verb_takes_what_training_takes(tmp_path, capsys):
+    """The corpus, trained on, encoded, classified and cleaned: the same files, and in training the same pixels."""
+    expected = make_corpus(tmp_path / "corpus")
+    tiny = {"size": 16, "image_channels": 3, "epochs": 1, "channels": (8,), "threads": 1}
+    run = safelight.train(tmp_path / "corpus", out=tmp_path / "run", latent=4, hidden=16, **tiny)
+    images = load(tmp_path / "corpus", size=16, image_channels=3)
+    taken = {name.split("#")[0] for name in images.names}
+    assert taken == {
+        name
+        for name, pixels in expected.items()
+        if pixels is not None and len(pixels) in (1, 3) and np.isfinite(pixels).all()
+    }
+    again = run.taken(str(tmp_path / "corpus"))
+    assert np.array_equal(again.pixels, images.pixels)
+    assert (
+        main(["embed", str(run.path), str(tmp_path / "corpus"), "--out", str(tmp_path / "codes.parquet")])
+        == 0
+    )
+    embedded = pq.read_table(tmp_path / "codes.parquet")["name"].to_pylist()
+    assert embedded == list(images.names)
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as file:
+        csv.writer(file).writerows([name, "ab"[i % 2]] for i, name in enumerate(images.names[:40]))
+    judge = safelight.finetune(run, tmp_path / "corpus", str(labels), epochs=1, threads=1)
+    assert len(judge.classify(tmp_path / "corpus").probabilities) == len(images)
+    capsys.readouterr()
+    main(["denoise", str(run.path), str(tmp_path / "corpus"), "--out", str(tmp_path / "cleaned")])
+    made = {path.relative_to(tmp_path / "cleaned").as_posix() for path in (tmp_path / "cleaned").rglob("*.*")}
+    assert made == taken

@@ -79,7 +79,7 @@ def find_images(data: DataConfig, fit: Fit, folder: Path, images: Images | None 
     with _or_moved(folder):
         image_set = as_image_set(images if images is not None else str(data.source), fit, data)
         if not image_set.is_what(data.fingerprint):
-            how = changed_since(folder, image_set)
+            how = changed_since(folder, image_set) if data.limit is None else ""  # others were chosen now
             raise DataError(
                 "expected the images that the run was trained on, but "
                 f"{image_set.source or 'these'} differ from them{f' ({how})' * bool(how)}; restore them"
