@@ -74,8 +74,8 @@ ACTS = {  # in every call that is allowed
     "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --final-epochs --generations --limit "
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
     f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior --augment",
-    "finetune": f"--out --overwrite --resume --labels --encoding --labels-per-class --supervised-only --limit "
-    f"--model --validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
+    "finetune": f"--out --overwrite --resume --labels --encoding --labels-per-class --supervised-only "
+    f"--limit --model --validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",
     "suggest": "--count --labels --encoding --seed --out --overwrite",
     "evaluate": "--probe --json",
