@@ -74,10 +74,10 @@ ACTS = {  # in every call that is allowed
     "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --for-epochs --generations --limit "
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
     f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior --augment",
-    "finetune": f"--out --overwrite --resume --labels --labels-per-class --supervised-only --limit --model "
-    f"--validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
+    "finetune": f"--out --overwrite --resume --labels --encoding --labels-per-class --supervised-only "
+    f"--limit --model --validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",
-    "suggest": "--count --labels --seed --out --overwrite",
+    "suggest": "--count --labels --encoding --seed --out --overwrite",
     "evaluate": "--probe --json",
     "report": "",
     "compare": "--out --overwrite --json",

@@ -178,6 +178,7 @@ def finetune(
     labels: GivenLabels | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
+    encoding: str | None = None,
     labels_per_class: int | None = None,
     supervised_only: bool = False,
     from_scratch: bool = False,
@@ -203,6 +204,7 @@ def finetune(
         labels: for each image the name or number of its class, None or -1 where unknown; or a file of them,
             as `read_labels` reads it. By default the images' own.
         out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
+        encoding: of a file of labels, as for `read_labels`.
         labels_per_class: of the training images' labels, only this many of each class are used, drawn by
             `seed`, and none of the validation images'.
         supervised_only: leave the unlabelled images alone.
@@ -239,7 +241,7 @@ def finetune(
     image_set = as_image_set(images, source.config.image if source else options, data, on_reading)
     if validation is None and source and image_set.is_what(source.config.data.fingerprint):
         validation = source.config.data.validation
-    known, divided = given_labels(image_set, labels), image_set.split(validation, limit)
+    known, divided = given_labels(image_set, labels, encoding), image_set.split(validation, limit)
     if labels_per_class is not None:
         known = few_labels(divided, known, labels_per_class, check_seed(settings.get("seed", 0)))
     chosen = choose_settings(
