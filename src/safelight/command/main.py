@@ -16,6 +16,7 @@ import safelight
 from safelight.command import (
     classify,
     compare,
+    completion,
     data,
     denoise,
     embed,
@@ -48,7 +49,7 @@ VERBS: dict[str, Verb] = {
     for module in (
         *(train, evolve, finetune, classify, suggest, evaluate, report, compare),
         *(denoise, embed, project, sample, walk, traverse, explore, export),
-        data,
+        *(data, completion),
     )
 }
 
@@ -66,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if is_ours:
         shorten_spinning()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    asked = completion.typed()
+    if asked is not None:
+        arguments = asked
     debug = "--debug" in arguments
     return exit_code(lambda: _dispatch([a for a in arguments if a != "--debug"], is_ours), debug)
 
