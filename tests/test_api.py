@@ -84,7 +84,8 @@ def test_config_holds_everything_resolved(tmp_path):
     assert config["data"]["source"] == "digits"
     assert config["task"] == {
         "name": "autoencode",
-        "likelihood": "gaussian",
+        "likelihood": "student",
+        "augment": "none",
         "beta": 1.0,
         "beta_warmup": 0.0,
         "prior": "flow",
@@ -494,6 +495,15 @@ def test_a_training_that_ends_worse_than_it_began_has_diverged(tmp_path):
     assert again.history[-1]["train"]["loss"] < 45
     idle = safelight.train("digits", epochs=1, **(bernoulli | {"lr": 1e-30}))  # as it was, and no worse
     assert idle.history[0]["train"]["loss"] == pytest.approx(44, abs=2)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "student"])
+def test_a_density_has_diverged_by_nats_a_value_and_not_by_its_ratio(likelihood, tmp_path):
+    settings = {"channels": (8, 16), "hidden": 32, "batch_size": 50, "threads": 1, "likelihood": likelihood}
+    run = safelight.train("digits", epochs=1, limit=150, lr=0.02, **settings)
+    assert run.history[0]["train"]["loss"] < 32, "a few steps from principal components lead anywhere near"
+    with pytest.raises(TrainingError, match="diverged"):
+        safelight.train("digits", out=tmp_path / "a", epochs=2, prior="normal", lr=1.0, **settings)
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if is_ours:
         shorten_spinning()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    asked = completion.typed()
-    if asked is not None:
-        arguments = asked
     debug = "--debug" in arguments
     return exit_code(lambda: _dispatch([a for a in arguments if a != "--debug"], is_ours), debug)
 

@@ -28,7 +28,7 @@ from safelight.runs.training import EpochResult, diverged, fit
 
 __all__ = ["OnEpoch", "OnStep", "Progress", "Recorder"]
 
-WORSE = 0.5  # times the loss before training, that a loss after it lies above that
+WORSE = 0.5  # above the loss before training: times that loss, of densities at least nats for every value
 SHOWN, EXAMPLES = 20, 64  # images in the pictures of an epoch, and in examples.png
 
 
@@ -250,7 +250,9 @@ class Recorder:
         """Finite, and far worse than nothing: that is no success."""
         last = self.history[-1]
         loss = min(last[part].get("loss", math.inf) for part in ("train", "validation"))
-        if untrained is not None and loss - untrained > WORSE * max(1.0, abs(untrained)):
+        likelihood = getattr(self.parts.loss, "likelihood", None)
+        values = math.prod(self.config.image.shape) if likelihood and likelihood.is_density else 1
+        if untrained is not None and loss - untrained > WORSE * max(values, abs(untrained)):
             raise TrainingError(
                 f"the training diverged: the loss is {loss:.3g}, and was {untrained:.3g} before; what it "
                 "made is kept; train again with a lower --lr, and --overwrite"
