@@ -83,7 +83,7 @@ WINGS = {
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),
         *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "project"),
-        *("sample", "walk", "traverse", "export", "explore", "data", "main"),
+        *("sample", "walk", "traverse", "export", "explore", "data", "completion", "main"),
     ),
     "the end": ("__main__",),
 }

@@ -17,12 +17,12 @@ from safelight.cleaning.cleaner import Cleaner
 from safelight.config.latent import MapConfig, PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
-from safelight.data.finding import Images, find_images
+from safelight.data.finding import Images
 from safelight.data.images import ImageSet, at_once
 from safelight.errors import DataError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
-from safelight.latent.codes import Codes, encode, some_images, with_names
+from safelight.latent.codes import Codes, encode, some_images
 from safelight.latent.export import export_onnx
 from safelight.latent.maps import LatentMap, project
 from safelight.latent.parquet import embed
@@ -321,7 +321,7 @@ class Run(OpenedRun):
         config = from_dict(PageConfig, settings, "page")
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
-        train = self.images("train", with_names(find_images(data, self.config.image, self.path, images)))
+        train = self.images("train", images)
         chosen = some_images(train, config.n)
         source = data.source and (Path(data.source).name or data.source)  # no more of its owner's folders
         name = self.path.resolve().name

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
+from safelight.data.rows import Names
 from safelight.errors import DataError
 from safelight.files import read_file, why, write_file
 
@@ -106,7 +107,7 @@ class Labels:
 
 def names_of(images: ImageSet) -> Sequence[str]:
     """The images' names; where they have none, their places: "0", "1" and so on."""
-    return images.names or tuple(map(str, range(len(images))))
+    return images.names or Names.of_places(len(images))
 
 
 def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: str | None = None) -> Labels:
