@@ -40,7 +40,7 @@ WINGS = {
         *("components", "batches", "corruption", "augmentation", "label_files", "readers", "arrays"),
         *("reading", "sources", "finding", "traits", "findings", "checking", "pictures"),
     ),
-    "networks": ("base", "conv_vae", "deep_conv", "unet", "classifier", "table", "tiling"),
+    "networks": ("base", "conv_vae", "linear_path", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
         *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
         *("denoise", "calibration", "classify", "table"),
@@ -49,7 +49,7 @@ WINGS = {
     "runs": (
         *("folders", "state", "labels", "typical", "folder", "gradients", "training", "settings", "assembly"),
         "choosing",
-        *("recorder", "cleaning", "opened"),
+        *("recorder", "doubts", "in_place", "written", "cleaning", "opened"),
     ),
     "reporting": (
         *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),

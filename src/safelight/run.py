@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from safelight.config.corruption import CORRUPTIONS, parse_corruption
 from safelight.config.latent import MapConfig, PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
@@ -108,7 +109,10 @@ class Run(OpenedRun):
             RunError: the network does not make images.
         """
         precision = self.config.training.precision
-        return Cleaner(self._image_network(), self.config.image, precision, resize)
+        text = getattr(self.config.task, "corruption", None)
+        steps = parse_corruption(text) if text else ()
+        changes_light = any(CORRUPTIONS[step.name].changes_light for step in steps)
+        return Cleaner(self._image_network(), self.config.image, precision, resize, changes_light)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.

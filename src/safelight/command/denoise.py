@@ -54,7 +54,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             f"safelight: {name_of(run.path)} was never trained on noise: what it draws is what its training "
             "images were like, not what is under the noise; train with --corrupt gaussian:0..1"
         )
-    failed = 0
+    failed = doubtful = 0
     cleaned = clean_files(cleaner, files, options.compare)
     bar = track(cleaned, "cleaning", len(files), console=err, transient=True, disable=not err.is_terminal)
     for done in bar:
@@ -63,8 +63,17 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 raise done.error
             failed += 1
             err.print(f"left out {name_of(done.source)}: {escape(str(done.error))}")
+        elif done.doubt is not None:
+            doubtful += 1
+            err.print(f"doubtful {name_of(done.source)}: the result {escape(done.doubt)}")
     out.print(f"Cleaned {len(files) - failed:,} of {len(files):,} files into {name_of(Path(options.out))}")
-    if failed:
+    if doubtful:
+        err.print(
+            f"safelight: {doubtful:,} of the results differ{'s' * (doubtful == 1)} from what came in by more "
+            "than noise; look at them with --compare, and train on pictures such as these (safelight train "
+            "FOLDER --model denoising-unet --self-supervised needs no clean ones)"
+        )
+    if failed or doubtful:
         raise SystemExit(1)
 
 
