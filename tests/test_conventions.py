@@ -43,6 +43,7 @@ WINGS = {
     "networks": ("base", "conv_vae", "linear_path", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
         *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
+        "classic",
         *("denoise", "calibration", "classify", "table"),
     ),
     "engines": ("executors", "jobs", "ranks"),
