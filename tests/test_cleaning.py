@@ -254,6 +254,17 @@ def test_a_network_without_codes_says_so(runs, digits):
         run.sample(3)
 
 
+def test_turns_are_averaged(runs, tmp_path):
+    """What comes out no longer depends on how a picture lies."""
+    run = safelight.Run(runs / "clean")
+    image = picture((24, 40))[None]
+    plain, averaged = run.cleaner(), run.cleaner(turns=True)
+    ways = [lambda x: x[..., ::-1], lambda x: x.swapaxes(2, 3), lambda x: np.rot90(x, 2, (2, 3))]
+    for way in ways:
+        assert np.abs(way(plain(image)) - plain(way(image).copy())).max() > 1e-3
+        np.testing.assert_allclose(way(averaged(image)), averaged(way(image).copy()), atol=1e-5)
+
+
 def test_large_pictures_are_cleaned_over_their_own_pixels(runs, tmp_path, monkeypatch):
     """In tiles, with rows kept that those below still see: the same as all at once."""
     monkeypatch.setattr("safelight.runs.cleaning.MAX_PIXELS", 10_000)

@@ -47,6 +47,16 @@ def test_what_noise_does_not_explain(scale):
     assert doubt_of(noisy + lattice, true + lattice) is None  # the picture's own
 
 
+def test_a_cameras_noise_grows_with_the_light():
+    """Its variance is the severity's square times the light and, from reading, a hundredth of white's."""
+    levels = torch.tensor([0.2, 0.4, 0.6]).view(3, 1, 1, 1).expand(3, 1, 300, 300)
+    noisy = Corruption("camera:0.1")(levels, torch.Generator().manual_seed(0))
+    assert noisy.mean((1, 2, 3)).tolist() == pytest.approx([0.2, 0.4, 0.6], abs=1e-3)
+    assert noisy.var((1, 2, 3)).tolist() == pytest.approx(
+        [0.01 * (x + 0.01) for x in (0.2, 0.4, 0.6)], rel=0.03
+    )
+
+
 def test_an_even_picture_comes_out_even():
     flat = np.full((1, 64, 64), 0.3) + RNG.normal(0, 0.2, (1, 64, 64))
     assert doubt_of(flat, np.full_like(flat, 0.3)) is None

@@ -99,11 +99,12 @@ class Run(OpenedRun):
         parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
         return np.concatenate(parts)
 
-    def cleaner(self, resize: bool = False) -> Cleaner:
+    def cleaner(self, resize: bool = False, turns: bool = False) -> Cleaner:
         """What cleans arrays and files by the run's network.
 
         Args:
             resize: scale images to the size of a network that takes no other, and the results back.
+            turns: average over the eight ways that a picture can lie, which takes eight times as long.
 
         Raises:
             RunError: the network does not make images.
@@ -112,7 +113,7 @@ class Run(OpenedRun):
         text = getattr(self.config.task, "corruption", None)
         steps = parse_corruption(text) if text else ()
         changes_light = any(CORRUPTIONS[step.name].changes_light for step in steps)
-        return Cleaner(self._image_network(), self.config.image, precision, resize, changes_light)
+        return Cleaner(self._image_network(), self.config.image, precision, resize, changes_light, turns)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.

@@ -51,6 +51,8 @@ class Cleaner:
         precision: bfloat16, or float32.
         resize: scale images to the size of a network that takes no other, and the results back.
         changes_light: whether it was trained to make pictures brighter or darker, as against lost contrast.
+        turns: average over the eight ways that a picture can lie; four for a network of one size, if that is
+            no square.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Cleaner:
         precision: str,
         resize: bool = False,
         changes_light: bool = False,
+        turns: bool = False,
     ) -> None:
         self.network = network
         self.changes_light = changes_light
+        self.turns = turns
         self.fit, self.shape, self.value_range = fit, fit.shape, fit.range
         self.precision = precision
         self.takes_any_size = isinstance(network, DenoisingUNet)
@@ -93,12 +97,19 @@ class Cleaner:
     def _clean(self, images: NDArray[Any]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
         if self.resize:
-            cleaned = _scaled(
-                clean(self.network, _scaled(x, self.shape[1:]), self.precision), images.shape[2:]
-            )
-        else:
-            cleaned = clean(self.network, x, self.precision)
-        return np.asarray(cleaned.cpu().numpy())
+            x = _scaled(x, self.shape[1:])
+        cleaned = self._turned(x) if self.turns else clean(self.network, x, self.precision)
+        return np.asarray(_scaled(cleaned, images.shape[2:]).cpu().numpy())
+
+    def _turned(self, x: Tensor) -> Tensor:
+        """The mean of what becomes of images as they lie and turned, turned back."""
+        step = 1 if self.takes_any_size or x.shape[2] == x.shape[3] else 2
+        total = torch.zeros_like(x)
+        for quarters in range(0, 4, step):
+            for axes in ((), (3,)):
+                made = clean(self.network, x.flip(axes).rot90(quarters, (2, 3)), self.precision)
+                total += made.rot90(-quarters, (2, 3)).flip(axes)
+        return total / (8 // step)
 
     def doubt(self, before: NDArray[Any], after: NDArray[Any]) -> str | None:
         """How cleaned images (N, C, H, W) differ from noisy ones by more than noise, or None: `doubt_of`."""
