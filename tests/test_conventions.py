@@ -43,6 +43,7 @@ WINGS = {
     "networks": ("base", "conv_vae", "linear_path", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
         *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
+        "classic",
         *("denoise", "calibration", "classify", "table"),
     ),
     "engines": ("executors", "jobs", "ranks"),
@@ -51,7 +52,7 @@ WINGS = {
         "choosing",
         *("recorder", "opened"),
     ),
-    "cleaning": ("cleaner", "planning", "files"),
+    "cleaning": ("doubts", "cleaner", "in_place", "written", "planning", "files"),
     "reporting": (
         *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
         *("report", "comparison", "check"),

@@ -81,7 +81,7 @@ ACTS = {  # in every call that is allowed
     "evaluate": "--probe --json",
     "report": "",
     "compare": "--out --overwrite --json",
-    "denoise": "--out --compare --overwrite",
+    "denoise": "--out --compare --overwrite --average-turns",
     "embed": "--split --out --overwrite",
     "project": "--split --out --overwrite --method --metric --dims --n --sampled --seed",
     "sample": "--count --method --seed --out --judge",

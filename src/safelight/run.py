@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.cleaning.cleaner import Cleaner
+from safelight.config.corruption import CORRUPTIONS, parse_corruption
 from safelight.config.latent import MapConfig, PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
@@ -98,13 +99,20 @@ class Run(OpenedRun):
         parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
         return np.concatenate(parts)
 
-    def cleaner(self) -> Cleaner:
+    def cleaner(self, turns: bool = False) -> Cleaner:
         """What cleans arrays and files by the run's network.
+
+        Args:
+            turns: average over the eight ways that a picture can lie, which takes eight times as long.
 
         Raises:
             RunError: the network does not make images.
         """
-        return Cleaner(self._image_network(), self.config.image, self.config.training.precision)
+        precision = self.config.training.precision
+        text = getattr(self.config.task, "corruption", None)
+        steps = parse_corruption(text) if text else ()
+        changes_light = any(CORRUPTIONS[step.name].changes_light for step in steps)
+        return Cleaner(self._image_network(), self.config.image, precision, changes_light, turns)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.
