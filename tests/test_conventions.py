@@ -73,6 +73,7 @@ WINGS = {
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
         *("judging", "export"),
     ),
+    "similarity": ("neighbours", "outliers"),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
     "explorer": ("contents", "bundling", "labelling", "serving"),
     "the face": ("run", "api"),

@@ -30,6 +30,8 @@ from safelight.latent.walks import Traversals, WalkPath, traversals, walk, walk_
 from safelight.runs.assembly import device_of
 from safelight.runs.cleaning import Cleaner
 from safelight.runs.opened import OpenedRun
+from safelight.similarity.neighbours import Neighbours, nearest
+from safelight.similarity.outliers import Outliers, find_outliers
 from safelight.tasks.classify import Predictions
 from safelight.tasks.priors import Flow, Normal, Prior
 from safelight.tasks.sampling import latent_points, sample
@@ -121,6 +123,52 @@ class Run(OpenedRun):
             self._likelihood,
             self.taken(images),
         )
+
+    def outliers(
+        self,
+        images: Images,
+        share: float | None = None,
+        quantile: float = 0.99,
+        train: Images | None = None,
+    ) -> Outliers:
+        """How odd images are beside those that the run was trained on; see `find_outliers`.
+
+        Args:
+            images: to score.
+            share: of them to call outliers; without, training images' quantile decides.
+            quantile: of the training images' scores, that an outlier's lies above.
+            train: for a run on images handed over in Python, the same images.
+
+        Raises:
+            ConfigError: share or quantile is not between 0 and 1.
+            DataError: the training images are gone or changed.
+            RunError: the network has no codes.
+        """
+        network, known = self._autoencoder(), self.images("train", train)
+        return find_outliers(
+            network, self._likelihood, self.prior, known, self.taken(images), share, quantile
+        )
+
+    def similar(
+        self, query: Images, images: Images | None = None, k: int = 12, metric: str = "cosine"
+    ) -> Neighbours:
+        """The images whose codes are nearest to those of queries.
+
+        Args:
+            query: one image or several.
+            images: to search; without, the training images.
+            k: how many to find of each query.
+            metric: cosine or euclidean.
+
+        Raises:
+            ConfigError: k is more than there are images, or there is no such metric.
+            DataError: the training images are gone or changed.
+            RunError: the network has no codes.
+        """
+        among = with_names(self.images("train") if images is None else self.taken(images))
+        places, distances = nearest(self.encode(query), self.encode(among), k, metric)
+        names = among.names or ()
+        return Neighbours(tuple(tuple(names[place] for place in row) for row in places), places, distances)
 
     def embed(
         self,
