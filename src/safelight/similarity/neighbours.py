@@ -71,4 +71,6 @@ def nearest(
         order = np.argsort(exact, axis=1, kind="stable")
         places[first : first + step] = np.take_along_axis(chosen, order, 1)
         distances[first : first + step] = np.take_along_axis(exact, order, 1)
-    return places, distances**2 / 2 if metric == "cosine" else distances
+    if metric == "cosine":
+        distances = np.asarray(distances**2 / 2, np.float32)
+    return places, distances

@@ -15,6 +15,7 @@ from safelight.latent.codes import Codes, encode, some_images
 from safelight.networks.base import Autoencoder
 from safelight.similarity.neighbours import nearest
 from safelight.tasks.objective import Likelihood
+from safelight.tasks.priors import Prior
 
 __all__ = ["Outliers", "find_outliers"]
 
@@ -57,7 +58,7 @@ class Outliers:
 def find_outliers(
     network: Autoencoder,
     likelihood: Likelihood,
-    prior: torch.nn.Module | None,
+    prior: Prior | None,
     train: ImageSet,
     images: ImageSet,
     share: float | None = None,
@@ -101,7 +102,7 @@ def _errors(network: Autoencoder, images: ImageSet) -> NDArray[np.float32]:
 
 @torch.no_grad()
 def _columns(
-    heat: NDArray[np.float32], codes: Codes, known: Codes, prior: torch.nn.Module | None, is_itself: bool
+    heat: NDArray[np.float32], codes: Codes, known: Codes, prior: Prior | None, is_itself: bool
 ) -> dict[str, NDArray[np.float64]]:
     side = min(max(PATCH, min(heat.shape[1:]) // 8), *heat.shape[1:])
     maps = avg_pool2d(torch.from_numpy(heat)[:, None], side, max(1, side // 2))
