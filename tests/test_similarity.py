@@ -1,13 +1,17 @@
 """Outliers and look-alikes, by what they mean."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 import safelight
 from safelight.errors import ConfigError, DataError
 from safelight.run import Run
+from safelight.similarity.duplicates import find_duplicates
 from safelight.similarity.neighbours import nearest
 
 
@@ -52,7 +56,7 @@ def test_shuffled_pixels_are_odder_than_digits(run):
     both = np.concatenate([pixels, shuffled]) / np.float32(pixels.max())
     found = run.outliers(both.astype(np.float32))
     assert roc_auc_score(np.arange(len(both)) >= len(pixels), found.scores) > 0.9
-    assert found.heat.shape == (len(both), 8, 8)
+    assert found.heat(found.order[:7]).shape == (7, 8, 8)
     assert run.outliers(both.astype(np.float32), share=0.1).is_outlier.mean() == pytest.approx(0.1, abs=0.01)
 
 
@@ -61,7 +65,8 @@ def test_the_heat_is_where_the_image_was_changed(run):
     pixels /= pixels.max()
     marked = pixels.copy()
     marked[:, :2, :2] = 1  # a corner that digits leave black
-    before, after = run.outliers(pixels).heat, run.outliers(marked).heat
+    every = np.arange(30)
+    before, after = (run.outliers(images).heat(every) for images in (pixels, marked))
     assert after[:, :2, :2].mean() > 5 * before[:, :2, :2].mean()
 
 
@@ -70,3 +75,58 @@ def test_shares_and_quantiles_are_shares(run):
     for wrong in ({"share": 0.0}, {"share": 1.5}, {"quantile": 1.0}):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             run.outliers(images, **wrong)
+
+
+def test_a_share_is_that_many_however_equal_the_scores(run):
+    same = np.zeros((40, 8, 8), np.float32)
+    assert run.outliers(same, share=0.1).is_outlier.sum() == 4
+
+
+def test_training_images_are_no_nearer_than_they_are_to_others(run):
+    train = run.images("train")
+    own = run.outliers(train.subset(slice(200))).columns["neighbours"]
+    codes = run.encode(train)
+    theirs = NearestNeighbors(n_neighbors=6).fit(codes).kneighbors(codes[:200])[0][:, 1:].mean(1)
+    np.testing.assert_allclose(own, theirs, rtol=1e-3)
+
+
+def texture(rng: np.random.Generator, height: int = 40, width: int = 40) -> Image.Image:
+    noise = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    x = np.asarray(noise.filter(ImageFilter.GaussianBlur(1.5)), np.float32)
+    return Image.fromarray(((x - x.mean()) / x.std() * 45 + 120).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory) -> Path:
+    """Pictures named by number, and copies of some named by number and how they were made."""
+    folder, rng = tmp_path_factory.mktemp("copied") / "photos", np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(200):
+        picture = texture(rng)
+        picture.save(folder / f"{number:03d}.png")
+        if number % 5 == 0:
+            (folder / f"{number:03d}-bytes.png").write_bytes((folder / f"{number:03d}.png").read_bytes())
+        elif number % 5 == 1:
+            picture.save(folder / f"{number:03d}-jpeg.jpg", quality=70)
+        elif number % 5 == 2:
+            picture.resize((60, 60), Image.Resampling.BICUBIC).save(folder / f"{number:03d}-scaled.png")
+        elif number % 5 == 3:
+            picture.point(lambda value: min(255, int(value * 1.1 + 8))).save(
+                folder / f"{number:03d}-bright.png"
+            )
+        elif number % 2:
+            picture.transpose(Image.Transpose.ROTATE_90).save(folder / f"{number:03d}-turned.png")
+        else:
+            picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / f"{number:03d}-mirrored.png")
+    return folder
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_copies_are_found_and_nothing_else(copied, turned):
+    found = find_duplicates(safelight.load(copied), turned)
+    pairs = {tuple(sorted(Path(found.names[place]).stem for place in row)) for row in found.places}
+    true = {(path.stem[:3], path.stem) for path in copied.iterdir() if "-" in path.stem}
+    plain = {pair for pair in true if not pair[1].endswith(("turned", "mirrored"))}
+    assert pairs <= true  # precision
+    assert len(pairs & plain) >= 0.99 * len(plain) and len(plain) == 160  # recall
+    assert len(pairs - plain) == (40 if turned else 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ __all__ = ["Outliers", "find_outliers"]
 MOST_TRAINING = 10_000  # images that stand for a training set
 NEIGHBOURS = 5
 PATCH = 4  # pixels of a patch's side at least; an eighth of the image where that is more
+ITSELF = 1e-5  # of a code's usual length: two that are no farther apart are of one image
 FLOOR = 0.05  # of the mean miss: pixels that never change must not decide alone
 
 
@@ -34,20 +37,19 @@ class Outliers:
         scores: (N,) from 0 to 1, higher is odder: the mean over the columns of ranks among training
             images, up to 0.5 for what is as odd as the oddest of them.
         columns: each score by name, (N,): reconstruction, patch, density (where codes have one), neighbours.
-        heat: (N, H, W) float32, squared error in multiples of what training images usually miss there.
-        threshold: above it an image is an outlier.
+        is_outlier: (N,) the share that was asked for, or what is odder than the training images' quantile.
+        threshold: the score above which an image is an outlier; where a share was asked for, the least of
+            theirs.
+        heat: maps places to (n, H, W) float32, squared errors in multiples of what training images usually
+            miss there. It is worked out when it is asked for: large sets have no room for all.
     """
 
     names: tuple[str, ...]
     scores: NDArray[np.float64]
     columns: dict[str, NDArray[np.float64]]
-    heat: NDArray[np.float32]
+    is_outlier: NDArray[np.bool_]
     threshold: float
-
-    @property
-    def is_outlier(self) -> NDArray[np.bool_]:
-        """(N,) where the score is above the threshold."""
-        return self.scores > self.threshold
+    heat: Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -82,38 +84,63 @@ def find_outliers(
     check(0 < quantile < 1, "quantile", "between 0 and 1", quantile)
     train = some_images(train, MOST_TRAINING)
     known, codes = encode(network, likelihood, train), encode(network, likelihood, images)
-    known_error, error = _errors(network, train), _errors(network, images)
-    usual = known_error.mean(0)  # (H, W)
+    total = sum(_errors(network, train, chunk).sum(0, dtype=np.float64) for chunk in train.chunks())
+    usual = np.asarray(total / len(train), np.float32)  # (H, W)
     usual = usual + FLOOR * usual.mean() + 1e-12
-    usually = _columns(known_error / usual, known, known, prior, is_itself=True)
-    heat = error / usual
-    columns = _columns(heat, codes, known, prior, is_itself=False)
-    scores, ordinary = _ranks(columns, usually), _ranks(usually, usually)
-    threshold = np.quantile(ordinary, quantile) if share is None else np.quantile(scores, 1 - share)
-    return Outliers(codes.names, scores, columns, heat, float(threshold))
+    usually = _columns(network, train, usual, known, known, prior)
+    columns = _columns(network, images, usual, codes, known, prior)
+    scores = _ranks(columns, usually)
+    if share is None:
+        threshold = float(np.quantile(_ranks(usually, usually), quantile))
+        is_outlier = scores > threshold
+    else:  # by place, so that equal scores do not change how many there are
+        chosen = np.argsort(-scores, kind="stable")[: max(1, round(share * len(scores)))]
+        threshold = float(scores[chosen[-1]])
+        is_outlier = np.zeros(len(scores), bool)
+        is_outlier[chosen] = True
+    return Outliers(
+        codes.names, scores, columns, is_outlier, threshold, lambda at: _errors(network, images, at) / usual
+    )
 
 
 @torch.no_grad()
-def _errors(network: Autoencoder, images: ImageSet) -> NDArray[np.float32]:
-    """Squared errors, (N, H, W), the mean over channels."""
-    device = str(next(network.parameters()).device)
-    return images.mapped(lambda x: (network.reconstruct(x).float() - x).square().mean(1), device)
+def _errors(network: Autoencoder, images: ImageSet, places: Any) -> NDArray[np.float32]:
+    """Squared errors of the chosen images, (n, H, W), the mean over channels."""
+    x = images.floats(places, str(next(network.parameters()).device))
+    return (network.reconstruct(x).float() - x).square().mean(1).cpu().numpy()
 
 
 @torch.no_grad()
 def _columns(
-    heat: NDArray[np.float32], codes: Codes, known: Codes, prior: Prior | None, is_itself: bool
+    network: Autoencoder,
+    images: ImageSet,
+    usual: NDArray[np.float32],
+    codes: Codes,
+    known: Codes,
+    prior: Prior | None,
 ) -> dict[str, NDArray[np.float64]]:
-    side = min(max(PATCH, min(heat.shape[1:]) // 8), *heat.shape[1:])
-    maps = avg_pool2d(torch.from_numpy(heat)[:, None], side, max(1, side // 2))
-    own = int(is_itself)  # a training image is its own nearest
-    k = max(1, min(NEIGHBOURS + own, len(known)))
-    far = nearest(codes.mu, known.mu, k, "euclidean")[1][:, own if k > own else 0 :]
-    columns = {"reconstruction": heat.mean((1, 2)), "patch": maps.amax((1, 2, 3)).numpy()}
+    height, width = usual.shape
+    side = min(max(PATCH, min(height, width) // 8), height, width)
+    means, most = [], []
+    for chunk in images.chunks():
+        heat = torch.from_numpy(_errors(network, images, chunk) / usual)  # (n, H, W)
+        means.append(heat.mean((1, 2)).numpy())
+        most.append(avg_pool2d(heat[:, None], side, max(1, side // 2)).amax((1, 2, 3)).numpy())
+    columns = {"reconstruction": np.concatenate(means), "patch": np.concatenate(most)}
     if prior is not None:
         columns["density"] = -prior.log_prob(torch.from_numpy(codes.mu)).float().numpy()
-    columns["neighbours"] = far.mean(1)
+    columns["neighbours"] = _distances(codes.mu, known.mu)
     return {name: np.asarray(column, np.float64) for name, column in columns.items()}
+
+
+def _distances(codes: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) the mean distance to the nearest training images, one that is the image itself left out."""
+    k = min(NEIGHBOURS + 1, len(known))
+    far = nearest(codes, known, k, "euclidean")[1]
+    if k == 1:
+        return far[:, 0]
+    is_itself = far[:, 0] <= ITSELF * np.linalg.norm(known, axis=1).mean()
+    return np.where(is_itself, far[:, 1:].mean(1), far[:, :-1].mean(1))
 
 
 def _ranks(
