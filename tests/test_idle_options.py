@@ -90,6 +90,7 @@ ACTS = {  # in every call that is allowed
     "explore": f"--n --no-images --rebuild --port --host --labels {MAPS}",
     "export": f"--onnx --single-file --overwrite {MAPS}",
     "data": "",
+    "find": "",
 }
 KINDS = (
     "",

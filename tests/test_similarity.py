@@ -1,5 +1,7 @@
 """Outliers and look-alikes, by what they mean."""
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,12 @@ def run(tmp_path_factory) -> Run:
     return safelight.train(
         "digits", latent=8, epochs=5, threads=1, out=tmp_path_factory.mktemp("runs") / "run"
     )
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "classifier"
+    return safelight.train("digits", "classifier", task="classify", epochs=1, threads=1, out=out)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -128,5 +136,79 @@ def test_copies_are_found_and_nothing_else(copied, turned):
     true = {(path.stem[:3], path.stem) for path in copied.iterdir() if "-" in path.stem}
     plain = {pair for pair in true if not pair[1].endswith(("turned", "mirrored"))}
     assert pairs <= true  # precision
-    assert len(pairs & plain) >= 0.99 * len(plain) and len(plain) == 160  # recall
+    assert len(pairs & plain) >= 0.99 * len(plain)  # recall
+    assert len(plain) == 160
     assert len(pairs - plain) == (40 if turned else 0)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_find_outliers_writes_the_planted_ones_first(command, run, tmp_path):
+    pixels = np.asarray(safelight.load("digits", split="test").pixels)[:60, 0].astype(np.uint8) * 15
+    planted = np.random.default_rng(0).permuted(pixels[:5].reshape(5, -1), axis=1).reshape(5, 8, 8)
+    (tmp_path / "set").mkdir()
+    for name, images in (("digit", pixels), ("odd", planted)):
+        for i, image in enumerate(images):
+            Image.fromarray(image).resize((16, 16)).save(tmp_path / "set" / f"{name}{i}.png")
+    done = command("find", "outliers", run.path, "set", "-n", "10", "--out", "odd.html", "--share", "0.1")
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "odd.csv")
+    assert len(found) == 65
+    assert sum(row["name"].startswith("odd") for row in found[:10]) >= 4
+    assert sum(row["is_outlier"] == "True" for row in found) == 6
+    page = (tmp_path / "odd.html").read_text()
+    assert page.count("data:image/png") == 2 * 10  # each with its heat map
+    assert "prefers-color-scheme: dark" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_find_similar_fits_a_query_of_another_size(command, run, tmp_path):
+    pixels = np.asarray(safelight.load("digits", split="test").pixels)[:, 0].astype(np.uint8) * 15
+    np.save(tmp_path / "set.npy", pixels // 15)  # as the run's own, from 0 to 16
+    Image.fromarray(pixels[7]).resize((40, 40), Image.Resampling.NEAREST).save(tmp_path / "query.png")
+    done = command(
+        "find", "similar", run.path, "query.png", "set.npy", "-n", "3", "--json", "--out", "s.html"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "7" in [row["name"] for row in found]
+    assert [row["distance"] for row in found] == sorted(row["distance"] for row in found)
+    assert len(rows(tmp_path / "s.csv")) == 3
+
+
+def test_find_duplicates_says_where_there_are_none(command, copied, tmp_path):
+    command("find", "duplicates", copied, "--out", "d.html")
+    assert {row["how"] for row in rows(tmp_path / "d.csv")} == {"identical", "nearly identical"}
+    none = tmp_path / "none"
+    none.mkdir()
+    for path in sorted(copied.glob("???.png"))[:10]:
+        (none / path.name).write_bytes(path.read_bytes())
+    done = command("find", "duplicates", none, "--out", "none.html")
+    assert done.returncode == 0, done.stderr
+    assert "nothing twice among 10 images" in done.stdout
+    assert rows(tmp_path / "none.csv") == []
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("outliers RUN digits -n 9999", "-n: expected 1 to"),
+        ("similar RUN digits digits -n 0", "-n: expected 1 to"),
+        ("outliers RUN digits --share 2", "share: expected between 0 and 1"),
+        ("outliers RUN digits --share 0.1 --quantile 0.9", "--quantile would do nothing here"),
+        ("outliers CLASSIFIER digits", "has no codes"),
+        ("similar RUN nowhere.png digits", "nowhere.png"),
+        ("duplicates nowhere", "nowhere"),
+        ("duplicates digits --out page.txt", "expected a name ending in .html"),
+    ],
+)
+def test_find_refuses_in_a_line_and_writes_nothing(call, expected, command, run, classifier, tmp_path):
+    paths = {"RUN": str(run.path), "CLASSIFIER": str(classifier.path)}
+    done = command("find", *(paths.get(word, word) for word in call.split()))
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.glob("*.html")) == list(tmp_path.glob("*.csv")) == []

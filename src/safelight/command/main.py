@@ -23,6 +23,7 @@ from safelight.command import (
     evolve,
     explore,
     export,
+    find,
     finetune,
     project,
     report,
@@ -47,7 +48,7 @@ VERBS: dict[str, Verb] = {
     module.VERB.name: module.VERB
     for module in (
         *(train, evolve, finetune, classify, suggest, evaluate, report, compare),
-        *(denoise, embed, project, sample, walk, traverse, explore, export),
+        *(find, denoise, embed, project, sample, walk, traverse, explore, export),
         data,
     )
 }

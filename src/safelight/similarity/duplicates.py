@@ -90,7 +90,8 @@ def _turned(images: ImageSet, flat: NDArray[np.bool_]) -> list[tuple[NDArray[np.
     for words, quarters, mirrored in TURNS:
         others = _looks(images, seen, quarters, mirrored)
         pairs = near_pairs(np.concatenate([looks, others]))
-        pairs = pairs[(pairs[:, 0] < len(seen)) & (pairs[:, 1] >= len(seen))] - [0, len(seen)]
+        pairs = pairs[(pairs[:, 0] < len(seen)) & (pairs[:, 1] >= len(seen))]
+        pairs[:, 1] -= len(seen)
         # each pair is found from both ends, where turning and turning back are the same
         pairs = seen[pairs[pairs[:, 0] != pairs[:, 1]]]
         order = np.lexsort((pairs[:, 0], pairs[:, 1]))

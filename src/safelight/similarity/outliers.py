@@ -107,7 +107,8 @@ def find_outliers(
 def _errors(network: Autoencoder, images: ImageSet, places: Any) -> NDArray[np.float32]:
     """Squared errors of the chosen images, (n, H, W), the mean over channels."""
     x = images.floats(places, str(next(network.parameters()).device))
-    return (network.reconstruct(x).float() - x).square().mean(1).cpu().numpy()
+    errors = (network.reconstruct(x).float() - x).square().mean(1)
+    return np.asarray(errors.cpu().numpy(), np.float32)
 
 
 @torch.no_grad()
@@ -140,7 +141,7 @@ def _distances(codes: NDArray[np.float32], known: NDArray[np.float32]) -> NDArra
     if k == 1:
         return far[:, 0]
     is_itself = far[:, 0] <= ITSELF * np.linalg.norm(known, axis=1).mean()
-    return np.where(is_itself, far[:, 1:].mean(1), far[:, :-1].mean(1))
+    return np.asarray(np.where(is_itself, far[:, 1:].mean(1), far[:, :-1].mean(1)), np.float32)
 
 
 def _ranks(
