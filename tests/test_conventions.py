@@ -53,7 +53,7 @@ WINGS = {
     ),
     "reporting": (
         *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
-        *("report", "comparison", "check"),
+        *("report", "comparison", "check", "finds"),
     ),
     "evolution": (
         *(
@@ -73,13 +73,13 @@ WINGS = {
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
         *("judging", "export"),
     ),
-    "similarity": ("neighbours", "outliers"),
+    "similarity": ("neighbours", "duplicates", "outliers"),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
     "explorer": ("contents", "bundling", "labelling", "serving"),
     "the face": ("run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),
-        *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "project"),
+        *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "find", "project"),
         *("sample", "walk", "traverse", "export", "explore", "data", "main"),
     ),
     "the end": ("__main__",),
