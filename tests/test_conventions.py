@@ -55,7 +55,7 @@ WINGS = {
     "cleaning": ("doubts", "cleaner", "in_place", "written", "planning", "files"),
     "reporting": (
         *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
-        *("report", "comparison", "check"),
+        *("report", "comparison", "check", "finds"),
     ),
     "evolution": (
         *(
@@ -78,12 +78,13 @@ WINGS = {
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
         *("judging", "export"),
     ),
+    "similarity": ("neighbours", "duplicates", "outliers"),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
     "explorer": ("contents", "bundling", "labelling", "serving"),
-    "the face": ("run", "api"),
+    "the face": ("coding", "run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),
-        *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "project"),
+        *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "find", "project"),
         *("sample", "walk", "traverse", "export", "explore", "data", "completion", "main"),
     ),
     "the end": ("__main__",),

@@ -91,6 +91,7 @@ ACTS = {  # in every call that is allowed
     "export": f"--onnx --single-file --overwrite {MAPS}",
     "data": "",
     "completion": "",
+    "find": "",
 }
 KINDS = (
     "",

@@ -23,6 +23,7 @@ from safelight.command import (
     evolve,
     explore,
     export,
+    find,
     finetune,
     project,
     report,
@@ -48,7 +49,7 @@ VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
         *(of.VERB for of in (train, evolve, finetune, classify, suggest, evaluate, report, compare)),
-        *(of.VERB for of in (denoise, embed, project, sample, walk, traverse, explore, export, data)),
+        *(of.VERB for of in (find, denoise, embed, project, sample, walk, traverse, explore, export, data)),
         completion(lambda verb, arguments: build_parser(verb, arguments)),
     )
 }
