@@ -88,8 +88,8 @@ def tiles(network: DenoisingUNet, size: Sequence[int], max_pixels: int) -> list[
     Example:
         >>> rows, columns = tiles(DenoisingUNet((1, 8, 8)), (200, 90), 128**2)
         >>> [(span.seen, span.kept) for span in columns]
-        [(slice(0, 88, None), slice(0, 32, None)), (slice(0, 90, None), slice(32, 64, None)), \
-(slice(8, 90, None), slice(64, 90, None))]
+        [(slice(0, 80, None), slice(0, 32, None)), (slice(0, 90, None), slice(32, 64, None)), \
+(slice(16, 90, None), slice(64, 90, None))]
     """
     found = []
     for length, reach, side in zip(size, network.reach, network.window, strict=True):
