@@ -496,6 +496,21 @@ def test_a_training_that_ends_worse_than_it_began_has_diverged(tmp_path):
     assert idle.history[0]["train"]["loss"] == pytest.approx(44, abs=2)
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "student"])
+def test_a_loss_below_zero_tells_a_divergence_and_no_other(digits, tmp_path, likelihood):
+    """Of a density: the first images may be far likelier than the others."""
+    rough = np.random.default_rng(0).random((60, 1, 8, 8), np.float32)
+    mixed = np.concatenate([rough[:30] / 4 + 0.4, rough[30:]])
+    settings = FAST | {"limit": None, "likelihood": likelihood, "prior": "normal"}
+    for seed in (6, 10):  # whose first two images are of the smooth ones
+        run = safelight.train(mixed, epochs=1, **(settings | {"lr": 1e-30, "seed": seed, "batch_size": 2}))
+        assert run.history[0]["train"]["loss"] < 0
+    with pytest.raises(TrainingError, match=r"diverged|became"):
+        safelight.train(digits, out=tmp_path / "a", epochs=2, **(settings | {"lr": 1.0}))
+    with pytest.raises(TrainingError, match=r"diverged|became"):
+        safelight.train(digits, out=tmp_path / "b", epochs=2, **(settings | {"lr": 0.3}))
+
+
 @pytest.mark.parametrize(
     ("do", "words"),
     [
