@@ -189,6 +189,7 @@ def test_outputs_never_fall_on_anything(tmp_path):
     refused("another file than the input", [noisy], noisy)
     (tmp_path / "link").symlink_to(folder)
     refused("another folder than the input's", [folder], tmp_path / "link")
+    refused("another folder than the input's", [folder], folder / "deep" / "er")
     refused("got img.png 2 times", [noisy, other], tmp_path / "out")
     refused("expected a folder, got the file", [noisy, tmp_path / "noisy"], other)
     refused("of the same kind as img.png, got x.tif", [noisy], tmp_path / "x.tif")
@@ -204,6 +205,20 @@ def test_outputs_never_fall_on_anything(tmp_path):
     comparison = save(tmp_path / "x-compare.png", picture())
     with pytest.raises(RunError, match=r"beside what is cleaned, got .*x-compare\.png; choose another"):
         plan([comparison], tmp_path / "x.png", compare=True, overwrite=True)
+
+
+def test_folders_in_a_folder_stay_as_they_lie(runs, tmp_path, here):
+    names = {"img.png", "a/img.png", "a/b/img.png", "c/img.png"}
+    for name in (*names, ".hidden/img.png"):
+        save(tmp_path / "noisy" / name, picture((16, 16)))
+    (tmp_path / "noisy" / "loop").symlink_to(tmp_path / "noisy")
+    code, said, errors = here("denoise", runs / "clean", "noisy", "--out", "out")
+    assert (code, said, errors) == (0, "Cleaned 4 of 4 files into out\n", "")
+    assert {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")} == names
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "a").symlink_to(tmp_path / "out")
+    with pytest.raises(RunError, match="is a link, which is not followed"):
+        plan([tmp_path / "noisy"], tmp_path / "new", False, overwrite=True)
 
 
 def test_stacks_are_cleaned_page_by_page(runs, tmp_path):

@@ -21,13 +21,14 @@ from safelight.data.arrays import array_of, as_pixels
 from safelight.data.finding import Images
 from safelight.data.fitting import Untold
 from safelight.data.images import ImageSet
+from safelight.data.listing import natural_path, walk
 from safelight.data.opening import SUFFIXES, Picture, open_pages
 from safelight.data.pictures import make_folder, png, tile
 from safelight.data.readers import read_npy
 from safelight.data.sources import load_for
 from safelight.data.writing import encode_pages, encode_picture
 from safelight.errors import DataError, RunError
-from safelight.files import MAX_NAME, write_file
+from safelight.files import MAX_NAME, refuse_links, write_file
 from safelight.networks.base import ImageNetwork
 from safelight.networks.tiling import clean
 from safelight.networks.unet import DenoisingUNet
@@ -153,8 +154,9 @@ def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> 
     """Which file is cleaned into which; nothing is read or written yet.
 
     Args:
-        sources: pictures, .npy files, or flat folders of them.
-        out: the file for a single one, if its name ends as that does, or a folder.
+        sources: pictures, .npy files, or folders of them, with folders in them.
+        out: the file for a single one, if its name ends as that does, or a folder, in which files of a folder
+            lie as they lay there.
         compare: whether a comparison will be written beside each.
         overwrite: whether what is there may be replaced.
 
@@ -162,7 +164,8 @@ def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> 
         DataError: a source is missing, or no picture.
         RunError: the outputs would fall on each other, on the sources, or on what is there.
     """
-    files = [file for source in sources for file in _files(source)]
+    found = [one for source in sources for one in _files(source)]
+    files = [file for file, _ in found]
     if len(sources) == 1 and sources[0].is_file() and out.suffix and not out.is_dir():
         targets = [out]
         if out.suffix.lower() != files[0].suffix.lower():
@@ -173,18 +176,22 @@ def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> 
         if out.exists() and out.samefile(files[0]):
             raise RunError(f"expected another file than the input, got {out}; choose another --out")
     else:
-        targets = [out / file.name for file in files]
+        targets = [out / name for _, name in found]
         if out.exists() and not out.is_dir():
             raise RunError(f"expected a folder, got the file {out}; choose another --out")
-        if out.resolve() in {file.parent.resolve() for file in files}:
+        place = out.resolve()
+        if any(_is_in(place, source) for source in sources):
             raise RunError(f"expected another folder than the input's, got {out}; choose another --out")
+        for parent in {target.parent for target in targets}:
+            refuse_links(parent, out)
     written = [*targets, *(_comparison(target) for target in targets if compare)]
     theirs = {_identity(file) for file in files}
     covered = next((path for path in written if _identity(path) in theirs), None)
     if covered is not None:
         raise RunError(f"expected outputs beside what is cleaned, got {covered}; choose another --out")
-    name, count = Counter(path.name for path in written).most_common(1)[0]
+    path, count = Counter(written).most_common(1)[0]
     if count > 1:
+        name = path.relative_to(out)
         raise RunError(f"expected outputs of different names, got {name} {count} times; clean them apart")
     there = [path for path in written if path.exists() or path.is_symlink()]
     if there and not overwrite:
@@ -234,22 +241,28 @@ def clean_files(cleaner: Cleaner, files: Iterable[tuple[Path, Path]], compare: b
     yield from _clean_pictures(cleaner, waiting, compare)
 
 
-def _files(source: Path) -> list[Path]:
+def _files(source: Path) -> list[tuple[Path, str]]:
+    """What is cleaned of a source, and how each is called in it."""
     taken = (*SUFFIXES, ".npy")
     if source.is_dir():
-        found = sorted(
-            p for p in source.iterdir() if p.suffix.lower() in taken and p.name[0] != "." and p.is_file()
-        )
-        if not found:
+        names = [name for name, _ in walk(source) if name.lower().endswith(taken)]
+        if not names:
             raise DataError(f"expected files of {', '.join(taken)} in {source}, got none; give their folder")
-        return found
+        return [(source / name, name) for name in sorted(names, key=natural_path)]
     if not source.is_file():
         raise DataError(
             f"expected a picture, an .npy file or a folder of them, got {source}, which is not there"
         )
     if source.suffix.lower() not in taken:
         raise DataError(f"expected a file of {', '.join(taken)}, got {source.name}; convert it")
-    return [source]
+    return [(source, source.name)]
+
+
+def _is_in(place: Path, source: Path) -> bool:
+    """Whether a folder is where a source lies, or somewhere in a folder that is one."""
+    if source.is_dir():
+        return source.resolve() in (place, *place.parents)
+    return source.resolve().parent == place
 
 
 def _comparison(target: Path) -> Path:
