@@ -156,15 +156,26 @@ def test_damaged_files_are_named_and_the_others_cleaned(runs, tmp_path, here):
         assert words in errors
 
 
-def test_what_a_network_of_one_size_takes(runs, tmp_path, here):
-    save(tmp_path / "img.png", picture())
-    code, _, errors = here("denoise", runs / "fixed", "img.png", "--out", "out.png")
-    assert code == 2
-    assert "expected pictures of 8×8, as this network takes no others, got 60×40; add --resize" in errors
-    code, _, errors = here("denoise", runs / "fixed", "img.png", "--out", "out.png", "--resize")
-    assert (code, errors) == (0, "")
-    with Image.open(tmp_path / "out.png") as image:
-        assert image.size == (60, 40)
+def test_a_network_of_one_size_takes_pictures_as_its_own_were_fitted(runs, tmp_path, here):
+    save(tmp_path / "noisy" / "own.png", picture((8, 8)))
+    for name in ("a", "b"):
+        save(tmp_path / "noisy" / f"{name}.png", picture((40, 60)))
+    np.save(tmp_path / "noisy" / "c.npy", picture((20, 10)))
+    for name in "defgh":
+        (tmp_path / "noisy" / f"{name}.jpg").write_bytes(b"")
+    code, said, errors = here("denoise", runs / "fixed", "noisy", "--out", "out")
+    assert (code, said) == (1, "Cleaned 4 of 9 files into out\n")
+    left_out, scaled = errors.splitlines()
+    assert left_out.startswith("left out 5 files (noisy/d.jpg, noisy/e.jpg, noisy/f.jpg and 2 more): ")
+    assert scaled.startswith("3 scaled to 8×8 and back, as this network takes no other size")
+    run = safelight.Run(runs / "fixed")
+    before, after = (shares_in(tmp_path / folder / "a.png") for folder in ("noisy", "out"))
+    assert np.abs(after - run.denoise(before[None])[0]).max() <= 0.51 / 255 + 1e-5
+    own = shares_in(tmp_path / "noisy" / "own.png")
+    assert np.abs(shares_in(tmp_path / "out" / "own.png") - run.denoise(own[None])[0]).max() <= 0.003
+    flat = run.denoise(np.full((1, 1, 24, 12), 0.4, np.float32))[0, 0]  # seen as 8×4, between its own border
+    seen = run.denoise(np.full((1, 1, 8, 8), 0.4, np.float32))[0, 0, :, 2:6]
+    assert abs(flat.mean() - seen.mean()) < 0.02
 
 
 def test_a_run_that_never_saw_noise_says_so_once(runs, tmp_path, here):

@@ -47,7 +47,6 @@ IDLE = {  # calls in which an option would do nothing
     ("evaluate", "--samples"): [f"vae --probe {SAMPLES}", f"ae {SAMPLES}", f"unet {SAMPLES}"],
     ("evaluate", "--corrupt"): [f"unet --probe {CORRUPT}", f"blind {CORRUPT}", f"vae {CORRUPT}"],
     ("evaluate", "--judge"): [f"unet --probe {JUDGE}", f"blind {JUDGE}", f"vae {JUDGE}", f"ae {JUDGE}"],
-    ("denoise", "--resize"): ["unet digits --out x --resize"],
     ("project", "--perplexity"): ["vae --perplexity 30", "vae --method umap --perplexity 5"],
     ("project", "--neighbours"): ["vae --neighbours 5", "vae --method tsne --neighbours 15"],
     ("project", "--by"): ["vae --out x.parquet --by loss"],

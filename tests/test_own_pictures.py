@@ -22,7 +22,8 @@ from PIL import Image
 import safelight
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data import cache, store
-from safelight.data.fitting import fit_pixels, natural_range, tiles_of
+from safelight.data.covering import through, tiles_of
+from safelight.data.fitting import fit_pixels, natural_range
 from safelight.data.likeness import groups_of, near_pairs
 from safelight.data.listing import list_folder, natural
 from safelight.data.named_sets import cache_root
@@ -109,6 +110,17 @@ class TestFit:
     def test_cropping_keeps_the_middle(self):
         pixels = np.repeat(np.arange(32, dtype=np.uint8)[None, None], 16, axis=1)  # 16 × 32
         assert fit_pixels(pixels, Fit(16, 16, 1, how="crop"), (0, 255))[0, 0].tolist() == list(range(8, 24))
+
+    @given(st.integers(1, 50), st.integers(1, 50), st.sampled_from(["pad", "crop", "stretch", "tile"]))
+    @settings(max_examples=60, deadline=None)
+    def test_what_went_through_images_comes_back_in_its_own_size(self, height, width, how):
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        slope, fit = (0.2 + 0.5 * (x + y) / (height + width))[None], Fit(16, 12, 1, how=how)
+        back = through(slope, fit, lambda images: images)
+        assert back.shape == slope.shape
+        if how == "tile" or (how == "pad" and height <= 16 and width <= 12):
+            assert np.abs(back - slope).max() < 0.02
+        assert abs(float(back.mean() - slope.mean())) < 0.02
 
     @given(st.integers(8, 100), st.integers(8, 100))
     @settings(max_examples=30, deadline=None)

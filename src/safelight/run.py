@@ -87,7 +87,10 @@ class Run(OpenedRun):
         return self._map(images, self._image_network().reconstruct)
 
     def denoise(self, images: Images) -> NDArray[np.float32]:
-        """Images to clean ones, (N, C, H, W) in [0, 1]; a `DenoisingUNet` takes any size from 8 pixels up.
+        """Images to clean ones, (N, C, H, W) in [0, 1]; of any size.
+
+        A `DenoisingUNet` takes them as they are, from 8 pixels up; other networks see them as their run's own
+        pictures were fitted, and what they draw is scaled back.
 
         Raises:
             DataError: the network takes no such images.
@@ -98,17 +101,14 @@ class Run(OpenedRun):
         parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
         return np.concatenate(parts)
 
-    def cleaner(self, resize: bool = False) -> Cleaner:
+    def cleaner(self) -> Cleaner:
         """What cleans arrays and files by the run's network.
-
-        Args:
-            resize: scale images to the size of a network that takes no other, and the results back.
 
         Raises:
             RunError: the network does not make images.
         """
         precision = self.config.training.precision
-        return Cleaner(self._image_network(), self.config.image, precision, resize)
+        return Cleaner(self._image_network(), self.config.image, precision)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.

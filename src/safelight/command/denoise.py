@@ -8,10 +8,11 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.markup import escape
 
 from safelight.command.console import err, name_of, out
-from safelight.command.verb import Idle, Verb
-from safelight.config.network import UNetConfig
+from safelight.command.verb import Verb
 
 __all__ = ["VERB"]
+
+SHOWN = 3  # names of files that were left out for the same reason
 
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -30,11 +31,6 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         action="store_true",
         help="also write NAME-compare.png: before, after and their difference",
     )
-    parser.add_argument(
-        "--resize",
-        action="store_true",
-        help="where a network takes one size alone: scale pictures to it, and the results back",
-    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are in --out")
 
 
@@ -45,7 +41,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.runs.cleaning import clean_files, plan
 
     run = Run(options.run)
-    cleaner = run.cleaner(options.resize)
+    cleaner = run.cleaner()
     files = plan(
         [Path(name) for name in options.noisy], Path(options.out), options.compare, options.overwrite
     )
@@ -54,25 +50,35 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             f"safelight: {name_of(run.path)} was never trained on noise: what it draws is what its training "
             "images were like, not what is under the noise; train with --corrupt gaussian:0..1"
         )
-    failed = 0
+    left_out: dict[str, list[Path]] = {}
+    scaled = 0
     cleaned = clean_files(cleaner, files, options.compare)
     bar = track(cleaned, "cleaning", len(files), console=err, transient=True, disable=not err.is_terminal)
     for done in bar:
+        scaled += done.was_scaled
         if done.error is not None:
             if len(files) == 1:
                 raise done.error
-            failed += 1
-            err.print(f"left out {name_of(done.source)}: {escape(str(done.error))}")
+            reason = str(done.error).replace(f" in {done.source}", "")
+            left_out.setdefault(reason, []).append(done.source)
+    for reason, sources in left_out.items():
+        err.print(f"left out {_named(sources)}: {escape(reason)}")
+    if scaled:
+        size = f"{cleaner.fit.width}×{cleaner.fit.height}"
+        err.print(
+            f"{scaled:,} scaled to {size} and back, as this network takes no other size, which loses what is "
+            "fine; a denoising-unet takes any"
+        )
+    failed = sum(map(len, left_out.values()))
     out.print(f"Cleaned {len(files) - failed:,} of {len(files):,} files into {name_of(Path(options.out))}")
     if failed:
         raise SystemExit(1)
 
 
-def _idle(options: Namespace, arguments: list[str]) -> Idle:
-    from safelight.runs.folder import RunFolder
-
-    takes_any_size = isinstance(RunFolder(options.run).read_config().network, UNetConfig)
-    return {"--resize": "this network takes pictures of any size"} if takes_any_size else {}
+def _named(sources: list[Path]) -> str:
+    names = ", ".join(name_of(source) for source in sources[:SHOWN])
+    more = f" and {len(sources) - SHOWN:,} more" if len(sources) > SHOWN else ""
+    return f"{len(sources):,} files ({names}{more})" if len(sources) > 1 else names
 
 
 VERB = Verb(
@@ -85,5 +91,4 @@ VERB = Verb(
     ),
     _add_options,
     _run,
-    _idle,
 )

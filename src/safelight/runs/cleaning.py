@@ -12,12 +12,11 @@ from typing import Any, final
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from torch import Tensor
 
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data.arrays import array_of, as_pixels
+from safelight.data.covering import through
 from safelight.data.finding import Images
 from safelight.data.fitting import Untold
 from safelight.data.images import ImageSet
@@ -49,7 +48,8 @@ class Cleaner:
         network: in evaluation mode.
         fit: of the images that it was made for; its range is what stands for black and white in arrays.
         precision: bfloat16, or float32.
-        resize: scale images to the size of a network that takes no other, and the results back.
+
+    A network of one size sees others as its run's own pictures were fitted, and what it draws is scaled back.
     """
 
     def __init__(
@@ -57,13 +57,11 @@ class Cleaner:
         network: ImageNetwork,
         fit: Fit,
         precision: str,
-        resize: bool = False,
     ) -> None:
         self.network = network
         self.fit, self.shape, self.value_range = fit, fit.shape, fit.range
         self.precision = precision
         self.takes_any_size = isinstance(network, DenoisingUNet)
-        self.resize = resize and not self.takes_any_size
         self.device = next(network.parameters()).device
 
     def range_of(self, picture: Picture) -> tuple[float, float]:
@@ -88,14 +86,18 @@ class Cleaner:
         return np.asarray(self._clean(np.repeat(images, own, axis=1)).mean(1, keepdims=True))
 
     def _clean(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
-        if self.resize:
-            cleaned = _scaled(
-                clean(self.network, _scaled(x, self.shape[1:]), self.precision), images.shape[2:]
-            )
-        else:
-            cleaned = clean(self.network, x, self.precision)
-        return np.asarray(cleaned.cpu().numpy())
+        images = np.asarray(images, np.float32)
+        if self.takes_any_size or images.shape[2:] == self.shape[1:]:
+            return self._run(images)
+        return np.stack([through(image, self.fit, self._run) for image in images]).clip(0, 1)
+
+    def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = torch.from_numpy(images).to(self.device)
+        return np.asarray(clean(self.network, x, self.precision).cpu().numpy())
+
+    def scales(self, shape: Sequence[int]) -> bool:
+        """Whether images of that shape, (..., H, W), are scaled for the network, which loses what is fine."""
+        return not (self.takes_any_size or tuple(shape[-2:]) == self.shape[1:] or self.fit.how == "tile")
 
     def taken(self, images: Images) -> ImageSet:
         """Images of a user's: by a network for pictures, as deep as they are; else by its run's own range.
@@ -125,15 +127,9 @@ class Cleaner:
                 f"expected pictures of {self.shape[0]} channels, as the network was trained on, or gray "
                 f"ones, got {channels} channels; convert them, or use another run"
             )
-        if self.takes_any_size:
-            if min(size) < LEAST_SIDE:
-                raise DataError(
-                    f"expected sides from {LEAST_SIDE} pixels up, got {size[1]}×{size[0]}; enlarge it"
-                )
-        elif tuple(size) != self.shape[1:] and not self.resize:
+        if self.takes_any_size and min(size) < LEAST_SIDE:
             raise DataError(
-                f"expected pictures of {self.shape[2]}×{self.shape[1]}, as this network takes no others, got "
-                f"{size[1]}×{size[0]}; add --resize, or train a denoising-unet"
+                f"expected sides from {LEAST_SIDE} pixels up, got {size[1]}×{size[0]}; enlarge it"
             )
 
 
@@ -144,10 +140,12 @@ class Cleaned:
     Attributes:
         source: the file.
         error: why it was left out, or None.
+        was_scaled: whether the network saw it in another size.
     """
 
     source: Path
     error: DataError | None = None
+    was_scaled: bool = False
 
 
 def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> list[tuple[Path, Path]]:
@@ -218,15 +216,16 @@ def clean_files(cleaner: Cleaner, files: Iterable[tuple[Path, Path]], compare: b
     """
     waiting: list[tuple[Path, Path, Picture]] = []
     for source, target in files:
-        picture, error = None, None
+        picture, error, was_scaled = None, None, False
         try:
             if source.suffix.lower() == ".npy":
-                _clean_array(cleaner, source, target, compare)
+                was_scaled = _clean_array(cleaner, source, target, compare)
             else:
                 pages = open_pages(source, str(source))
                 picture = next(pages)
                 _check(cleaner, picture, source)
                 if picture.header.pages > 1:
+                    was_scaled = cleaner.scales(picture.pixels.shape)
                     _clean_stack(cleaner, [picture, *pages], (source, target), compare)
                     picture = None
         except DataError as caught:
@@ -237,7 +236,7 @@ def clean_files(cleaner: Cleaner, files: Iterable[tuple[Path, Path]], compare: b
         if picture and not error:
             waiting.append((source, target, picture))
         else:
-            yield Cleaned(source, error)
+            yield Cleaned(source, error, was_scaled)
     yield from _clean_pictures(cleaner, waiting, compare)
 
 
@@ -296,7 +295,7 @@ def _clean_pictures(
         _write(target, encode_picture(_levels(cleaner, picture, pixels), picture))
         if compare:
             _write(_comparison(target), png(tile([dirty, pixels, _difference(dirty, pixels)], columns=3)))
-        yield Cleaned(source)
+        yield Cleaned(source, was_scaled=cleaner.scales(pixels.shape))
 
 
 def _check(cleaner: Cleaner, picture: Picture, source: Path) -> None:
@@ -335,8 +334,8 @@ def _shares(cleaner: Cleaner, picture: Picture) -> NDArray[np.float32]:
     return (picture.pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
 
 
-def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) -> None:
-    """An .npy file into one of the same shape and type."""
+def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) -> bool:
+    """An .npy file into one of the same shape and type; whether its images were scaled."""
     array = read_npy(source)
     images = cleaner.taken(array)
     pixels, (low, high) = images.pixels, images.value_range
@@ -357,6 +356,7 @@ def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) ->
     buffer = io.BytesIO()
     np.save(buffer, cleaned.reshape(array.shape).astype(array.dtype))
     _write(target, buffer.getvalue())
+    return cleaner.scales(pixels.shape)
 
 
 def _difference(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
@@ -366,10 +366,3 @@ def _difference(before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
 
 def _write(target: Path, content: bytes) -> None:
     write_file(make_folder(target.parent) / target.name, content)
-
-
-def _scaled(images: Tensor, size: Sequence[int]) -> Tensor:
-    if tuple(images.shape[2:]) == tuple(size):
-        return images
-    scaled: Tensor = F.interpolate(images, tuple(size), mode="bilinear", antialias=True)
-    return scaled
