@@ -25,7 +25,7 @@ from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ConvVAEConfig
 from safelight.config.run import RunConfig
 from safelight.config.training import TrainingConfig
-from safelight.evolution.genes import apply_genes, hyper_genes
+from safelight.evolution.genes import apply_genes, report_genes
 from safelight.evolution.genetic import initial_design
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.trial import Job, Material, evaluate
@@ -39,7 +39,7 @@ WAYS = {"whole": "own whole schedule", "start": "start of the 30 epochs"}
 
 def settings() -> list[RunConfig]:
     """Some that learn, as nobody needs 30 epochs to tell the others."""
-    genes = hyper_genes() | {
+    genes = report_genes() | {
         "training.lr": Gene("log-float", 5e-4, 2e-2),
         "training.gamma": Gene("log-float", 1e-3, 1.0),
     }

@@ -38,7 +38,7 @@ from safelight.config.training import TrainingConfig
 from safelight.engines.executors import open_engine
 from safelight.evolution.algorithms import ALGORITHMS
 from safelight.evolution.folder import SearchFolder
-from safelight.evolution.genes import hyper_genes
+from safelight.evolution.genes import report_genes
 from safelight.evolution.genetic import Algorithm, Individual, initial_design
 from safelight.evolution.genome import Gene, Space, Values
 from safelight.evolution.ledger import trials_of
@@ -182,11 +182,12 @@ def on_images(source: str, algorithm: str, seed: int, workers: int, folder: Path
             algorithm=algorithm,
             population=POPULATION,
             generations=TRIALS // POPULATION,
+            epochs=1,
             limit=IMAGES,
             limit_validation=IMAGES,
             seed=seed,
         ),
-        hyper_genes(),
+        report_genes(),
         RunConfig(
             ConvVAEConfig(),
             Fit(height, width, channels, images.value_range),

@@ -25,7 +25,13 @@ import safelight
 from safelight.evolution.status import Status
 
 LIMIT, STEPS = 4000, 200
-SEARCH: dict[str, Any] = {"population": 12, "generations": 3, "limit": LIMIT, "limit_validation": 1000}
+SEARCH: dict[str, Any] = {
+    "population": 12,
+    "generations": 3,
+    "epochs": 1,
+    "limit": LIMIT,
+    "limit_validation": 1000,
+}
 GENES = {
     "training.lr": {"kind": "log-float", "low": 1e-4, "high": 0.03},
     "training.gamma": {"kind": "float", "low": 0.1, "high": 1.0},

@@ -84,7 +84,8 @@ def test_config_holds_everything_resolved(tmp_path):
     assert config["data"]["source"] == "digits"
     assert config["task"] == {
         "name": "autoencode",
-        "likelihood": "gaussian",
+        "likelihood": "student",
+        "augment": "none",
         "beta": 1.0,
         "beta_warmup": 0.0,
         "prior": "flow",
@@ -497,18 +498,12 @@ def test_a_training_that_ends_worse_than_it_began_has_diverged(tmp_path):
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "student"])
-def test_a_loss_below_zero_tells_a_divergence_and_no_other(digits, tmp_path, likelihood):
-    """Of a density: the first images may be far likelier than the others."""
-    rough = np.random.default_rng(0).random((60, 1, 8, 8), np.float32)
-    mixed = np.concatenate([rough[:30] / 4 + 0.4, rough[30:]])
-    settings = FAST | {"limit": None, "likelihood": likelihood, "prior": "normal"}
-    for seed in (6, 10):  # whose first two images are of the smooth ones
-        run = safelight.train(mixed, epochs=1, **(settings | {"lr": 1e-30, "seed": seed, "batch_size": 2}))
-        assert run.history[0]["train"]["loss"] < 0
-    with pytest.raises(TrainingError, match=r"diverged|became"):
-        safelight.train(digits, out=tmp_path / "a", epochs=2, **(settings | {"lr": 1.0}))
-    with pytest.raises(TrainingError, match=r"diverged|became"):
-        safelight.train(digits, out=tmp_path / "b", epochs=2, **(settings | {"lr": 0.3}))
+def test_a_density_has_diverged_by_nats_a_value_and_not_by_its_ratio(likelihood, tmp_path):
+    settings = {"channels": (8, 16), "hidden": 32, "batch_size": 50, "threads": 1, "likelihood": likelihood}
+    run = safelight.train("digits", epochs=1, limit=150, lr=0.02, **settings)
+    assert run.history[0]["train"]["loss"] < 32, "a few steps from principal components lead anywhere near"
+    with pytest.raises(TrainingError, match="diverged"):
+        safelight.train("digits", out=tmp_path / "a", epochs=2, prior="normal", lr=1.0, **settings)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import safelight
+from safelight.cleaning.cleaner import Cleaner
+from safelight.cleaning.files import clean_files
+from safelight.cleaning.planning import plan
 from safelight.command.main import main
+from safelight.config.data import Fit
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
 from safelight.data.opening import open_pages, open_picture
 from safelight.data.png16 import encode_png16
 from safelight.errors import DataError, RunError
-from safelight.runs.cleaning import clean_files, plan
+from safelight.networks.base import ImageNetwork
 
 
 @pytest.fixture(scope="module")
@@ -156,26 +161,70 @@ def test_damaged_files_are_named_and_the_others_cleaned(runs, tmp_path, here):
         assert words in errors
 
 
-def test_a_network_of_one_size_takes_pictures_as_its_own_were_fitted(runs, tmp_path, here):
-    save(tmp_path / "noisy" / "own.png", picture((8, 8)))
-    for name in ("a", "b"):
-        save(tmp_path / "noisy" / f"{name}.png", picture((40, 60)))
-    np.save(tmp_path / "noisy" / "c.npy", picture((20, 10)))
-    for name in "defgh":
-        (tmp_path / "noisy" / f"{name}.jpg").write_bytes(b"")
-    code, said, errors = here("denoise", runs / "fixed", "noisy", "--out", "out")
-    assert (code, said) == (1, "Cleaned 4 of 9 files into out\n")
-    left_out, scaled = errors.splitlines()
-    assert left_out.startswith("left out 5 files (noisy/d.jpg, noisy/e.jpg, noisy/f.jpg and 2 more): ")
-    assert scaled.startswith("3 scaled to 8×8 and back, as this network takes no other size")
-    run = safelight.Run(runs / "fixed")
-    before, after = (shares_in(tmp_path / folder / "a.png") for folder in ("noisy", "out"))
-    assert np.abs(after - run.denoise(before[None])[0]).max() <= 0.51 / 255 + 1e-5
-    own = shares_in(tmp_path / "noisy" / "own.png")
-    assert np.abs(shares_in(tmp_path / "out" / "own.png") - run.denoise(own[None])[0]).max() <= 0.003
-    flat = run.denoise(np.full((1, 1, 24, 12), 0.4, np.float32))[0, 0]  # seen as 8×4, between its own border
-    seen = run.denoise(np.full((1, 1, 8, 8), 0.4, np.float32))[0, 0, :, 2:6]
-    assert abs(flat.mean() - seen.mean()) < 0.02
+def test_a_network_of_one_size_takes_any_and_says_what_that_costs(runs, tmp_path, here):
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png", picture())
+    code, _, errors = here("denoise", runs / "fixed", "in", "--out", "out")
+    assert code == 0
+    assert errors.count("this network draws 8×8 pixels: larger pictures were scaled") == 1
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert image.size == (60, 40)
+
+
+class Echo(ImageNetwork):
+    """Draws what it sees, of one size alone."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+        self.seen = []
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        assert x.shape[2:] == self.size
+        self.seen.append(x)
+        return torch.logit(self.weight * x.clamp(1e-6, 1 - 1e-6))
+
+
+@pytest.mark.parametrize("size", [(40, 60), (16, 16), (9, 50), (5, 4)])
+def test_what_a_network_of_one_size_sees(size):
+    """Tiles that cover the picture; or all of it, in the midst of its border's colour."""
+    image = picture(size)[None]
+    tiles = Cleaner(Echo((16, 12)), Fit(16, 12, 1, how="tile"), "float32")
+    np.testing.assert_allclose(tiles(image), image, atol=1e-5)
+    assert not tiles.has_scaled
+    network = Echo((16, 12))
+    ramp = np.broadcast_to(np.linspace(0.25, 0.75, size[1], dtype=np.float32), (1, 1, *size)).copy()
+    whole = Cleaner(network, Fit(16, 12, 1), "float32")(ramp)
+    middle = (..., *(slice(side // 4, side - side // 4) for side in size))
+    np.testing.assert_allclose(whole[middle], ramp[middle], atol=0.04)
+    Cleaner(network, Fit(16, 12, 1), "float32")(np.full_like(ramp, 0.3))
+    np.testing.assert_allclose(network.seen[-1], 0.3, atol=1e-5)  # its border goes on around it
+
+
+def test_folders_in_folders_keep_their_places(runs, tmp_path, here):
+    for name in ("a.png", "day 1/a.png", "day 1/plate/b.png", "day 10/a.png", "day 2/.hidden/c.png"):
+        save(tmp_path / "in" / name, picture((16, 16)))
+    code, said, errors = here("denoise", runs / "clean", "in", "--out", "out", "--compare")
+    assert (code, errors) == (0, "")
+    assert "Cleaned 4 of 4 files" in said
+    made = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert made >= {"a.png", "day 1/a.png", "day 1/plate/b.png", "day 10/a.png", "day 1/a-compare.png"}
+    for inside in ("in", "in/day 1", "in/new"):
+        code, _, errors = here("denoise", runs / "clean", "in", "--out", inside)
+        assert code == 2
+        assert "expected another folder than the input's" in errors
+
+
+def test_one_reason_is_said_once(runs, tmp_path, here):
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.png", picture((7, 40)))
+    save(tmp_path / "in" / "good.png", picture())
+    code, said, errors = here("denoise", runs / "clean", "in", "--out", "out")
+    assert code == 1
+    assert "Cleaned 1 of 4 files" in said
+    assert errors.count("expected sides from 8 pixels up") == 1
+    assert "a.png and 2 more" in errors
 
 
 def test_a_run_that_never_saw_noise_says_so_once(runs, tmp_path, here):
@@ -200,7 +249,6 @@ def test_outputs_never_fall_on_anything(tmp_path):
     refused("another file than the input", [noisy], noisy)
     (tmp_path / "link").symlink_to(folder)
     refused("another folder than the input's", [folder], tmp_path / "link")
-    refused("another folder than the input's", [folder], folder / "deep" / "er")
     refused("got img.png 2 times", [noisy, other], tmp_path / "out")
     refused("expected a folder, got the file", [noisy, tmp_path / "noisy"], other)
     refused("of the same kind as img.png, got x.tif", [noisy], tmp_path / "x.tif")
@@ -209,27 +257,13 @@ def test_outputs_never_fall_on_anything(tmp_path):
     (tmp_path / "out" / "img-compare.png").symlink_to(tmp_path / "nowhere")
     refused("expected no outputs yet, got .*img-compare.png", [noisy], tmp_path / "out", compare=True)
     refused("which is not there", [tmp_path / "missing.png"], tmp_path / "out")
-    refused("expected files of .png", [tmp_path / "out"], tmp_path / "new")
+    refused("expected pictures", [tmp_path / "out"], tmp_path / "new")
     (tmp_path / "x.psd").write_bytes(b"")
     refused("convert it", [tmp_path / "x.psd"], tmp_path / "new")
     assert plan([noisy], tmp_path / "other", False, overwrite=True) == [(noisy, other)]
     comparison = save(tmp_path / "x-compare.png", picture())
     with pytest.raises(RunError, match=r"beside what is cleaned, got .*x-compare\.png; choose another"):
         plan([comparison], tmp_path / "x.png", compare=True, overwrite=True)
-
-
-def test_folders_in_a_folder_stay_as_they_lie(runs, tmp_path, here):
-    names = {"img.png", "a/img.png", "a/b/img.png", "c/img.png"}
-    for name in (*names, ".hidden/img.png"):
-        save(tmp_path / "noisy" / name, picture((16, 16)))
-    (tmp_path / "noisy" / "loop").symlink_to(tmp_path / "noisy")
-    code, said, errors = here("denoise", runs / "clean", "noisy", "--out", "out")
-    assert (code, said, errors) == (0, "Cleaned 4 of 4 files into out\n", "")
-    assert {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")} == names
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "a").symlink_to(tmp_path / "out")
-    with pytest.raises(RunError, match="is a link, which is not followed"):
-        plan([tmp_path / "noisy"], tmp_path / "new", False, overwrite=True)
 
 
 def test_stacks_are_cleaned_page_by_page(runs, tmp_path):
@@ -297,3 +331,12 @@ def test_a_photograph_is_cleaned_within_bounded_memory(runs, tmp_path):
     )
     assert int(done.stdout.split()[-1]) < 2_000_000  # KiB
     assert open_picture(tmp_path / "clean.png", "clean.png").pixels.shape == (3, 2000, 3000)
+
+
+def test_nothing_is_written_through_a_link_to_a_folder(tmp_path):
+    save(tmp_path / "noisy" / "a" / "img.png", picture())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link, which is not followed"):
+        plan([tmp_path / "noisy"], tmp_path / "out", False, overwrite=True)

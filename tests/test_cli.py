@@ -47,7 +47,7 @@ def test_train_evaluate_report_compare(command, trained, tmp_path):
     assert len(measures["kl_per_dimension"]) == 4
     table = command("evaluate", "run", "--samples", "5").stdout
     assert f"{measures['loss']:.3f}" in table
-    assert "Gaussian −ELBO" in table
+    assert "Student's t −ELBO" in table
     assert "PSNR, PCA" in table
 
     done = command("report", "run")

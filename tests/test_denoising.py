@@ -13,6 +13,7 @@ from torch import nn
 
 import safelight
 from deep_learning_hw2.denoising import figure_4
+from safelight.cleaning.files import clean_files
 from safelight.command.main import main
 from safelight.config.corruption import CORRUPTIONS, CorruptionKind
 from safelight.config.network import UNetConfig
@@ -23,7 +24,6 @@ from safelight.errors import ConfigError
 from safelight.networks.base import ImageNetwork, Network
 from safelight.networks.tiling import clean
 from safelight.networks.unet import DenoisingUNet
-from safelight.runs.cleaning import clean_files
 from safelight.tasks.blind_spot import BlindSpot, hide
 from safelight.tasks.fidelity import psnr, read, ssim
 

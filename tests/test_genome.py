@@ -1,5 +1,6 @@
 """Genes, spaces, repair, and their way to settings and back."""
 
+import dataclasses
 import json
 import math
 
@@ -135,7 +136,21 @@ def test_settings_there_and_back():
     assert found.network.kernels == (3, 3, 3)
     assert found.network.strides == (2, 2, 2)
     assert (found.network.hidden, found.network.activation) == (100, "elu")
-    assert (found.training.lr, found.training.decay) == (0.002, "gamma")
+    assert (found.training.lr, found.training.decay) == (0.002, "linear")
+
+
+def test_a_decay_that_is_a_gene_needs_nothing_else():
+    """The base's gamma does not act where the rate falls linearly; the report's alone means its decay."""
+    base = dataclasses.replace(DEEP, training=TrainingConfig(decay="gamma", gamma=0.5))
+    linear = apply_genes({"training.decay": "linear"}, base).training
+    assert (linear.decay, linear.gamma) == ("linear", 1.0)
+    assert apply_genes({"training.decay": "gamma"}, base).training.gamma == 0.5
+    space = Space(hyper_genes())
+    assert "training.gamma" not in space.decode((0.3,) * 6)  # it acts only where it decides
+    assert apply_genes({"training.gamma": 0.2}, DEEP).training.decay == "gamma"
+    assert list(named_genes("report", DEEP)) == [
+        f"training.{name}" for name in ("batch_size", "lr", "gamma", "weight_decay")
+    ]
 
 
 def test_genes_of_the_task_change_it():
@@ -147,7 +162,9 @@ def test_genes_of_the_task_change_it():
 def test_every_gene_changes_the_settings(name):
     genes = hyper_genes() | structure_genes(IMAGE)
     space = Space(genes)
-    base = {"network.stages": 3} | {n: genes[n].decode(0.3) for n in genes if n != "network.stages"}
+    base = {n: genes[n].decode(0.3) for n in genes} | {"network.stages": 3, "training.decay": "linear"}
+    if name == "training.gamma":
+        base["training.decay"] = "gamma"
     other = base | {name: genes[name].decode(0.9) if name != "network.stages" else 2}
     results = [apply_genes(space.decode(space.encode(v)), DEEP) for v in (base, other)]
     assert results[0] != results[1]

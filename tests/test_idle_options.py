@@ -41,6 +41,7 @@ IDLE = {  # calls in which an option would do nothing
     ("evolve", "--likelihood"): ["digits --out x --task denoise --self-supervised --likelihood bernoulli"],
     ("evolve", "--balance"): ["digits --out x --model classifier --task classify --balance"],
     ("evolve", "--workers"): ["digits --out x --engine dask --address tcp://x:1 --workers 2"],
+    ("evolve", "--budget"): ["digits --out x --budget 400"],
     ("evolve", "--epochs"): ["digits --out x --rungs 1,3 --epochs 1"],
     ("classify", "--min-probability"): ["classifier digits --out x.npy --min-probability 0.5"],
     ("evaluate", "--split"): ["vae --probe --split validation", "classifier --probe --split=test"],
@@ -70,7 +71,7 @@ ACTS = {  # in every call that is allowed
     "--network.activation --network.attention --network.channels --network.classes --network.hidden "
     "--network.kernels --network.latent --network.linear-path --network.normalization --network.strides "
     "--network.window",
-    "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --final-epochs --generations --limit "
+    "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --for-epochs --generations --limit "
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
     f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior --augment",
     "finetune": f"--out --overwrite --resume --labels --labels-per-class --supervised-only --limit --model "

@@ -157,11 +157,11 @@ def test_a_trial_that_the_machine_failed_is_trained_when_the_search_goes_on(here
 def test_finalists_are_counted_and_their_time_is_left(here, tmp_path):
     here()
     seen = []
-    search(tmp_path / "a", population=2, final_epochs=3, on_status=seen.append)
-    assert [status.finals for status in seen if status.finals] == [(0, 2), (1, 2), (2, 2)]
+    search(tmp_path / "a", population=2, epochs=1, on_status=seen.append)
+    assert [status.finals for status in seen if status.finals] == [(i, 6) for i in range(7)]
     last_of_search = [status for status in seen if not status.finals][-1]
     assert last_of_search.done == last_of_search.planned
-    # Two trainings of three epochs are the work of six trials.
+    # Two finalists are trained from three seeds each.
     assert last_of_search.seconds_left == pytest.approx(6 * 3600 / last_of_search.trials_an_hour, rel=0.01)
     assert seen[-1].seconds_left == 0
 

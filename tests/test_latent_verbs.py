@@ -22,7 +22,8 @@ from safelight.latent.maps import read_map
 from safelight.latent.parquet import read_codes
 from safelight.runs.folder import RunFolder
 
-SMALL = {"channels": (8, 16), "hidden": 32, "latent": 4, "lr": 0.01, "batch_size": 64, "threads": 1}
+NETWORK = {"channels": (8, 16), "hidden": 32, "latent": 4}
+SMALL = NETWORK | {"likelihood": "bernoulli", "lr": 0.01, "batch_size": 64, "threads": 1}
 
 
 @pytest.fixture(scope="module")

@@ -54,9 +54,9 @@ def test_a_folder_of_other_settings_is_refused(part, name, value, options, tmp_p
 
 
 def test_a_search_of_other_settings_is_refused(options, tmp_path, monkeypatch):
-    small = {"population": 2, "generations": 1, "final_epochs": 1, "limit": 60}
-    quick = Namespace(population=2, generations=1, epochs=1, limit=60)
+    small = {"population": 5, "budget": 21, "for_epochs": 1, "limit": 60}
+    quick = Namespace(population=5, budget=21, epochs=1, limit=60)
     place = experiment.place_of(experiment.SEARCH, quick)
-    safelight.evolve("digits", "conv-vae", place, workers=1, **{**small, "final_epochs": 2})
-    with pytest.raises(RunError, match="expected final_epochs 1, got 2; move that folder away"):
+    safelight.evolve("digits", "conv-vae", place, workers=1, **{**small, "budget": 22})
+    with pytest.raises(RunError, match="expected budget 21, got 22; move that folder away"):
         experiment.evolve(quick)

@@ -1,5 +1,6 @@
 """Pictures as they lie, by every verb: listed, fitted, read once, divided, labelled."""
 
+import csv
 import io
 import json
 import os
@@ -20,10 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import safelight
+from safelight.command.main import main
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data import cache, store
-from safelight.data.covering import through, tiles_of
-from safelight.data.fitting import fit_pixels, natural_range
+from safelight.data.fitting import fit_pixels, natural_range, tiles_of
 from safelight.data.likeness import groups_of, near_pairs
 from safelight.data.listing import list_folder, natural
 from safelight.data.named_sets import cache_root
@@ -110,17 +111,6 @@ class TestFit:
     def test_cropping_keeps_the_middle(self):
         pixels = np.repeat(np.arange(32, dtype=np.uint8)[None, None], 16, axis=1)  # 16 × 32
         assert fit_pixels(pixels, Fit(16, 16, 1, how="crop"), (0, 255))[0, 0].tolist() == list(range(8, 24))
-
-    @given(st.integers(1, 50), st.integers(1, 50), st.sampled_from(["pad", "crop", "stretch", "tile"]))
-    @settings(max_examples=60, deadline=None)
-    def test_what_went_through_images_comes_back_in_its_own_size(self, height, width, how):
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        slope, fit = (0.2 + 0.5 * (x + y) / (height + width))[None], Fit(16, 12, 1, how=how)
-        back = through(slope, fit, lambda images: images)
-        assert back.shape == slope.shape
-        if how == "tile" or (how == "pad" and height <= 16 and width <= 12):
-            assert np.abs(back - slope).max() < 0.02
-        assert abs(float(back.mean() - slope.mean())) < 0.02
 
     @given(st.integers(8, 100), st.integers(8, 100))
     @settings(max_examples=30, deadline=None)
@@ -522,3 +512,61 @@ class TestVerbs:
         assert run.encode(pictures.pixels[:].transpose(0, 2, 3, 1)).shape == (60, 2)
         assert np.array_equal(run.encode(pictures.pixels[:]), run.encode(photos))
         assert run.encode(np.zeros((2, 50, 30, 3), np.uint8)).shape == (2, 2)  # fitted likewise
+
+
+def test_pages_are_pictures_and_are_counted_as_such(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / f"{name}.png")
+    tifffile.imwrite(
+        tmp_path / "stack.tif", rng.integers(0, 255, (7, 40, 40), np.uint8), photometric="minisblack"
+    )
+    images = load_for(tmp_path, DataConfig(), FitOptions())
+    assert len(images) == 11
+    assert images.notes[0] == "11 pictures in 5 files, 7 TIFF, 4 PNG, all 40×40, gray"
+    tiles = load_for(tmp_path, DataConfig(), FitOptions(size="16", fit="tile"))
+    assert tiles.notes[0].startswith("5 pictures, 4 PNG, 1 TIFF, all 40×40, cut into 99 tiles of 16×16")
+
+
+def test_a_folder_that_changed_since_the_run_is_told_by_how_many(photos, tmp_path, capsys):
+    run = safelight.train(photos, out=tmp_path / "run", epochs=1, channels=(8,), threads=1)
+    names = sorted(path for path in photos.rglob("*.png") if "broken" not in path.name)
+    names[0].unlink()
+    names[1].unlink()
+    shutil.copy(names[3], names[2])
+    shutil.copy(names[3], photos / "one more.png")
+    for verb in (["evaluate"], ["train", "--resume"]):
+        assert main([*verb, str(run.path)]) == 2
+        assert "differ from them (1 new, 2 gone, 1 other than then); restore them" in capsys.readouterr().err
+    assert main(["embed", str(run.path), str(photos), "--out", str(tmp_path / "codes.parquet")]) == 0
+
+
+def test_every_verb_takes_what_training_takes(tmp_path, capsys):
+    """The corpus, trained on, encoded, classified and cleaned: the same files, and in training the same pixels."""
+    expected = make_corpus(tmp_path / "corpus")
+    tiny = {"size": 16, "image_channels": 3, "epochs": 1, "channels": (8,), "threads": 1}
+    run = safelight.train(tmp_path / "corpus", out=tmp_path / "run", latent=4, hidden=16, **tiny)
+    images = load(tmp_path / "corpus", size=16, image_channels=3)
+    taken = {name.split("#")[0] for name in images.names}
+    assert taken == {
+        name
+        for name, pixels in expected.items()
+        if pixels is not None and len(pixels) in (1, 3) and np.isfinite(pixels).all()
+    }
+    again = run.taken(str(tmp_path / "corpus"))
+    assert np.array_equal(again.pixels, images.pixels)
+    assert (
+        main(["embed", str(run.path), str(tmp_path / "corpus"), "--out", str(tmp_path / "codes.parquet")])
+        == 0
+    )
+    embedded = pq.read_table(tmp_path / "codes.parquet")["name"].to_pylist()
+    assert embedded == list(images.names)
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as file:
+        csv.writer(file).writerows([name, "ab"[i % 2]] for i, name in enumerate(images.names[:40]))
+    judge = safelight.finetune(run, tmp_path / "corpus", str(labels), epochs=1, threads=1)
+    assert len(judge.classify(tmp_path / "corpus").probabilities) == len(images)
+    capsys.readouterr()
+    main(["denoise", str(run.path), str(tmp_path / "corpus"), "--out", str(tmp_path / "cleaned")])
+    made = {path.relative_to(tmp_path / "cleaned").as_posix() for path in (tmp_path / "cleaned").rglob("*.*")}
+    assert made == taken

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import shutil
@@ -17,7 +16,7 @@ import sqlalchemy
 
 import safelight
 from safelight.config.data import DataConfig, Fit
-from safelight.config.network import ConvVAEConfig, DeepConvConfig
+from safelight.config.network import DeepConvConfig
 from safelight.config.run import RunConfig
 from safelight.config.search import ALGORITHMS, SearchConfig
 from safelight.config.training import TrainingConfig
@@ -26,14 +25,13 @@ from safelight.errors import ConfigError, DataError, RunError, SafelightError
 from safelight.evolution import evolve
 from safelight.evolution import search as searching
 from safelight.evolution.folder import SearchFolder
-from safelight.evolution.genes import apply_genes, hyper_genes, named_genes
+from safelight.evolution.genes import apply_genes, named_genes, report_genes
 from safelight.evolution.genome import Gene, Space
 from safelight.evolution.ledger import Ledger, table_hash, trials_of
 from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.search import run_search
 from safelight.evolution.trial import Outcome, _Watch
 from safelight.networks.conv_vae import ConvVAE
-from safelight.networks.table import image_cost
 
 BASE = RunConfig(DeepConvConfig(), Fit(28, 28, 1), DataConfig(), TrainingConfig())
 
@@ -80,7 +78,9 @@ def value_of(config) -> float:
 
 
 def record(**settings) -> SearchRecord:
-    return SearchRecord(SearchConfig(**settings), hyper_genes(), BASE)
+    return SearchRecord(
+        SearchConfig(**({} if "rungs" in settings else {"epochs": 1}) | settings), report_genes(), BASE
+    )
 
 
 def run(folder: Path, wanted: SearchRecord, workers: int = 1, executor: Executor | None = None):
@@ -101,45 +101,6 @@ def test_finalists_of_a_longer_search_are_its_own(tmp_path):
     for finalist in longer:
         losses = [value_of(config) + 1 for config in finalist.trainings.values()]
         assert finalist.losses == pytest.approx(losses)
-
-
-def test_finalists_of_long_trainings_differ(tmp_path):
-    """With the best of all among them; the one that is best after so many epochs is what best.json holds."""
-    genes = {name: gene for name, gene in hyper_genes().items() if name != "training.batch_size"}
-    wanted = SearchRecord(SearchConfig(population=8, generations=2, final_epochs=30), genes, BASE)
-    found = run(tmp_path, wanted)
-    assert len({finalist.number for finalist in found}) == 6
-    assert {config.training.epochs for finalist in found for config in finalist.trainings.values()} == {30}
-    assert [len(finalist.losses) for finalist in found] == [1] * 6
-    trials = sorted(trials_of(tmp_path / "study.db"), key=lambda trial: trial.rank_by)
-    numbers = {finalist.number for finalist in found}
-    assert trials[0].number in numbers < {trial.number for trial in trials[:8]}
-    assert found[0].losses == min(finalist.losses for finalist in found)
-    best = SearchFolder(tmp_path).read_best()["training"]
-    assert best["epochs"] == 30
-    assert best["lr"] == found[0].values["training.lr"]
-
-
-class Hasty(Instant):
-    """Learns the more the smaller its batches are."""
-
-    def outcome(self, job):
-        loss = math.sqrt(job.config.training.batch_size) + abs(math.log10(job.config.training.lr) + 2)
-        return dataclasses.replace(super().outcome(job), loss=loss)
-
-
-def test_finalists_of_long_trainings_differ_in_what_they_cost(tmp_path):
-    """What small batches gain in few epochs they need not keep: at each cost the best is tried."""
-    base = dataclasses.replace(BASE, network=ConvVAEConfig())
-    wanted = SearchRecord(SearchConfig(population=12, generations=3, final_epochs=30), hyper_genes(), base)
-    found = sorted(run(tmp_path, wanted, executor=Hasty()), key=lambda finalist: finalist.search_loss)
-    costs = {t.number: image_cost(apply_genes(t.values, base)) for t in trials_of(tmp_path / "study.db")}
-    losses = {t.number: t.rank_by[0] for t in trials_of(tmp_path / "study.db")}
-    assert len(found) == 6
-    assert found[0].search_loss == min(losses.values())
-    for before, after in itertools.pairwise(finalist.number for finalist in found):
-        cheaper = [number for number in costs if costs[number] <= 0.9 * costs[before]]
-        assert after == min(cheaper, key=losses.get)
 
 
 class Noting(Instant):
@@ -275,7 +236,7 @@ def test_batches_keep_to_the_images_there_are():
         wanted = SearchRecord(SearchConfig(), named_genes("hyper", BASE, images), BASE)
         check_space(wanted, make_space(wanted), images)
     with pytest.raises(ConfigError, match="batch_size: expected at most 50"):
-        check_space(record(), Space(hyper_genes()), 50)
+        check_space(record(), Space(report_genes()), 50)
 
 
 def test_genes_of_stages_count_by_their_numbers():

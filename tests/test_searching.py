@@ -79,7 +79,7 @@ def test_the_winner_is_the_least_of_the_finalists(found):
 def test_the_best_settings_train(found, tmp_path):
     config = json.loads((found.path / "best.json").read_text())
     assert config["training"]["lr"] == found.values["training.lr"]
-    assert config["training"]["decay"] == "gamma"
+    assert config["training"]["decay"] == found.values["training.decay"]
     command = [sys.executable, "-m", "safelight", "train", "digits", "--config", found.path / "best.json"]
     subprocess.run([*command, "--epochs", "2", "--out", tmp_path / "best"], check=True)
     run = safelight.Run(tmp_path / "best")
@@ -230,7 +230,7 @@ def test_workers_get_no_test_images():
 @pytest.mark.slow
 def test_rungs_train_the_better_ones_on(tmp_path):
     out = tmp_path / "rungs"
-    search(out, population=6, generations=1, rungs=(1, 2, 4), settings={"lr": 0.003})
+    search(out, population=6, generations=1, rungs=(1, 2, 4), epochs=4, settings={"lr": 0.003})
     trials = trials_of(out / "study.db")
     reached = [max(t.losses) for t in trials]
     assert sorted(reached) == [1, 1, 1, 2, 4, 4]  # the better half goes on, then the better half of these
@@ -337,7 +337,7 @@ def test_the_default_is_among_the_first(found):
     first = found.trials[0]
     assert first.origin == "known"
     assert first.values["training.batch_size"] == safelight.TrainingConfig().images_a_step(1437)
-    assert len(make_space(SearchFolder(found.path).read_config())) == 4
+    assert len(make_space(SearchFolder(found.path).read_config())) == 6
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_the_default_is_among_the_first(found):
         ({"address": "tcp://x:1"}, "--address: expected with --engine dask or ray"),
         ({"rungs": (3, 1)}, "rungs: expected growing numbers"),
         ({"objective": ("size",)}, "objective: expected loss, or loss,parameters or loss,flops or loss,cost"),
-        ({"rungs": (1, 3), "equal_cost": True}, "rungs: expected none with equal_cost"),
+        ({"rungs": (1, 3), "epochs": 3, "equal_cost": True}, "rungs: expected none with equal_cost"),
         ({"space": "structure"}, "conv-vae has one structure"),
         ({"workers": 0}, "--workers: expected at least 1"),
         ({"generatons": 3}, "unknown key 'generatons'; did you mean 'generations'"),

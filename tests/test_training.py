@@ -24,6 +24,7 @@ from safelight.networks.conv_vae import ConvVAE
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.networks.table import NETWORKS
 from safelight.runs.assembly import assemble
+from safelight.runs.gradients import shorten
 from safelight.runs.state import PackedState
 from safelight.runs.training import fit, learning_rate
 from safelight.tasks.objective import Bernoulli, NegativeELBO, objective
@@ -355,3 +356,26 @@ def test_progress_tells_the_mean_of_the_epoch_so_far():
     assert [where[:3] for where in seen[22:24]] == [(1, 23, 23), (2, 1, 23)]
     assert [seen[22][3], seen[45][3]] == [record["train"]["loss"] for record in run.history]
     assert seen[0][3] > seen[10][3] > seen[22][3]
+
+
+def test_a_sudden_gradient_is_shortened_and_no_other():
+    weights = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(1))]
+
+    def step(length, usual):
+        for weight in weights[:2]:
+            weight.grad = torch.full_like(weight, length / math.sqrt(7))
+        usual = shorten(weights, usual)
+        norm = math.sqrt(sum(float(weight.grad.square().sum()) for weight in weights[:2]))
+        return norm, usual
+
+    norm, usual = step(2.0, None)
+    assert norm == pytest.approx(2)
+    assert float(usual) == pytest.approx(2)
+    kept = [weight.grad.clone() for weight in weights[:2]]
+    step(2.0, usual)
+    assert all(torch.equal(weight.grad, before) for weight, before in zip(weights, kept, strict=False))
+    norm, after = step(1e10, usual)
+    assert norm == pytest.approx(5 * 2, rel=1e-5), "five times what is usual"
+    assert 2 < float(after) < 2.2, "and it is not taken for usual"
+    assert step(1.0, torch.zeros(()))[0] == pytest.approx(1), "nothing is usual where nothing was"
+    assert step(0.0, usual)[0] == 0

@@ -166,6 +166,8 @@ def train(
     with _folder(out) as folder:
         recorder = Recorder(folder, config, parts, splits, on_epoch, on_step, ranks)
         with folder.create(overwrite) if ranks.is_first else contextlib.nullcontext():
+            if ranks.is_first:
+                folder.write_pictures(image_set)
             recorder.run()
     return Run(folder.path, own_network, own_task)
 
@@ -255,6 +257,7 @@ def finetune(
         found = first_labels(divided, known.numbers, config, codes)
     with _folder(out) as folder, folder.create(overwrite):
         folder.write_labels(found)
+        folder.write_pictures(image_set)
         folder.write_weights(INITIAL, parts.network, parts.loss)
         folder.write_config(config)
         train_on_labels(folder, config, parts, divided, on_epoch, on_step)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from safelight.cleaning.cleaner import Cleaner
 from safelight.config.latent import MapConfig, PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
@@ -28,7 +29,6 @@ from safelight.latent.parquet import embed
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk, walk_path
 from safelight.runs.assembly import device_of
-from safelight.runs.cleaning import Cleaner
 from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
 from safelight.tasks.priors import Flow, Normal, Prior
@@ -87,10 +87,7 @@ class Run(OpenedRun):
         return self._map(images, self._image_network().reconstruct)
 
     def denoise(self, images: Images) -> NDArray[np.float32]:
-        """Images to clean ones, (N, C, H, W) in [0, 1]; of any size.
-
-        A `DenoisingUNet` takes them as they are, from 8 pixels up; other networks see them as their run's own
-        pictures were fitted, and what they draw is scaled back.
+        """Images to clean ones, (N, C, H, W) in [0, 1]; a `DenoisingUNet` takes any size from 8 pixels up.
 
         Raises:
             DataError: the network takes no such images.
@@ -107,8 +104,7 @@ class Run(OpenedRun):
         Raises:
             RunError: the network does not make images.
         """
-        precision = self.config.training.precision
-        return Cleaner(self._image_network(), self.config.image, precision)
+        return Cleaner(self._image_network(), self.config.image, self.config.training.precision)
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.

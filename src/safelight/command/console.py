@@ -298,6 +298,8 @@ def _finals(status: Status) -> str:
 def _search_table(rows: Sequence[Status]) -> Table:
     last = rows[-1]
     what = _finals(last) if last.finals else f"searching: {last.done} of {last.planned} trials"
+    if last.spent is not None:
+        what += f", {last.spent:.0f} epochs of the budget"
     table = Table(caption=f"{what}; Ctrl-C saves")
     for heading in ("generation", *SEARCH_COLUMNS):
         table.add_column(heading, justify="right")

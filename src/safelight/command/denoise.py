@@ -12,8 +12,6 @@ from safelight.command.verb import Verb
 
 __all__ = ["VERB"]
 
-SHOWN = 3  # names of files that were left out for the same reason
-
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder, of training with --corrupt or --self-supervised")
@@ -21,7 +19,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "noisy",
         type=str,
         nargs="+",
-        help="pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy files, or folders",
+        help="pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy files, or folders, also of folders",
     )
     parser.add_argument(
         "--out", type=str, required=True, help="folder for the clean ones, or the file for a single one"
@@ -37,8 +35,9 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     from rich.progress import track
 
+    from safelight.cleaning.files import clean_files
+    from safelight.cleaning.planning import plan
     from safelight.run import Run
-    from safelight.runs.cleaning import clean_files, plan
 
     run = Run(options.run)
     cleaner = run.cleaner()
@@ -50,35 +49,27 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             f"safelight: {name_of(run.path)} was never trained on noise: what it draws is what its training "
             "images were like, not what is under the noise; train with --corrupt gaussian:0..1"
         )
-    left_out: dict[str, list[Path]] = {}
-    scaled = 0
+    failed: dict[str, list[str]] = {}
     cleaned = clean_files(cleaner, files, options.compare)
     bar = track(cleaned, "cleaning", len(files), console=err, transient=True, disable=not err.is_terminal)
     for done in bar:
-        scaled += done.was_scaled
         if done.error is not None:
             if len(files) == 1:
                 raise done.error
-            reason = str(done.error).replace(f" in {done.source}", "")
-            left_out.setdefault(reason, []).append(done.source)
-    for reason, sources in left_out.items():
-        err.print(f"left out {_named(sources)}: {escape(reason)}")
-    if scaled:
-        size = f"{cleaner.fit.width}×{cleaner.fit.height}"
+            failed.setdefault(str(done.error), []).append(name_of(done.source))
+    for reason, names in failed.items():
+        others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        err.print(f"left out {names[0]}{others}: {escape(reason)}")
+    if cleaner.has_scaled:
+        _, height, width = cleaner.shape
         err.print(
-            f"{scaled:,} scaled to {size} and back, as this network takes no other size, which loses what is "
-            "fine; a denoising-unet takes any"
+            f"safelight: this network draws {width}×{height} pixels: larger pictures were scaled to that and "
+            "back, and keep no finer detail; a denoising-unet takes any size"
         )
-    failed = sum(map(len, left_out.values()))
-    out.print(f"Cleaned {len(files) - failed:,} of {len(files):,} files into {name_of(Path(options.out))}")
+    count = len(files) - sum(map(len, failed.values()))
+    out.print(f"Cleaned {count:,} of {len(files):,} files into {name_of(Path(options.out))}")
     if failed:
         raise SystemExit(1)
-
-
-def _named(sources: list[Path]) -> str:
-    names = ", ".join(name_of(source) for source in sources[:SHOWN])
-    more = f" and {len(sources) - SHOWN:,} more" if len(sources) > SHOWN else ""
-    return f"{len(sources):,} files ({names}{more})" if len(sources) > 1 else names
 
 
 VERB = Verb(

@@ -92,8 +92,13 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         table.add_row(name, escape(str(value)))
     out.print(table)
     unit = found.measure.unit
-    long = found.config.search.final_epochs
-    what = f"after {long} epochs" if long else f"of {len(found.validation)} fresh seeds"
+    search = found.config.search
+    what = f"of {len(found.validation)} fresh seeds"
+    if search.for_epochs:
+        what = f"after {search.for_epochs} epochs"
+        foresight = found.foresight
+        out.print(f"Budget: {foresight.spent:.1f} of {search.budget} epochs of the starting settings")
+        out.print(f"Law: {foresight.verdict(found.config)}", soft_wrap=True)
     judged, tested = (f"{found.measure.words} {which}:" for which in (what, "of the same"))
     out.print(f"Validation {judged} {evolve.spread(found.validation)} {unit}")
     out.print(f"{'Test ' + tested:{len('Validation ' + judged)}} {evolve.spread(found.test)} {unit}")
@@ -107,6 +112,8 @@ def _idle(options: Namespace, arguments: list[str]) -> Idle:
     found = Start.read("evolve", arguments).idle(options)
     if options.address is not None and options.engine != "local":
         found["--workers"] = "the cluster at --address has a number of its own"
+    if not options.for_epochs:
+        found["--budget"] = "it is of a search with --for-epochs; --generations says how long others are"
     if options.rungs and options.epochs != options.rungs[-1]:
         found["--epochs"] = f"the last of --rungs says how long a whole trial is, {options.rungs[-1]}"
     return found
@@ -118,10 +125,10 @@ VERB = Verb(
     "Search for the settings or the structure of an autoencoder by training many of them, on one thread "
     "each. Trials are judged on validation images; only the winner is measured on the test images.",
     (
-        "safelight evolve mnist --model conv-vae --population 30 --generations 12 --out runs/evo",
+        "safelight evolve mnist --model conv-vae --out runs/evo",
         "safelight evolve mnist --space structure --workers 2 --out runs/evo2",
         "safelight evolve --resume runs/evo --generations 20",
-        "safelight evolve mnist --model conv-vae --final-epochs 30 --out runs/evo3",
+        "safelight evolve mnist --model conv-vae --for-epochs 30 --out runs/evo3",
         "safelight evolve mnist --model conv-vae --epochs 10 --equal-cost --limit 1000 --out runs/evo4",
         "safelight train mnist --config runs/evo/best.json --epochs 30 --out runs/best",
     ),

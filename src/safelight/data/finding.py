@@ -16,6 +16,7 @@ from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.config.run import RunConfig
 from safelight.data import sources
 from safelight.data.arrays import fitted
+from safelight.data.changes import changed_since
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
 from safelight.data.store import described
@@ -78,9 +79,10 @@ def find_images(data: DataConfig, fit: Fit, folder: Path, images: Images | None 
     with _or_moved(folder):
         image_set = as_image_set(images if images is not None else str(data.source), fit, data)
         if not image_set.is_what(data.fingerprint):
+            how = changed_since(folder, image_set) if data.limit is None else ""  # others were chosen now
             raise DataError(
                 "expected the images that the run was trained on, but "
-                f"{image_set.source or 'these'} differ from them; restore them"
+                f"{image_set.source or 'these'} differ from them{f' ({how})' * bool(how)}; restore them"
             )
     return image_set
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +15,7 @@ from PIL import Image
 from safelight.config.data import Fit, FitOptions
 from safelight.errors import DataError
 
-__all__ = [
-    "LUMA",
-    "Look",
-    "Untold",
-    "behind",
-    "choose_fit",
-    "count_outside",
-    "fit_pixels",
-    "natural_range",
-    "scaled",
-]
+__all__ = ["LUMA", "Look", "Untold", "choose_fit", "count_outside", "fit_pixels", "natural_range", "tiles_of"]
 
 Range = tuple[float, float]
 
@@ -32,7 +23,10 @@ BITS = (10, 12, 14, 16)  # of cameras, in files of 16
 SHARE_ALIKE = 0.9  # of the pictures, that makes a size the set's own
 SHARE_COLOURED = 0.1  # of the pictures, that makes a set coloured
 LARGEST_OWN, LARGEST_CHOSEN, STEP = 128, 64, 8  # sides that are chosen without being asked for
-TINT, TINTED = 10 / 255, 1e-3  # between colours, and the share of pixels so, that make a picture coloured
+TINT, TINTED = (
+    10 / 255,
+    1e-3,
+)  # a difference between colours, and the share of pixels, that make a picture coloured
 FULL = 65535  # of 16 bits
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -314,30 +308,25 @@ def _resized(x: NDArray[Any], fit: Fit, white: int) -> NDArray[Any]:
     """Scaled, and cropped or padded, to a fit's height and width."""
     height, width = x.shape[1:]
     if fit.how == "stretch":
-        return scaled(x, fit.height, fit.width)
+        return _scaled(x, fit.height, fit.width)
     ratios = fit.height / height, fit.width / width
     if fit.how == "crop":
         scale = max(ratios)
         box_height, box_width = fit.height / scale, fit.width / scale
         left, top = (width - box_width) / 2, (height - box_height) / 2
-        return scaled(x, fit.height, fit.width, (left, top, left + box_width, top + box_height))
+        return _scaled(x, fit.height, fit.width, (left, top, left + box_width, top + box_height))
     scale = 1.0 if fit.how == "tile" else min(ratios)
     inner = min(fit.height, max(1, round(height * scale))), min(fit.width, max(1, round(width * scale)))
-    small = scaled(x, *inner)
-    around = behind(x, fit, white)
+    small = _scaled(x, *inner)
+    behind = _border(x) if fit.background == "border" else _colour(fit.background, fit.channels) * white
     full = np.empty(fit.shape, x.dtype)
-    full[:] = np.rint(around) if x.dtype == np.uint8 else around
+    full[:] = np.rint(behind) if x.dtype == np.uint8 else behind
     top, left = (fit.height - inner[0]) // 2, (fit.width - inner[1]) // 2
     full[:, top : top + inner[0], left : left + inner[1]] = small
     return full
 
 
-def behind(x: NDArray[Any], fit: Fit, white: int) -> NDArray[np.float32]:
-    """What is seen around a padded picture, (C, 1, 1)."""
-    return _border(x) if fit.background == "border" else _colour(fit.background, fit.channels) * white
-
-
-def scaled(
+def _scaled(
     x: NDArray[Any], height: int, width: int, box: tuple[float, float, float, float] | None = None
 ) -> NDArray[Any]:
     """Another size, by Pillow's bicubic filter, which averages where it makes smaller."""
@@ -352,3 +341,22 @@ def scaled(
         for plane in x
     ]
     return np.stack([np.asarray(plane) for plane in planes])
+
+
+def tiles_of(pixels: NDArray[Any], height: int, width: int) -> list[tuple[slice, slice]]:
+    """Where a picture, (C, H, W), is cut into tiles that cover it; the last ones overlap those before.
+
+    Example:
+        >>> [(rows.start, columns.start) for rows, columns in tiles_of(np.zeros((1, 10, 8)), 8, 8)]
+        [(0, 0), (2, 0)]
+    """
+
+    def starts(whole: int, part: int) -> list[int]:
+        count = max(1, math.ceil(whole / part))
+        return [round(i * max(0, whole - part) / max(1, count - 1)) for i in range(count)]
+
+    return [
+        (slice(top, top + height), slice(left, left + width))
+        for top in starts(pixels.shape[1], height)
+        for left in starts(pixels.shape[2], width)
+    ]

@@ -17,17 +17,7 @@ from typing import Any
 from safelight.errors import DataError
 from safelight.files import in_a_line, legible, why
 
-__all__ = [
-    "Listing",
-    "list_files",
-    "list_folder",
-    "list_pages",
-    "list_parquet",
-    "list_zip",
-    "natural",
-    "natural_path",
-    "walk",
-]
+__all__ = ["Listing", "list_files", "list_folder", "list_pages", "list_parquet", "list_zip", "natural"]
 
 MAX_MEMBER = 1 << 31  # bytes of a picture in an archive or a column
 NOT_PICTURES = ("thumbs.db", "desktop.ini")
@@ -72,11 +62,6 @@ def natural(name: str) -> list[tuple[int, str | int]]:
     return [(1, int(part)) if place % 2 else (0, part.casefold()) for place, part in enumerate(parts)]
 
 
-def natural_path(name: str) -> list[list[tuple[int, str | int]]]:
-    """What to sort names with `/` in them by, a folder after the other."""
-    return [natural(part) for part in name.split("/")]
-
-
 def list_folder(folder: Path, suffixes: Sequence[str]) -> Listing:
     """The pictures in a folder and all those in it, hidden ones left alone; the first level is the class.
 
@@ -86,7 +71,7 @@ def list_folder(folder: Path, suffixes: Sequence[str]) -> Listing:
         DataError: a folder cannot be read, or there are no pictures.
     """
     names, passed_over, total = [], 0, 0
-    for name, about in walk(folder):
+    for name, about in _walk(folder):
         if not name.lower().endswith(tuple(suffixes)):
             passed_over += PurePosixPath(name).name.lower() not in NOT_PICTURES
             continue
@@ -97,7 +82,7 @@ def list_folder(folder: Path, suffixes: Sequence[str]) -> Listing:
             f"expected pictures ({', '.join(s[1:].upper() for s in suffixes)}) in {folder} or its folders, "
             f"got none{f' among {passed_over} files' * bool(passed_over)}; check the path"
         )
-    names.sort(key=natural_path)
+    names.sort(key=lambda name: [natural(part) for part in name.split("/")])
     labels = [name.split("/")[0] if "/" in name else None for name in names]
     return Listing(
         str(folder),
@@ -156,7 +141,7 @@ def list_zip(path: Path, suffixes: Sequence[str]) -> Listing:
     ]
     if not members:
         raise DataError(f"expected pictures in {path}, got none among {len(archive.infolist())} members")
-    members.sort(key=lambda info: natural_path(info.filename))
+    members.sort(key=lambda info: [natural(part) for part in info.filename.split("/")])
     top = {info.filename.split("/")[0] for info in members if "/" in info.filename}
     inside = f"{next(iter(top))}/" if len(top) == 1 and all("/" in i.filename for i in members) else ""
     names = [legible(info.filename.removeprefix(inside)) for info in members]
@@ -297,14 +282,8 @@ def _class_names(schema: Any) -> list[str]:
         return []
 
 
-def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Files below a folder by their names, with `/` between; hidden ones left alone.
-
-    Links to files are followed, links to folders are not.
-
-    Raises:
-        DataError: a folder cannot be read.
-    """
+def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Files below a folder by their names, with `/` between; hidden ones left alone."""
     waiting = [""]
     while waiting:
         inner = waiting.pop()

@@ -183,10 +183,14 @@ def summary(listing: Listing, store: Store) -> list[str]:
     table, fit = store.table(), store.fit
     sizes = Counter(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
     least, most = min(sizes, key=math.prod), max(sizes, key=math.prod)
-    kinds = Counter(table["kind"].to_pylist())
+    are_tiles = fit.how == "tile"
+    rows = np.unique(store.column("picture"), return_index=True)[1] if are_tiles else np.arange(store.count)
+    kinds = Counter(table["kind"].take(rows).to_pylist())
     classes = len({label for label in table["label"].to_pylist() if label is not None})
-    with_alpha = int(np.count_nonzero(store.column("alpha")))
-    said = [f"{store.read:,} picture{'s' * (store.read != 1)}{f' of {classes:,} classes' * (classes > 1)}"]
+    with_alpha = int(np.count_nonzero(store.column("alpha")[rows]))
+    count = len(rows)
+    in_files = f" in {store.read:,} file{'s' * (store.read != 1)}" if store.read < count else ""  # stacks
+    said = [f"{count:,} picture{'s' * (count != 1)}{in_files}{f' of {classes:,} classes' * (classes > 1)}"]
     if len(kinds) > 1:
         said.append(", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common()))
     if len(sizes) > 1:
@@ -196,19 +200,19 @@ def summary(listing: Listing, store: Store) -> list[str]:
     if with_alpha:
         behind = "white" if fit.background == "border" else fit.background
         said.append(f"{with_alpha:,} with alpha on {behind}")
-    if fit.how == "tile":
+    if are_tiles:
         said.append(f"cut into {store.count:,} tiles of {fit.width}×{fit.height}")
     elif set(sizes) != {(fit.width, fit.height)}:
         said.append(f"fitted to {fit.width}×{fit.height} {HOW[fit.how]}")
     colours = {1: "gray", 3: "colour"}.get(fit.channels, f"{fit.channels} channels")
     notes = [", ".join([*said, colours])]
-    animated = int(np.count_nonzero(store.column("frames") > 1))
+    animated = int(np.count_nonzero(store.column("frames")[rows] > 1))
     if animated:
         notes.append(f"{animated:,} with several frames, of which the first was taken")
     clipped = int(store.column("clipped").sum())
     if clipped:
         notes.append(f"{clipped:,} values outside of black and white, taken for these")
-    groups = store.column("group") if fit.how != "tile" else np.arange(store.count)
+    groups = store.column("group") if not are_tiles else np.arange(store.count)
     copies = store.count - len(np.unique(groups))
     if copies:
         notes.append(f"{copies:,} look like another one; such stay in one part")

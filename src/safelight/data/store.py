@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from safelight.config.data import Fit
 from safelight.config.reading import from_dict, read_json
 from safelight.data.cache import ABOUT, USED, Kept, home, kept, lock_of, make_room
-from safelight.data.covering import tiles_of
-from safelight.data.fitting import LUMA, Untold, count_outside, fit_pixels
+from safelight.data.fitting import LUMA, Untold, count_outside, fit_pixels, tiles_of
 from safelight.data.likeness import content_hash, groups_of, look_hash
 from safelight.data.listing import Listing
 from safelight.data.opening import Picture, open_pages, open_picture

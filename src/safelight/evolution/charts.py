@@ -20,6 +20,7 @@ from safelight.reporting.charts import DPI, SIZE, Theme, legend, new_figure, sty
 
 __all__ = [
     "family_chart",
+    "forecast_chart",
     "gene_label",
     "importance_chart",
     "parallel_chart",
@@ -183,7 +184,7 @@ def family_chart(ancestors: Sequence[Trial], population: int, theme: Theme) -> F
         population: trials a generation.
         theme: colours.
     """
-    generation = {trial.number: trial.number // population + 1 for trial in ancestors}
+    generation = _generation_of(ancestors, population)
     place = _layout(ancestors, generation)
     rows = max(map(len, _by_generation(generation).values()))
     figure = Figure(
@@ -202,9 +203,12 @@ def family_chart(ancestors: Sequence[Trial], population: int, theme: Theme) -> F
     ]
     axes.add_collection(LineCollection(lines, colors=theme.muted, linewidths=0.8, alpha=0.6))
     shown = {"known": "s", "latin-hypercube": "o", "immigrant": "D", "offspring": "o", "sampler": "o"}
+    shown |= {"foretold": "^", "halving": "v"}
     for trial in ancestors:
         first = trial is ancestors[0]
-        colour = theme.accent if first or trial.origin == "offspring" else theme.second
+        colour = (
+            theme.accent if first or trial.origin in ("offspring", "foretold", "halving") else theme.second
+        )
         axes.plot(
             generation[trial.number],
             place[trial.number],
@@ -229,6 +233,9 @@ def family_chart(ancestors: Sequence[Trial], population: int, theme: Theme) -> F
         axes.plot([], [], "s", ms=5.5, color=theme.second, label="known before")
     if any(trial.origin == "immigrant" for trial in ancestors):
         axes.plot([], [], "D", ms=5.5, color=theme.second, label="immigrant")
+    for origin, words in (("foretold", "foretold, trained longer"), ("halving", "trained longer")):
+        if any(trial.origin == origin for trial in ancestors):
+            axes.plot([], [], shown[origin], ms=5.5, color=theme.accent, label=words)
     style(axes, theme)
     axes.grid(visible=False)
     axes.set_yticks([])
@@ -237,6 +244,39 @@ def family_chart(ancestors: Sequence[Trial], population: int, theme: Theme) -> F
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=14, min_n_ticks=1))
     axes.set_xlim(min(generation.values()) - 0.5, max(generation.values()) + 0.5)
     legend(axes, theme, 4)
+    return figure
+
+
+def forecast_chart(trials: Sequence[Trial], measure: Measure, theme: Theme) -> Figure:
+    """What was foretold of trials, with its deviation, against what they came to.
+
+    Args:
+        trials: with a forecast and an outcome each.
+        measure: what is drawn.
+        theme: colours.
+    """
+    figure, axes = new_figure(theme)
+    ends = [end for t in trials if t.forecast for end in (t.rank_by[0], t.forecast[0])]
+    axes.plot(
+        [min(ends), max(ends)], [min(ends), max(ends)], "--", lw=1, color=theme.muted, label="as foretold"
+    )
+    schedules = sorted({t.schedule for t in trials if t.schedule})
+    for schedule, marker, colour in zip(schedules, ("o", "^"), (theme.second, theme.accent), strict=False):
+        of_it = [(t.rank_by[0], t.forecast) for t in trials if t.schedule == schedule and t.forecast]
+        axes.errorbar(
+            [outcome for outcome, _ in of_it],
+            [forecast for _, (forecast, _, _) in of_it],
+            [deviation for _, (_, deviation, _) in of_it],
+            fmt=marker,
+            ms=6,
+            lw=1,
+            color=colour,
+            label=f"{schedule} epochs",
+        )
+    style(axes, theme)
+    axes.set_xlabel(f"{measure.words} that it came to ({measure.unit})")
+    axes.set_ylabel("forecast")
+    legend(axes, theme, 3)
     return figure
 
 
@@ -318,6 +358,20 @@ def _ends(gene: Gene) -> tuple[str, str]:
     if gene.kind == "categorical":
         return str(gene.choices[0]), str(gene.choices[-1]) if len(gene.choices) > 1 else ""
     return f"{gene.low:g}", f"{gene.high:g}"
+
+
+def _generation_of(ancestors: Sequence[Trial], population: int) -> dict[int, int]:
+    """Counted from 1; longer trainings come after all short ones, and after what they descend from."""
+    found: dict[int, int] = {}
+    for trial in sorted(ancestors, key=lambda trial: trial.number):
+        if trial.schedule is None:
+            found[trial.number] = trial.number // population + 1
+        else:
+            short = [found[t.number] for t in ancestors if t.schedule is None and t.number in found]
+            found[trial.number] = 1 + max(
+                [*short, *(found[p] for p in trial.parents if p in found)], default=0
+            )
+    return found
 
 
 def _by_generation(generation: Mapping[int, int]) -> dict[int, list[int]]:

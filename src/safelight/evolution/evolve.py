@@ -23,13 +23,15 @@ from safelight.data.finding import Images, as_image_set, find_images
 from safelight.data.images import ImageSet
 from safelight.engines.executors import ENGINES, Engine, open_engine
 from safelight.errors import ConfigError, DataError, RunError
+from safelight.evolution.finals import Finalist
 from safelight.evolution.folder import SearchFolder
+from safelight.evolution.foresight import Foresight
 from safelight.evolution.genes import named_genes
 from safelight.evolution.genome import Values
 from safelight.evolution.ledger import Trial, trials_of
 from safelight.evolution.record import SearchRecord, check_space, make_space
 from safelight.evolution.report import write_search_report
-from safelight.evolution.search import Finalist, run_search
+from safelight.evolution.search import run_search
 from safelight.evolution.status import Status
 from safelight.evolution.trial import DIVERGED, Material
 from safelight.runs.assembly import assemble, try_out
@@ -114,6 +116,12 @@ class Search:
             notes.append(f"to try again: safelight evolve --resume {shlex.quote(str(self.path))}")
         return notes
 
+    @property
+    def foresight(self) -> Foresight:
+        """Of a search with `for_epochs`: what was foretold and came true, and what was spent."""
+        again = [f["trial"] for f in self.finalists if len(f["validation"]) > 1]
+        return Foresight.of(self.config, self.trials, again)
+
     def report(self) -> Path:
         """Write `figures/` and `report.html`; the path of the page."""
         return write_search_report(self.folder)
@@ -138,9 +146,9 @@ def evolve(
 ) -> Search:
     """Search for the settings or the structure of an autoencoder.
 
-    Trials are judged by their validation loss. The best three are trained again from three fresh seeds, or
-    with `final_epochs` six that differ in cost, once each for so long; the one with the least mean wins, and
-    only its trainings are then measured on the test images.
+    Trials are judged by their validation loss. The best three are trained again from three fresh seeds; the
+    one with the least mean wins, and only its trainings are then measured on the test images. With
+    `for_epochs` settings for so long a training are found: see `safelight.evolution.protocol`.
 
     Args:
         images: an `ImageSet`, an array, or what `safelight.load` takes.
@@ -169,8 +177,9 @@ def evolve(
     Example:
         >>> import safelight, tempfile
         >>> images = safelight.load("digits", limit=200)
+        >>> small = {"space": "report", "population": 2, "generations": 1}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     found = safelight.evolve(images, "conv-vae", folder, population=2, generations=1, workers=1)
+        ...     found = safelight.evolve(images, "conv-vae", folder, **small)
         ...     sorted(found.values)
         ['training.batch_size', 'training.gamma', 'training.lr', 'training.weight_decay']
     """
@@ -182,7 +191,7 @@ def evolve(
             )
     for name in DECIDED:
         if name in (settings or {}):
-            own = {"epochs": "epochs and final_epochs", "seed": "a seed"}.get(name, "none")
+            own = {"epochs": "epochs and for_epochs", "seed": "a seed"}.get(name, "none")
             raise ConfigError(f"settings: {name}: a search itself has {own}; leave it out of the trials'")
     config: SearchConfig = from_dict(SearchConfig, search, "search")
     workers, validation = plain(workers), plain(validation)
@@ -255,13 +264,18 @@ def resume_evolution(
                 f"{_shown(_versions())}; other versions give other losses: install those, or search anew"
             )
         image_set = find_images(record.base.data, record.base.image, folder.path, images)
+        if generations is not None and record.search.for_epochs is not None:
+            raise RunError(
+                f"{folder.path} was begun for trainings of {record.search.for_epochs} epochs at a budget of "
+                f"{record.search.budget}, and has no generations to add; resume it without, or search anew"
+            )
         if generations is not None:
             done = len(trials_of(folder.study)) // record.search.population
             if generations < done:
                 raise RunError(
                     f"{folder.path} has {done} generations already, more than {generations}; ask for more"
                 )
-            if generations > record.search.generations:
+            if generations > record.search.rounds:
                 folder.forget_result()
             search = dataclasses.replace(record.search, generations=generations)
             record = dataclasses.replace(record, search=search)

@@ -20,7 +20,7 @@ __all__ = ["CHARTS", "SearchFolder"]
 
 BEST, FINALISTS, TESTED, RESULT = "best.json", "finalists.json", "tested.json", "result.json"
 STUDY = "study.db"
-CHARTS = ("population", "parallel", "importance", "family", "pareto")  # of a report
+CHARTS = ("population", "parallel", "importance", "family", "pareto", "forecast")  # of a report
 
 
 @dataclass(frozen=True)

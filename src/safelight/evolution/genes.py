@@ -17,14 +17,30 @@ from safelight.evolution.genome import STAGES, Gene, Space, Value, Values
 from safelight.files import why
 from safelight.tasks.table import make_task
 
-__all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes"]
+__all__ = ["SPACES", "apply_genes", "genes_of", "hyper_genes", "named_genes", "report_genes"]
 
 PARTS = ("network", "task", "training")  # of a run's settings, which genes may change
-SPACES = ("hyper", "structure", "both")
+SPACES = ("hyper", "report", "structure", "both")
+STRUCTURES = ("structure", "both")
 BATCH_SIZE = "training.batch_size"
 
 
 def hyper_genes() -> dict[str, Gene]:
+    """How a network is trained: batches, the rate and how it rises and falls, weight decay.
+
+    A rate may fall to nothing or to a share of itself: which is best differs with how long a training is.
+    """
+    return {
+        BATCH_SIZE: Gene("integer", 10, 128),
+        "training.lr": Gene("log-float", 1e-5, 0.1),
+        "training.warmup": Gene("float", 0.0, 0.1),
+        "training.decay": Gene("categorical", choices=("linear", "gamma")),
+        "training.gamma": Gene("float", 0.05, 1.0, when={"training.decay": ("gamma",)}),
+        "training.weight_decay": Gene("log-float", 1e-7, 1e-4),
+    }
+
+
+def report_genes() -> dict[str, Gene]:
     """The original report's four, with its ranges (its section 2.1)."""
     return {
         BATCH_SIZE: Gene("integer", 10, 128),
@@ -56,7 +72,7 @@ def named_genes(space: str, base: RunConfig, images: int = MAX_COUNT) -> dict[st
     """The genes that a name stands for, or those of a JSON file.
 
     Args:
-        space: hyper, structure, both, or the path of a file with an object of genes by name.
+        space: hyper, report, structure, both, or the path of a file with an object of genes by name.
         base: the settings that they change.
         images: number of training images; a named space has no larger batches.
 
@@ -68,20 +84,18 @@ def named_genes(space: str, base: RunConfig, images: int = MAX_COUNT) -> dict[st
         >>> from safelight.config.network import ConvVAEConfig
         >>> from safelight.config.training import TrainingConfig
         >>> base = RunConfig(ConvVAEConfig(), Fit(28, 28, 1), DataConfig(), TrainingConfig())
-        >>> list(named_genes("hyper", base))
+        >>> list(named_genes("report", base))
         ['training.batch_size', 'training.lr', 'training.gamma', 'training.weight_decay']
     """
-    if space in SPACES and space != "hyper" and not isinstance(base.network, DeepConvConfig):
+    if space in STRUCTURES and not isinstance(base.network, DeepConvConfig):
         raise ConfigError(
             f"--space {space}: {base.network.name} has one structure; use --model deep-conv-vae"
         )
     if space in SPACES:
-        hyper = hyper_genes()
-        if images < hyper[BATCH_SIZE].high:
-            hyper[BATCH_SIZE] = Gene("integer", min(10, images - 1), images)
-        return (hyper if space != "structure" else {}) | (
-            structure_genes(base.image) if space != "hyper" else {}
-        )
+        genes = {} if space == "structure" else report_genes() if space == "report" else hyper_genes()
+        if genes and images < genes[BATCH_SIZE].high:
+            genes[BATCH_SIZE] = Gene("integer", min(10, images - 1), images)
+        return genes | (structure_genes(base.image) if space in STRUCTURES else {})
     if not space.endswith(".json"):
         raise ConfigError(
             f"--space: got {space!r}; {did_you_mean(space, (*SPACES, 'or a .json file of genes'))}"
@@ -167,6 +181,8 @@ def apply_genes(values: Mapping[str, Value], base: RunConfig) -> RunConfig:
         chosen[part][setting] = [given.get(i, own[min(i, len(own) - 1)]) for i in range(count)]
     if "gamma" in chosen["training"]:
         chosen["training"].setdefault("decay", "gamma")  # without which it does nothing
+    elif chosen["training"].get("decay") == "linear":
+        chosen["training"]["gamma"] = 1.0  # the base's would do nothing
     made: dict[str, Any] = {}
     for part in PARTS:
         settings = getattr(base, part)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from safelight.errors import ConfigError, RunError
 from safelight.evolution.genome import Genotype, Space, Values
+from safelight.evolution.operators import Units, polynomial_mutation, simulated_binary_crossover
 from safelight.evolution.ranking import Fitness, normal_scores, order
 from safelight.evolution.surrogate import Surrogate
 
@@ -27,12 +27,11 @@ __all__ = [
     "Algorithm",
     "GeneticAlgorithm",
     "Individual",
+    "PlainGenetic",
     "RandomSearch",
     "Truncation",
     "initial_design",
 ]
-
-Units = NDArray[np.float64]
 
 ATTEMPTS = 100  # at a genotype that was not tried yet
 
@@ -43,7 +42,7 @@ class Individual:
 
     Attributes:
         genotype: one number in [0, 1] a gene, repaired.
-        origin: known, latin-hypercube, offspring, immigrant or sampler.
+        origin: known, latin-hypercube, offspring, immigrant, sampler, foretold or halving.
         parents: numbers of the individuals that it came from, counted from 0 as they were asked for.
     """
 
@@ -245,48 +244,15 @@ class _Generational(Algorithm, ABC):
         """A child of two genotypes."""
 
 
-@final
-class GeneticAlgorithm(_Generational):
-    """A (μ+λ) genetic algorithm: tournaments, simulated binary crossover, polynomial mutation.
-
-    Categories cross uniformly and mutate to any other. For each child that is tried many are bred, and a
-    Gaussian process of what came of the others chooses. It learns from ranks, as quantiles of the normal
-    distribution, so that it matters neither how far losses are apart nor how badly a trial failed.
-
-    Example:
-        >>> from safelight.evolution.genome import Gene
-        >>> space = Space({name: Gene("float", 0.0, 1.0) for name in ("training.gamma", "training.warmup")})
-        >>> algorithm = GeneticAlgorithm(space, 10, seed=0, start=initial_design(space, 10, seed=0))
-        >>> best = []
-        >>> for generation in range(12):
-        ...     points = [space.decode(i.genotype) for i in algorithm.ask()]
-        ...     fitnesses = [sum((v - 0.3) ** 2 for v in point.values()) for point in points]
-        ...     algorithm.tell([(f,) for f in fitnesses])
-        ...     best.append(min(fitnesses))
-        >>> min(best) < 1e-3 < best[0]
-        True
-    """
+class _Crossing(_Generational, ABC):
+    """Tournaments, simulated binary crossover, polynomial mutation; categories cross uniformly."""
 
     survivors = 0.5
-    immigrants = 0.0  # the process sees to the unknown parts
-    candidates = 24  # a process trusted further, with a hundred, does no better
-    remembered: ClassVar[int] = (
-        300  # individuals that the process learns from: its time grows with their cube
-    )
+    immigrants = 0.0
     tournament: ClassVar[int] = 2
     crossover_rate: ClassVar[float] = 0.9
     crossover_index: ClassVar[float] = 5.0
     mutation_index: ClassVar[float] = 10.0
-
-    def ask(self) -> list[Individual]:
-        """The start, then generations of chosen offspring and immigrants."""
-        if self._told:
-            tried = [individual.genotype for individual in self._asked[-self.remembered :]]
-            self._surrogate = Surrogate(self.space, tried, normal_scores(self._told[-self.remembered :]))
-        return super().ask()
-
-    def _choose(self, candidates: list[Individual]) -> Individual:
-        return candidates[self._surrogate.choose([individual.genotype for individual in candidates])]
 
     def _couple(self, elders: list[int]) -> tuple[int, int]:
         first = self._winner(elders)
@@ -307,43 +273,58 @@ class GeneticAlgorithm(_Generational):
         return np.where(hit, np.where(self.is_ordered, moved, other), child)
 
 
-def simulated_binary_crossover(a: Units, b: Units, index: float, rng: np.random.Generator) -> Units:
-    """A child whose genes lie near one of its parents', in [0, 1].
+@final
+class GeneticAlgorithm(_Crossing):
+    """A (μ+λ) genetic algorithm: tournaments, simulated binary crossover, polynomial mutation.
 
-    Deb & Agrawal (1995), in the form of Deb et al. (2002) that keeps to a range: the spread of children
-    around their parents' middle is as wide as with one-point crossover of bits. Half of the genes are
-    crossed.
+    Categories cross uniformly and mutate to any other. For each child that is tried many are bred, and a
+    Gaussian process of what came of the others chooses. It learns from ranks, as quantiles of the normal
+    distribution, so that it matters neither how far losses are apart nor how badly a trial failed.
 
-    Args:
-        a: (D,) genotype.
-        b: (D,) genotype.
-        index: the greater, the nearer are children to their parents.
-        rng: source of the numbers.
+    Example:
+        >>> from safelight.evolution.genome import Gene
+        >>> space = Space({name: Gene("float", 0.0, 1.0) for name in ("training.gamma", "training.warmup")})
+        >>> algorithm = GeneticAlgorithm(space, 10, seed=0, start=initial_design(space, 10, seed=0))
+        >>> best = []
+        >>> for generation in range(12):
+        ...     points = [space.decode(i.genotype) for i in algorithm.ask()]
+        ...     fitnesses = [sum((v - 0.3) ** 2 for v in point.values()) for point in points]
+        ...     algorithm.tell([(f,) for f in fitnesses])
+        ...     best.append(min(fitnesses))
+        >>> min(best) < 1e-3 < best[0]
+        True
     """
-    near, far = np.minimum(a, b), np.maximum(a, b)
-    crosses = (far - near > 1e-12) & (rng.random(len(a)) < 0.5)
-    gap = np.where(crosses, far - near, 1.0)
-    is_low, u = rng.random(len(a)) < 0.5, rng.random(len(a))
-    room = np.where(is_low, near, 1 - far)  # to that end of the range
-    alpha = 2 - (1 + 2 * room / gap) ** -(index + 1)
-    contracting, expanding = u * alpha, 1 / np.maximum(2 - u * alpha, 1e-12)
-    spread = np.where(u <= 1 / alpha, contracting, expanding) ** (1 / (index + 1))
-    child = (near + far) / 2 + np.where(is_low, -0.5, 0.5) * spread * gap
-    return np.where(crosses, np.clip(child, 0, 1), np.where(is_low, a, b))
+
+    candidates = 24  # a process trusted further, with a hundred, does no better
+    remembered: ClassVar[int] = (
+        300  # individuals that the process learns from: its time grows with their cube
+    )
+
+    def ask(self) -> list[Individual]:
+        """The start, then generations of chosen offspring and immigrants."""
+        if self._told:
+            tried = [individual.genotype for individual in self._asked[-self.remembered :]]
+            self._surrogate = Surrogate(self.space, tried, normal_scores(self._told[-self.remembered :]))
+        return super().ask()
+
+    def _choose(self, candidates: list[Individual]) -> Individual:
+        return candidates[self._surrogate.choose([individual.genotype for individual in candidates])]
 
 
-def polynomial_mutation(x: Units, index: float, rng: np.random.Generator) -> Units:
-    """Every gene moved within [0, 1]; Deb & Goyal (1996), in the form of Deb et al. (2002) for a range.
+@final
+class PlainGenetic(_Crossing):
+    """The same without a process that chooses: for a fitness that costs less than to think about it.
 
-    Args:
-        x: (D,) genotype.
-        index: the greater, the smaller the step.
-        rng: source of the numbers.
+    Example:
+        >>> from safelight.evolution.genome import Gene
+        >>> space = Space({"training.gamma": Gene("float", 0.0, 1.0)})
+        >>> algorithm = PlainGenetic(space, 10, seed=0, start=initial_design(space, 10, seed=0))
+        >>> for generation in range(12):
+        ...     asked = [individual.genotype[0] for individual in algorithm.ask()]
+        ...     algorithm.tell([((unit - 0.3) ** 2,) for unit in asked])
+        >>> min(abs(unit - 0.3) for unit in asked) < 0.01
+        True
     """
-    u, power = rng.random(len(x)), index + 1
-    down = (2 * u + (1 - 2 * u) * (1 - x) ** power) ** (1 / power) - 1
-    up = 1 - (2 * (1 - u) + (2 * u - 1) * x**power) ** (1 / power)
-    return np.clip(x + np.where(u < 0.5, down, up), 0, 1)
 
 
 @final

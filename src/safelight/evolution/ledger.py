@@ -44,7 +44,7 @@ class Trial:
     Attributes:
         number: counted from 0.
         values: of the genes that act.
-        origin: known, latin-hypercube, offspring, immigrant or sampler.
+        origin: known, latin-hypercube, offspring, immigrant, sampler, foretold or halving.
         parents: numbers of the trials that it came from.
         fitness: its objectives, or None where it failed or is not done.
         failure: why it failed; of one that is not done, why the machine failed it.
@@ -53,6 +53,9 @@ class Trial:
         seconds: it took.
         curve: training losses at the checkpoints of its schedule.
         is_done: whether it is finished, well or not.
+        schedule: epochs of its whole schedule, where they are not those of every trial.
+        forecast: of its loss at their end, where there was one: by all trials before it, the deviation of
+            that, and by short trials alone.
     """
 
     number: int
@@ -66,6 +69,8 @@ class Trial:
     seconds: float
     curve: tuple[float, ...]
     is_done: bool
+    schedule: int | None = None
+    forecast: tuple[float, float, float] | None = None
 
     @property
     def rank_by(self) -> tuple[float, ...]:
@@ -154,15 +159,15 @@ class Ledger:
         with _spoken(self._path):
             self._study.set_user_attr(f"generation-{number}", entry)
 
-    def ask(self, values: Values, origin: str, parents: Sequence[int]) -> int:
-        """Enter a trial that is about to run; its number."""
+    def ask(self, values: Values, origin: str, parents: Sequence[int], **about: Any) -> int:
+        """Enter a trial that is about to run, with its schedule and forecast if it has any; its number."""
         with _spoken(self._path):
             self._study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
                     params=dict(values),
                     distributions={name: distribution_of(self.space.genes[name]) for name in values},
-                    user_attrs={"origin": origin, "parents": list(parents)},
+                    user_attrs={"origin": origin, "parents": list(parents), **about},
                 )
             )
             trial = self._study.ask()  # all its values are there before it runs; a bare ask leaves a gap
@@ -207,7 +212,19 @@ def trials_of(path: Path) -> list[Trial]:
 def table_hash(trials: Sequence[Trial]) -> str:
     """SHA-256 over everything in the table that is not a time."""
     rows = [
-        [t.number, t.values, t.origin, t.parents, t.fitness, t.failure, sorted(t.losses.items()), t.curve]
+        [
+            *(
+                t.number,
+                t.values,
+                t.origin,
+                t.parents,
+                t.fitness,
+                t.failure,
+                sorted(t.losses.items()),
+                t.curve,
+            ),
+            *(t.schedule, t.forecast),
+        ]
         for t in sorted(trials, key=lambda t: t.number)
     ]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
@@ -265,4 +282,6 @@ def _row(trial: FrozenTrial) -> Trial:
         seconds=about.get("seconds", 0.0),
         curve=tuple(about.get("curve", ())),
         is_done=trial.state.is_finished(),
+        schedule=about.get("schedule"),
+        forecast=tuple(about["forecast"]) if about.get("forecast") else None,
     )

@@ -92,7 +92,13 @@ def check_space(record: SearchRecord, space: Space, images: int) -> None:
         ConfigError: a gene's value that cannot be beside another's.
     """
     search = record.search
-    if not any(name.startswith("network.") for name in record.genes):
+    is_structure = any(name.startswith("network.") for name in record.genes)
+    if search.for_epochs is not None and not is_structure and "training.lr" not in record.genes:
+        raise ConfigError(
+            "space: expected training.lr among its genes with for_epochs, whose law is of rates, "
+            f"got {', '.join(record.genes)}; add it, or search with epochs alone"
+        )
+    if not is_structure:
         bounded = search.max_parameters is not None or search.max_flops is not None
         check(not bounded, "max_parameters, max_flops", "none where no gene changes the network", "a bound")
     known = genes_of(record.base, space)

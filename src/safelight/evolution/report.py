@@ -19,6 +19,7 @@ from safelight.data.pictures import make_folder
 from safelight.errors import RunError
 from safelight.evolution.charts import (
     family_chart,
+    forecast_chart,
     gene_label,
     importance_chart,
     parallel_chart,
@@ -26,6 +27,7 @@ from safelight.evolution.charts import (
     population_chart,
 )
 from safelight.evolution.folder import SearchFolder
+from safelight.evolution.foresight import Foresight, relative_cost
 from safelight.evolution.genome import Space
 from safelight.evolution.ledger import Trial, trials_of
 from safelight.evolution.ranking import order
@@ -75,7 +77,7 @@ def write_search_report(folder: SearchFolder) -> Path:
     result, measure = folder.read_result(), make_task(record.base).measures[0]
     space = make_space(record)
     winner = _winner(result, ranked, trials)
-    weights = importances(space, trials)
+    weights = importances(space, [trial for trial in trials if trial.schedule is None])
     family = ancestors(winner, trials)
     front = _front(ranked)
     generations = _generations(record, trials)
@@ -89,6 +91,10 @@ def write_search_report(folder: SearchFolder) -> Path:
         charts["importance"] = lambda theme: importance_chart(weights, theme)
     if len(family) > 1:
         charts["family"] = lambda theme: family_chart(family, record.search.population, theme)
+    foresight = _foresight(record, result, trials)
+    foretold = [t for t in (*foresight.middle, *foresight.long) if t.fitness]
+    if foretold:
+        charts["forecast"] = lambda theme: forecast_chart(foretold, measure, theme)
     if len(record.search.objective) > 1:
         charts["pareto"] = lambda theme: pareto_chart(
             [_point(t) for t in ranked], [_point(t) for t in front], _size(record), measure, theme
@@ -107,7 +113,7 @@ def write_search_report(folder: SearchFolder) -> Path:
         measure=measure,
         charts=sources,
         sizes={name: _page_size(folder.figures / f"{name}.png") for name in charts},
-        tiles=_tiles(record, result, ranked, trials, measure),
+        tiles=_tiles(record, result, ranked, trials, measure, foresight),
         tested=_tested(folder),
         notes=[
             f"{len(f['failures'])} of {len(f['validation'])} trainings of finalist {f['trial']} failed: "
@@ -120,11 +126,13 @@ def write_search_report(folder: SearchFolder) -> Path:
         genes=[(gene_label(n), _range(space, n), plain(v)) for n, v in winner.values.items()],
         labels={name: gene_label(name) for name in space.genes},
         train=f"safelight train {shlex.quote(source or 'DATA')} --config {shown(folder.path)}/best.json "
-        + ("" if record.search.final_epochs else "--epochs 30 ")
+        + ("" if record.search.for_epochs else "--epochs 30 ")
         + "--out runs/best",
-        finalists=_finalists(result),
-        final_epochs=record.search.final_epochs,
-        population=_population(generations),
+        finalists=_finalists(result, trials),
+        for_epochs=record.search.for_epochs,
+        verdict=foresight.verdict(record),
+        longer=[(t, relative_cost(record, t.values)) for t in (*foresight.middle, *foresight.long)],
+        population=_population(record, generations),
         weights=sorted(weights.items(), key=lambda pair: -pair[1]),
         conditional=[gene_label(name) for name in space.genes if weights and name not in weights],
         family=family,
@@ -221,21 +229,25 @@ def _winner(result: dict[str, Any], ranked: Sequence[Trial], trials: Sequence[Tr
 
 
 def _generations(record: SearchRecord, trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Those of short trials, then one of each longer schedule."""
     size = record.search.population
     done = [trial for trial in trials if trial.is_done]
-    count = max(trial.number for trial in done) // size + 1
-    return [[t for t in done if t.number // size == i] for i in range(count)]
+    count = max(trial.number for trial in done if trial.schedule is None) // size + 1
+    short = [[t for t in done if t.number // size == i and t.schedule is None] for i in range(count)]
+    schedules = sorted({trial.schedule for trial in done if trial.schedule is not None})
+    return [*short, *([t for t in done if t.schedule == schedule] for schedule in schedules)]
 
 
-def _population(generations: Sequence[Sequence[Trial]]) -> list[dict[str, Any]]:
+def _population(record: SearchRecord, generations: Sequence[Sequence[Trial]]) -> list[dict[str, Any]]:
     rows, best = [], math.inf
     for i, generation in enumerate(generations, 1):
+        schedule = generation[0].schedule if generation else None
         losses = [t.rank_by[0] for t in generation if t.fitness is not None]
         best = min([best, *losses])
         quartiles = statistics.quantiles(losses, n=4) if len(losses) > 1 else None
         rows.append(
             {
-                "generation": i,
+                "generation": i if schedule is None else f"{schedule} epochs",
                 "so_far": best if best < math.inf else None,
                 "best": min(losses, default=None),
                 "median": statistics.median(losses) if losses else None,
@@ -246,12 +258,12 @@ def _population(generations: Sequence[Sequence[Trial]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _finalists(result: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = []
+def _finalists(result: dict[str, Any], trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    rows, forecasts = [], {t.number: t.forecast[0] for t in trials if t.forecast}
     for finalist in result.get("finalists", []):
         losses = [loss for loss in finalist["validation"] if loss is not None]
         mean = statistics.fmean(losses) if len(losses) == len(finalist["validation"]) else None
-        rows.append({**finalist, "mean": mean})
+        rows.append({**finalist, "mean": mean, "forecast": forecasts.get(finalist["trial"])})
     return rows
 
 
@@ -261,10 +273,12 @@ def _tiles(
     ranked: Sequence[Trial],
     trials: Sequence[Trial],
     measure: Measure,
+    foresight: Foresight,
 ) -> list[tuple[str, str, str]]:
     validation = [loss for loss in result.get("validation", []) if loss is not None]
-    epochs = record.search.final_epochs
-    what = f"after {epochs} epochs" if epochs else f"mean of {len(validation)} fresh seeds"
+    epochs = record.search.for_epochs
+    what = f"mean of {len(validation)} " + ("seeds" if epochs else "fresh seeds")
+    what += f" after {epochs} epochs" if epochs else ""
     remark = ", ".join(filter(None, (what, measure.unit)))
     tiles = [
         (f"winner's {split} {measure.words}", number(statistics.fmean(losses), measure.digits), remark)
@@ -272,14 +286,22 @@ def _tiles(
         if losses
     ]
     best = ranked[0]
-    tiles.append(
-        ("best of the search", number(best.rank_by[0], measure.digits), f"trial {best.number}, validation")
-    )
+    if epochs:
+        words = f"of {record.search.budget} epochs of the starting settings"
+        tiles.append(("budget spent", number(foresight.spent, 1), words))
+    else:
+        remark = f"trial {best.number}, validation"
+        tiles.append(("best of the search", number(best.rank_by[0], measure.digits), remark))
     done = [trial for trial in trials if trial.is_done]
     failed = len(done) - len(ranked)
     tiles.append(("trials", str(len(done)), f"{failed} of them failed"))
     tiles.append(("training time", duration(sum(t.seconds for t in trials)), "of one thread, all trials"))
     return tiles
+
+
+def _foresight(record: SearchRecord, result: dict[str, Any], trials: Sequence[Trial]) -> Foresight:
+    again = [f["trial"] for f in result.get("finalists", []) if len(f["validation"]) > 1]
+    return Foresight.of(record, trials, again)
 
 
 def _tested(folder: SearchFolder) -> str:
@@ -296,10 +318,14 @@ def _status(
     lost = [trial for trial in trials if trial.failure and not trial.is_done]
     if result and not lost:
         return None
-    planned = record.search.population * record.search.generations
+    planned = record.search.population * record.search.rounds
     done = sum(trial.is_done for trial in trials)
     what = (
-        f"Only {done} of {planned} trials are finished" if done < planned else "The finalists are not trained"
+        f"Only {done} of {planned} trials are finished"
+        if done < planned
+        else "Not all longer trainings are done"
+        if record.search.for_epochs
+        else "The finalists are not trained"
     )
     if lost:
         what += f", as for trial {lost[0].number} {lost[0].failure}"
@@ -319,8 +345,13 @@ def _settings(record: SearchRecord) -> list[tuple[str, list[tuple[str, str]]]]:
     rows = [
         ("algorithm", search.algorithm),
         ("population", str(search.population)),
-        ("generations", str(search.generations)),
+        ("generations", str(search.rounds)),
         ("epochs a trial", " then ".join(map(str, search.steps)) + ", at equal cost" * search.equal_cost),
+        *(
+            [("for epochs", str(search.for_epochs)), ("budget", str(search.budget))]
+            if search.for_epochs
+            else []
+        ),
         ("objective", ", ".join(search.objective)),
         ("space", search.space),
         ("seed", str(search.seed)),

@@ -72,7 +72,8 @@ class LinearPath(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Codes (N, D) to logits (N, C, H, W)."""
         pixels = self.mean + z * self.scale / math.sqrt(self.up.shape[1]) @ self.up
-        logits = torch.logit(pixels.clamp(DARKEST, 1 - DARKEST)).view(len(z), -1, *self.seen)
+        logits = torch.logit(pixels.clamp(DARKEST, 1 - DARKEST))
+        logits = torch.unflatten(logits, 1, (-1, *self.seen))  # any number of images, also to exporters
         return logits if self.seen == self.size else F.interpolate(logits, self.size, mode="bilinear")
 
 

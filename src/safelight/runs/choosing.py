@@ -105,7 +105,7 @@ def choose(
         >>> digits = safelight.load("digits").split().train
         >>> found = choose(digits, ConvVAEConfig(), AutoencodeConfig(), TrainingConfig(), {"lr"})
         >>> found.task.likelihood, found.training.epochs, found.training.lr
-        ('gaussian', 348, 0.004)
+        ('student', 348, 0.004)
     """
     chooser = _Chooser(train, named)
     if isinstance(task, AutoencodeConfig):
@@ -204,10 +204,10 @@ class _Chooser:
 
     def rate(self, training: TrainingConfig, network: Any, task: Any) -> TrainingConfig:
         """What was best on validation images for such a network and likelihood."""
-        is_unet = isinstance(network, UNetConfig)
-        if "lr" in self.named or not (is_unet or getattr(task, "likelihood", "") == "gaussian"):
+        is_unet, likelihood = isinstance(network, UNetConfig), getattr(task, "likelihood", "")
+        if "lr" in self.named or not (is_unet or likelihood in OF_SQUARES):
             return training
-        self.reasons.append(f"lr 0.002: for {'a U-Net' if is_unet else 'a Gaussian likelihood'}")
+        self.reasons.append(f"lr 0.002: for {'a U-Net' if is_unet else f'likelihood {likelihood}'}")
         return replace(training, lr=2e-3)
 
     def budget(self, training: TrainingConfig, network: Any) -> TrainingConfig:

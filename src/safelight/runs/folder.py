@@ -1,9 +1,10 @@
 """The run folder: the only thing that passes from one command to the next.
 
 It holds open formats only: `config.json`, `model.safetensors` (last epoch), `best.safetensors` (best on
-validation), `history.jsonl`, `figures/`, `report.html`, `evaluation.json`, and `state/` for continuing. Every
-write is atomic. `state/training.safetensors` alone decides where a run stands: what a killed command wrote
-after it is written again, to the same bits, by the one that continues.
+validation), `pictures.parquet` (which it was trained on), `history.jsonl`, `figures/`, `report.html`,
+`evaluation.json`, and `state/` for continuing. Every write is atomic. `state/training.safetensors` alone
+decides where a run stands: what a killed command wrote after it is written again, to the same bits, by the
+one that continues.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from torch import nn
 from safelight.config.reading import MAX_JSON_BYTES
 from safelight.config.run import RunConfig
 from safelight.config.task import PLAIN_NAME, CustomTask
+from safelight.data.changes import PICTURES, table_of
+from safelight.data.images import ImageSet
 from safelight.data.pictures import make_folder, png
 from safelight.errors import RunError
 from safelight.files import read_file, why, write_file
@@ -72,7 +75,7 @@ class RunFolder(OwnFolder):
         task = config.task if isinstance(config.task, CustomTask) else make_task(config)
         sheets, charts = one_of(sheet.name for sheet in task.sheets), one_of(CHARTS)
         return {
-            "": one_of((LAST, BEST, HISTORY, EVALUATION, REPORT, PAGE, LABELS, TYPICAL)),
+            "": one_of((LAST, BEST, HISTORY, EVALUATION, REPORT, PAGE, LABELS, TYPICAL, PICTURES)),
             "figures": rf"examples\.png|{sheets}\.(png|gif)|{charts}(-dark)?\.png",
             EPOCHS: rf"{sheets}-\d{{4,9}}\.png",
             EVALUATED: rf"{one_of(_pictures_of(self._evaluations()))}\.png",
@@ -156,6 +159,12 @@ class RunFolder(OwnFolder):
             RunError: it is truncated or not ours.
         """
         return self._read(STATE, _counted_state, "delete it to start the run anew")
+
+    def write_pictures(self, images: ImageSet) -> None:
+        """Write which pictures a run is trained on, if they lie in files."""
+        table = table_of(images)
+        if table is not None:
+            write_file(self.at(PICTURES), table)
 
     def write_labels(self, labels: RunLabels) -> None:
         """Write what the training images are taken for."""

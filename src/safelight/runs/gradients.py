@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, final
 
 import torch
@@ -15,7 +15,10 @@ from safelight.engines.ranks import Ranks
 from safelight.machine import derive_seed
 from safelight.networks.base import Network
 
-__all__ = ["Gradients", "MicroBatches", "WholeBatches"]
+__all__ = ["Gradients", "MicroBatches", "WholeBatches", "shorten"]
+
+SUDDEN = 5  # times the usual norm
+MEMORY = 0.02  # what a step has of the usual norm: the last fifty or so tell it
 
 
 class Gradients(ABC):
@@ -176,3 +179,28 @@ def _layers_draw(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+@torch.no_grad()
+def shorten(parameters: Iterable[nn.Parameter], usual: Tensor | None) -> Tensor:
+    """Shorten a sudden gradient of all parameters to five times its usual norm.
+
+    By a gradient far larger than those before it Adam moves every weight by three times the learning rate at
+    once, from which a learned prior, a product of exponentials, does not come back. As AutoClip (Seetharaman
+    et al. 2020), with a running mean in place of percentiles. Other gradients keep every bit.
+
+    Args:
+        parameters: with their gradients, shortened in place; nothing waits for the device.
+        usual: the norm so far; None before the first step, which is not shortened.
+
+    Returns:
+        The usual norm from now on.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if usual is None:
+        return norm
+    usual = torch.where(usual > 0, usual, norm)  # a network may begin without any gradient
+    share = (SUDDEN * usual / norm.clamp(min=torch.finfo(norm.dtype).tiny)).clamp(max=1)
+    torch._foreach_mul_(gradients, share)
+    return usual.lerp(norm * share, MEMORY)

@@ -25,12 +25,10 @@ from safelight.runs.assembly import Parts
 from safelight.runs.folder import BEST, INITIAL, LAST, RunFolder
 from safelight.runs.state import PackedState, State, to_bytes
 from safelight.runs.training import EpochResult, diverged, fit
-from safelight.tasks.objective import Gaussian, Student
 
 __all__ = ["OnEpoch", "OnStep", "Progress", "Recorder"]
 
-WORSE = 0.5  # times the loss before training, that a loss after it lies above that
-DENSITIES = (Gaussian, Student)  # likelihoods of which losses may be negative
+WORSE = 0.5  # above the loss before training: times that loss, of densities at least nats for every value
 SHOWN, EXAMPLES = 20, 64  # images in the pictures of an epoch, and in examples.png
 
 
@@ -249,17 +247,12 @@ class Recorder:
         return len(values) - 1 - values.index(min(values)) >= self.training.patience
 
     def _tell_divergence(self, untrained: float | None) -> None:
-        """Finite, and far worse than nothing: that is no success.
-
-        The loss of a density has no zero to measure by, so it counts in nats a pixel: one more is an error e
-        times as large, while the first batch may well be half a nat likelier than the others.
-        """
+        """Finite, and far worse than nothing: that is no success."""
         last = self.history[-1]
         loss = min(last[part].get("loss", math.inf) for part in ("train", "validation"))
-        is_density = any(isinstance(part, DENSITIES) for part in self.parts.loss.modules())
-        pixels = math.prod(self.config.image.shape)
-        margin = float(pixels) if is_density else WORSE * max(1.0, abs(untrained or 0.0))
-        if untrained is not None and loss - untrained > margin:
+        likelihood = getattr(self.parts.loss, "likelihood", None)
+        values = math.prod(self.config.image.shape) if likelihood and likelihood.is_density else 1
+        if untrained is not None and loss - untrained > WORSE * max(values, abs(untrained)):
             raise TrainingError(
                 f"the training diverged: the loss is {loss:.3g}, and was {untrained:.3g} before; what it "
                 "made is kept; train again with a lower --lr, and --overwrite"

@@ -146,6 +146,7 @@ class State:
         images: over those batches, number of images.
         seconds: spent on them.
         untrained: the loss of the first batch, before any step.
+        usual_norm: of the gradient of all parameters; None before the first step.
     """
 
     network: Network
@@ -159,6 +160,7 @@ class State:
     images: int = 0
     seconds: float = 0.0
     untrained: float | None = None
+    usual_norm: Tensor | None = None
 
     @property
     def totals(self) -> dict[str, float]:
@@ -181,6 +183,8 @@ class State:
         for i, parameter in enumerate(self._parameters()):
             for name, moment in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{i}.{name}"] = moment
+        if self.usual_norm is not None:
+            tensors["usual_norm"] = self.usual_norm
         tensors["generator"] = self.generator.get_state()
         tensors |= {f"global_generator.{device}": state for device, state in self.layers.states.items()}
         names = ("epoch", "step", "totals", "images", "seconds", "untrained")
@@ -207,6 +211,8 @@ class State:
                 same = moment.shape == parameter.shape
                 like = torch.empty_like(parameter) if same else moment.to(parameter.device)
                 self.optimizer.state[parameter][name] = like.detach().copy_(moment)
+        norm = tensors.get("usual_norm")
+        self.usual_norm = None if norm is None else norm.to(self.generator.device)
         self.generator.set_state(tensors["generator"])
         self.layers.states = packed.part("global_generator.")
         with self.layers.drawn():

@@ -22,7 +22,7 @@ from safelight.engines.ranks import ALONE, Ranks
 from safelight.errors import RunError, TrainingError
 from safelight.machine import compute_thread, derive_seed
 from safelight.networks.base import Network
-from safelight.runs.gradients import Gradients, MicroBatches, WholeBatches
+from safelight.runs.gradients import Gradients, MicroBatches, WholeBatches, shorten
 from safelight.runs.state import GlobalRandomness, PackedState, State
 
 __all__ = [
@@ -64,7 +64,7 @@ def fit(
     packed: PackedState | None = None,
     ranks: Ranks = ALONE,
 ) -> State:
-    """Train a network with Adam (Kingma & Ba 2015).
+    """Train a network with Adam (Kingma & Ba 2015); sudden gradients are shortened.
 
     Args:
         network: trained in place, on the device it is on.
@@ -118,6 +118,7 @@ def fit(
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         terms, images = gradients.fill(step, progress)
+        state.usual_norm = shorten(parameters, state.usual_norm)
         optimizer.step()
         state.add(terms, images)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, cast, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -38,7 +38,13 @@ MEMORY = 0.05  # what a batch has of the deviation that is kept: the last twenty
 
 
 class Likelihood(nn.Module, ABC):
-    """p(x | z): what a decoder's logits say of the pixels."""
+    """p(x | z): what a decoder's logits say of the pixels.
+
+    Attributes:
+        is_density: whether losses have no zero point, and their ratios mean nothing.
+    """
+
+    is_density: ClassVar[bool] = True
 
     @abstractmethod
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
@@ -69,6 +75,8 @@ class Bernoulli(Likelihood):
         >>> float(Bernoulli().log_prob(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)) / 64)  # log ½
         -0.6931471824645996
     """
+
+    is_density = False
 
     def log_prob(self, logits: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, (N,)."""

@@ -1,0 +1,1 @@
+"""Pictures and arrays cleaned by a network: `cleaner` cleans images, `files` whatever holds them."""
