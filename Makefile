@@ -19,14 +19,15 @@ ENGINE := src/safelight/explorer/page/engine
 page: $(ENGINE)/.made
 
 $(ENGINE)/.made: package-lock.json
+	@command -v npm >/dev/null || { echo "make page: expected npm, which fetches the page's engine, got none; install Node.js (Debian: apt install npm), or use the wheel, which has the engine inside" >&2; exit 2; }
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	mkdir -p $(ENGINE)
 	cp node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(ENGINE)/
 	touch $@
 
-demo: setup
+demo: setup # a demo that is there is gone on with, and never made anew
 	$(BIN)/safelight data fetch mnist
-	$(BIN)/safelight train mnist --out $(RUN) --overwrite
+	if test -e $(RUN)/config.json; then $(BIN)/safelight train --resume $(RUN); else $(BIN)/safelight train mnist --out $(RUN); fi
 	$(BIN)/safelight evaluate $(RUN)
 	$(BIN)/safelight report $(RUN)
 

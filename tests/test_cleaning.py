@@ -27,7 +27,7 @@ from safelight.networks.base import ImageNetwork
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     pictures = ImageSet((15 * safelight.load("digits").pixels).astype(np.uint8))  # of 8 bits, as files are
-    common = {"epochs": 1, "threads": 1, "limit": 200}
+    common = {"epochs": 20, "threads": 1, "limit": 200}
     settings = {"task": "denoise", "corrupt": "gaussian:0..0.6", "channels": (8, 16), "heads": 2}
     safelight.train(pictures, "denoising-unet", folder / "clean", **settings, **common)
     safelight.train(
@@ -314,6 +314,32 @@ def test_a_network_without_codes_says_so(runs, digits):
         run.sample(3)
 
 
+def test_turns_are_averaged(runs, tmp_path):
+    """What comes out no longer depends on how a picture lies."""
+    run = safelight.Run(runs / "clean")
+    image = picture((24, 40))[None]
+    plain, averaged = run.cleaner(), run.cleaner(turns=True)
+    ways = [lambda x: x[..., ::-1], lambda x: x.swapaxes(2, 3), lambda x: np.rot90(x, 2, (2, 3))]
+    for way in ways:
+        assert np.abs(way(plain(image)) - plain(way(image).copy())).max() > 1e-3
+        np.testing.assert_allclose(way(averaged(image)), averaged(way(image).copy()), atol=1e-5)
+
+
+def test_large_pictures_are_cleaned_over_their_own_pixels(runs, tmp_path, monkeypatch):
+    """In tiles, with rows kept that those below still see: the same as all at once."""
+    monkeypatch.setattr("safelight.cleaning.files.MAX_PIXELS", 10_000)
+    monkeypatch.setattr("safelight.cleaning.in_place.LARGE_TILE", 128**2)
+    run = safelight.Run(runs / "clean")
+    for name, shares, bits in (("a.png", picture((140, 211), 3), 8), ("a.tif", picture((211, 140)), 16)):
+        source = save(tmp_path / name, shares, bits)
+        files = plan([source], tmp_path / "out", compare=True, overwrite=True)
+        (done,) = clean_files(run.cleaner(), files, compare=True)
+        assert done.error is None
+        expected = run.denoise(shares_in(source)[None])[0]
+        assert np.abs(shares_in(tmp_path / "out" / name) - expected).max() <= 0.51 / (2**bits - 1) + 1e-5
+        assert (tmp_path / "out" / "a-compare.png").exists()
+
+
 @pytest.mark.slow
 def test_a_photograph_is_cleaned_within_bounded_memory(runs, tmp_path):
     """3,000×2,000 in colour of 16 bits, by the network of the default size."""
@@ -331,6 +357,51 @@ def test_a_photograph_is_cleaned_within_bounded_memory(runs, tmp_path):
     )
     assert int(done.stdout.split()[-1]) < 2_000_000  # KiB
     assert open_picture(tmp_path / "clean.png", "clean.png").pixels.shape == (3, 2000, 3000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.tif", "photo.png"])
+def test_a_camera_photograph_needs_little_more_than_its_pixels(runs, tmp_path, name):
+    """24 megapixels in colour, 72 MB: fifteen bytes a pixel beside what the program and one tile take."""
+    part = (picture((400, 600), 3) * 255).astype(np.uint8).transpose(1, 2, 0)
+    Image.fromarray(np.tile(part, (10, 10, 1))).save(tmp_path / name)
+    code = (
+        "import resource; from safelight.command.main import main; import safelight.run; "
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak(); "
+        f"main(['denoise', {str(runs / 'clean')!r}, {name!r}, '--out', 'out']); "
+        "print(peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[-1]) * 1024 < 24e6 * 15 + 300e6
+    found = open_picture(tmp_path / "out" / name, name)
+    assert found.pixels.shape == (3, 4000, 6000)
+
+
+@pytest.mark.slow
+def test_arrays_are_never_all_in_memory(runs, tmp_path):
+    """Mapped as they come in, and written as they go: 256 MB of them cost a fraction of that."""
+    array = np.lib.format.open_memmap(tmp_path / "in.npy", "w+", np.float32, (256, 512, 512))
+    array[:] = picture((512, 512))
+    del array
+    code = (
+        "from safelight.command.main import main; import safelight.run; "
+        "lines = lambda: open('/proc/self/status').read().splitlines()\n"
+        "own = lambda: next(int(line.split()[1]) for line in lines() if line[:7] == 'RssAnon')\n"
+        "from safelight.runs import cleaning\n"
+        "most, plain = [own()], cleaning.Cleaner.__call__\n"
+        "def counted(self, images): result = plain(self, images); most.append(own()); return result\n"
+        "cleaning.Cleaner.__call__ = counted\n"
+        f"main(['denoise', {str(runs / 'clean')!r}, 'in.npy', '--out', 'out.npy'])\n"
+        "print(max(most) - most[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[-1]) < 200_000  # KiB that no file holds
+    found = np.load(tmp_path / "out.npy", mmap_mode="r")
+    assert (found.shape, found.dtype) == ((256, 512, 512), np.float32)
 
 
 def test_nothing_is_written_through_a_link_to_a_folder(tmp_path):

@@ -72,9 +72,9 @@ def test_embed_streams_what_encode_gives(network, digits, tmp_path, small_groups
 
 def test_a_stream_of_sets_is_numbered_through(network, digits, tmp_path):
     path = tmp_path / "codes.parquet"
-    halves = [digits.subset(slice(900)), digits.subset(slice(900, None))]
-    embed(network, Bernoulli(), iter(halves), path)
-    assert read_codes(path).names == tuple(map(str, range(1797)))
+    half = ImageSet(digits.pixels[:900], digits.value_range)
+    embed(network, Bernoulli(), iter([half, half]), path)
+    assert read_codes(path).names == tuple(map(str, range(1800)))
 
 
 def test_images_without_labels_and_codes_without_variance(digits, tmp_path):
@@ -93,12 +93,12 @@ def test_finished_row_groups_are_not_encoded_again(network, digits, tmp_path, sm
     path, encoded = tmp_path / "codes.parquet", []
     encode_one = module.encode
 
-    def counting(network, likelihood, images, first):
+    def counting(network, likelihood, images):
         if len(encoded) == 3 and not (tmp_path / "full").exists():
             (tmp_path / "full").touch()
             raise OSError(28, "No space left on device")
-        encoded.append(first)
-        return encode_one(network, likelihood, images, first)
+        encoded.append(int(images.names[0]))
+        return encode_one(network, likelihood, images)
 
     monkeypatch.setattr(module, "encode", counting)
     with pytest.raises(RunError, match=r"No space left on device; free some space, then start it again"):
@@ -156,9 +156,9 @@ def test_a_killed_embedding_goes_on(network, digits, tmp_path, monkeypatch):
     (kept[0].parent / "mine.parquet").write_bytes(b"a user's")
     monkeypatch.setattr(module, "ROWS", 100)
     seen = []
-    monkeypatch.setattr(module, "encode", lambda *given: seen.append(given[3]) or encode(*given))
+    monkeypatch.setattr(module, "encode", lambda *given: seen.append(given[2].names[0]) or encode(*given))
     embed(network, Bernoulli(), digits, path)
-    assert seen[0] == 100 * len(kept)
+    assert seen[0] == str(100 * len(kept))
     assert [p.name for p in (tmp_path / ".codes.parquet.parts").iterdir()] == ["mine.parquet"]
     monkeypatch.setattr(module, "encode", encode)
     embed(network, Bernoulli(), digits, tmp_path / "fresh.parquet")

@@ -43,6 +43,7 @@ WINGS = {
     "networks": ("base", "conv_vae", "linear_path", "deep_conv", "unet", "classifier", "table", "tiling"),
     "tasks": (
         *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
+        "classic",
         *("denoise", "calibration", "classify", "table"),
     ),
     "engines": ("executors", "jobs", "ranks"),
@@ -51,10 +52,10 @@ WINGS = {
         "choosing",
         *("recorder", "opened"),
     ),
-    "cleaning": ("cleaner", "planning", "files"),
+    "cleaning": ("doubts", "cleaner", "in_place", "written", "planning", "files"),
     "reporting": (
         *("sheets", "summary", "diagnosis", "charts", "class_charts", "evaluation_charts", "page"),
-        *("report", "comparison", "check"),
+        *("report", "comparison", "check", "finds"),
     ),
     "evolution": (
         *(
@@ -77,13 +78,14 @@ WINGS = {
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
         *("judging", "export"),
     ),
+    "similarity": ("neighbours", "duplicates", "outliers"),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
     "explorer": ("contents", "bundling", "labelling", "serving"),
-    "the face": ("run", "api"),
+    "the face": ("coding", "run", "api"),
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),
-        *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "project"),
-        *("sample", "walk", "traverse", "export", "explore", "data", "main"),
+        *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "find", "project"),
+        *("sample", "walk", "traverse", "export", "explore", "data", "completion", "main"),
     ),
     "the end": ("__main__",),
 }

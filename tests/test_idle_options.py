@@ -74,14 +74,14 @@ ACTS = {  # in every call that is allowed
     "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --for-epochs --generations --limit "
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
     f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior --augment",
-    "finetune": f"--out --overwrite --resume --labels --labels-per-class --supervised-only --limit --model "
-    f"--validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
+    "finetune": f"--out --overwrite --resume --labels --encoding --labels-per-class --supervised-only "
+    f"--limit --model --validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",
-    "suggest": "--count --labels --seed --out --overwrite",
+    "suggest": "--count --labels --encoding --seed --out --overwrite",
     "evaluate": "--probe --json",
     "report": "",
     "compare": "--out --overwrite --json",
-    "denoise": "--out --compare --overwrite",
+    "denoise": "--out --compare --overwrite --average-turns",
     "embed": "--split --out --overwrite",
     "project": "--split --out --overwrite --method --metric --dims --n --sampled --seed",
     "sample": "--count --method --seed --out --judge",
@@ -90,6 +90,8 @@ ACTS = {  # in every call that is allowed
     "explore": f"--n --no-images --rebuild --port --host --labels {MAPS}",
     "export": f"--onnx --single-file --overwrite {MAPS}",
     "data": "",
+    "completion": "",
+    "find": "",
 }
 KINDS = (
     "",

@@ -1,15 +1,19 @@
 """Label files: what people's tables look like, and what is refused with which words."""
 
 import csv
+import json
+import re
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import safelight
 from safelight.data.images import ImageSet
-from safelight.data.label_files import MAX_BYTES, Labels, names_of, read_labels, write_labels
+from safelight.data.label_files import MAX_BYTES, NO_LABEL, Labels, names_of, read_labels, write_labels
 from safelight.errors import DataError
 
 NAMES = ["a.png", "b.png", "c, d.png", "é.png"]
@@ -34,6 +38,23 @@ class TestLabels:
         with pytest.raises(DataError, match="labels of at least two classes"):
             Labels.of(names)
 
+    def test_words_for_nothing_known_are_no_class(self):
+        labels = Labels.of(["x", "NA", float("nan"), "N/A", None, "null", -1, " ", "?", "y"])
+        assert labels.classes == ("x", "y")
+        assert labels.numbers.tolist() == [0] + 8 * [-1] + [1]
+
+    def test_the_page_takes_the_same_words_for_no_label(self):
+        page = Path(safelight.__file__).parent / "explorer" / "page" / "labels.js"
+        listed = re.search(r"const NO_LABEL = (\[.*?\]);", page.read_text(encoding="utf-8"))
+        assert json.loads(listed[1]) == list(NO_LABEL)
+
+    def test_whole_numbers_with_a_point_are_whole_and_other_numbers_stay(self):
+        assert Labels.of(["3.0", "10", 3, float("nan")]).numbers.tolist() == [0, 1, 0, -1]
+        assert Labels.of(["3.0", "3.5"]).classes == ("3.0", "3.5")
+
+    def test_one_class_however_its_accent_is_written(self):
+        assert Labels.of(["\u00e9", "e\u0301", "x"]).numbers.tolist() == [1, 1, 0]
+
     def test_images_without_names_are_called_by_their_places(self):
         pixels = np.zeros((3, 1, 8, 8), np.uint8)
         assert names_of(ImageSet(pixels)) == ("0", "1", "2")
@@ -41,7 +62,7 @@ class TestLabels:
 
 
 class TestReading:
-    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
     @pytest.mark.parametrize("separator", [",", ";", "\t"])
     @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
     def test_encodings_separators_and_line_ends(self, tmp_path, encoding, separator, line_end):
@@ -50,6 +71,25 @@ class TestReading:
         labels = read(tmp_path, content.encode(encoding))
         assert labels.classes == ("cat", "dog", "dög")
         assert labels.numbers.tolist() == [2, -1, 0, 1]
+
+    @pytest.mark.parametrize(
+        ("encoding", "word"), [("cp1252", "dög"), ("cp1251", "кот"), ("gbk", "猫狗"), ("shift_jis", "ネコ")]
+    )
+    def test_other_encodings_are_asked_for_and_then_read(self, tmp_path, encoding, word):
+        path = tmp_path / "labels.csv"
+        path.write_bytes(f"a.png,{word}\nb.png,x".encode(encoding))
+        with pytest.raises(DataError, match="save it as UTF-8, or tell finetune and suggest its --encoding"):
+            read_labels(path, NAMES)
+        assert set(read_labels(path, NAMES, encoding).classes) == {word, "x"}
+        with pytest.raises(DataError, match="encoding: expected one such as cp1252"):
+            read_labels(path, NAMES, "klingon")
+
+    def test_excels_line_of_the_separator(self, tmp_path):
+        labels = read(tmp_path, "sep=;\r\nfilename;label\r\na.png;x, or so\r\nb.png;y\r\n")
+        assert labels.classes == ("x, or so", "y")
+
+    def test_a_label_may_come_beside_a_word_for_none(self, tmp_path):
+        assert read(tmp_path, "a.png,NA\na.png,x\n b.png,y\nb.png,?").numbers.tolist() == [0, 1, -1, -1]
 
     def test_without_titles(self, tmp_path):
         assert read(tmp_path, "a.png,x\nb.png,y").numbers.tolist() == [0, 1, -1, -1]

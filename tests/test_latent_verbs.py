@@ -4,9 +4,11 @@ import csv
 import re
 import shlex
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -64,6 +66,28 @@ def test_embed(run, says, tmp_path):
     assert len(read_codes(tmp_path / "codes.parquet")) == len(run.images("train"))
 
 
+@pytest.mark.parametrize("verb", ["embed", "project"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_image_without_a_name_is_called_by_its_place_in_the_whole_set(
+    verb, split, run, says, tmp_path, digits
+):
+    """A label given by that name, as `finetune --labels` reads it, is of the same image."""
+    says(verb, run.path, "--split", split, "--out", "made.parquet")
+    table = pq.read_table(tmp_path / "made.parquet")
+    places = list(map(int, table["name"].to_pylist()))
+    assert table["label"].to_pylist() == digits.labels[places].tolist()
+
+
+def test_test_images_kept_apart_have_names_of_their_own(tmp_path):
+    """A label of one would else be taken for that of the training image in its place."""
+    for prefix, value in (("train", 1), ("t10k", 2)):
+        header = struct.pack(">4B3I", 0, 0, 8, 3, 12, 8, 8)
+        (tmp_path / f"{prefix}-images-idx3-ubyte").write_bytes(header + bytes([value]) * 12 * 64)
+    assert safelight.load(tmp_path, "test").names[:2] == ("test-0", "test-1")
+    assert safelight.load(tmp_path, "validation").names == ("10", "11")
+    assert safelight.load(tmp_path, "train", limit=3).names == ("2", "4", "6")
+
+
 def test_project(run, says, tmp_path):
     said = says("project", run.path, "--n", 200)
     assert "PCA of 200 codes" in said
@@ -114,10 +138,10 @@ def test_sample_of_a_class_into_a_folder(run, says, tmp_path):
     assert [row["sample"] for row in rows] == [f"sample-{i:04d}.png" for i in range(1, 31)]
     pictures = safelight.load(tmp_path / "zeros")
     assert pictures.shape == (1, 8, 8)
-    train = run.images("train")
+    whole = safelight.load("digits")
     nearest = [int(row["nearest_training_image"]) for row in rows]
-    assert (train.labels[nearest] == 0).mean() > 0.5, "most samples of zeros look like zeros"
-    at = np.sqrt(np.square(pictures.floats().numpy() - train.floats(nearest).numpy()).mean((1, 2, 3)))
+    assert (whole.labels[nearest] == 0).mean() > 0.5, "most samples of zeros look like zeros"
+    at = np.sqrt(np.square(pictures.floats().numpy() - whole.floats(nearest).numpy()).mean((1, 2, 3)))
     np.testing.assert_allclose([float(row["distance"]) for row in rows], at, atol=0.005)
     assert "expected a new or empty folder" in says("sample", run.path, "--out", "zeros", code=2)
 

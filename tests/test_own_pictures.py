@@ -542,7 +542,7 @@ def test_a_folder_that_changed_since_the_run_is_told_by_how_many(photos, tmp_pat
 
 
 def test_every_verb_takes_what_training_takes(tmp_path, capsys):
-    """The corpus, trained on, encoded, classified and cleaned: the same files, and in training the same pixels."""
+    """Trained on, encoded, classified and cleaned are the same files, by the same pixels."""
     expected = make_corpus(tmp_path / "corpus")
     tiny = {"size": 16, "image_channels": 3, "epochs": 1, "channels": (8,), "threads": 1}
     run = safelight.train(tmp_path / "corpus", out=tmp_path / "run", latent=4, hidden=16, **tiny)

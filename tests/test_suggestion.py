@@ -44,6 +44,12 @@ def test_the_unsure_weigh_more():
     assert of[suggest(codes, 2, weights=weights)[0]] == 1
 
 
+def test_a_classifier_that_is_entirely_sure_weighs_all_alike():
+    codes, of = groups([200, 100])
+    chosen = suggest(codes, 2, weights=np.zeros(len(codes), np.float32))
+    assert of[chosen].tolist() == [0, 1]
+
+
 def test_no_image_is_suggested_twice_and_none_that_is_known(digits):
     codes = digits.floats().flatten(1).numpy()
     known = np.arange(len(codes)) % 50 == 0

@@ -5,22 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import platform
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-import safelight
 from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
-from safelight.config.run import RunConfig
-from safelight.config.task import ClassifyConfig
-from safelight.config.training import TrainingConfig
 from safelight.data.finding import Images, OnReading, as_image_set, find_images, refuse_left_out
-from safelight.data.images import Divided, ImageSet
-from safelight.data.label_files import UNKNOWN
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
 from safelight.labels.finetuning import (
@@ -31,13 +21,14 @@ from safelight.labels.finetuning import (
     start_from,
 )
 from safelight.labels.training import codes_of, conclude, first_labels, train_on_labels
-from safelight.machine import cpu_threads, pick_device
+from safelight.machine import cpu_threads
 from safelight.networks.base import Autoencoder, Network
 from safelight.networks.classifier import FineTuned
 from safelight.run import Run
 from safelight.runs.assembly import (
     assemble,
     describe_network,
+    describe_run,
     describe_task,
     fresh_weights,
     try_out,
@@ -156,7 +147,7 @@ def train(
     chosen = choose(splits.train, *read_settings(network_given, task_given, settings), settings)
     training = ranks.settled(chosen.training, out)
     notes = (*image_set.notes, *chosen.reasons)
-    config = _describe(image_set, splits, data, chosen.network, chosen.task, training, command, notes)
+    config = describe_run(image_set, splits, data, chosen.network, chosen.task, training, command, notes)
     parts = assemble(config, own_network, own_task, None if start else splits.train)
     if start:
         start.read_weights(start.trained, parts.network, parts.loss)
@@ -178,6 +169,7 @@ def finetune(
     labels: GivenLabels | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
+    encoding: str | None = None,
     labels_per_class: int | None = None,
     supervised_only: bool = False,
     from_scratch: bool = False,
@@ -203,6 +195,7 @@ def finetune(
         labels: for each image the name or number of its class, None or -1 where unknown; or a file of them,
             as `read_labels` reads it. By default the images' own.
         out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
+        encoding: of a file of labels, as for `read_labels`.
         labels_per_class: of the training images' labels, only this many of each class are used, drawn by
             `seed`, and none of the validation images'.
         supervised_only: leave the unlabelled images alone.
@@ -239,14 +232,14 @@ def finetune(
     image_set = as_image_set(images, source.config.image if source else options, data, on_reading)
     if validation is None and source and image_set.is_what(source.config.data.fingerprint):
         validation = source.config.data.validation
-    known, divided = given_labels(image_set, labels), image_set.split(validation, limit)
+    known, divided = given_labels(image_set, labels, encoding), image_set.split(validation, limit)
     if labels_per_class is not None:
         known = few_labels(divided, known, labels_per_class, check_seed(settings.get("seed", 0)))
     chosen = choose_settings(
         divided, known, source.config if source else None, network, supervised_only, settings
     )
     divided = divided.labelled(known.numbers, known.classes)
-    config = _describe(dataclasses.replace(image_set, labels=None), divided, data, *chosen, command)
+    config = describe_run(dataclasses.replace(image_set, labels=None), divided, data, *chosen, command)
     parts = assemble(config)
     train_set = divided.train
     with cpu_threads(config.training.threads):
@@ -335,62 +328,6 @@ def resume(
                 )
             recorder.run(packed)
     return Run(path, network, task)
-
-
-def _describe(
-    images: ImageSet,
-    splits: Divided,
-    data: DataConfig,
-    network: Any,
-    task: Any,
-    training: TrainingConfig,
-    command: str,
-    notes: tuple[str, ...] = (),
-) -> RunConfig:
-    """All that a new run is."""
-    held_out = splits.validation
-    if training.patience is not None:
-        _refuse_patience(task, held_out)
-    return RunConfig(
-        network=network,
-        image=images.image,
-        data=dataclasses.replace(
-            data,
-            source=images.source,
-            fingerprint=images.fingerprint(),
-            validation=len(held_out) if held_out else 0,
-        ),
-        training=dataclasses.replace(
-            training,  # what was left open in numbers, so that it can be repeated
-            batch_size=training.images_a_step(len(splits.train)),
-            device=pick_device(training.device),
-            threads=training.threads or torch.get_num_threads(),
-        ),
-        task=task,
-        notes=notes,
-        versions={
-            "safelight": safelight.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        command=command,
-    )
-
-
-def _refuse_patience(task: Any, validation: ImageSet | None) -> None:
-    """Refuse patience where no epoch can be judged."""
-    if validation is None:
-        raise ConfigError(
-            "patience: expected validation images to judge epochs by, got none; ask for some with "
-            "--validation, or drop --patience"
-        )
-    labels = validation.labels
-    if isinstance(task, ClassifyConfig) and (labels is None or not (labels != UNKNOWN).any()):
-        raise ConfigError(
-            "patience: expected validation images with labels to judge epochs by, got none with any; label "
-            "some of them, or drop --patience"
-        )
 
 
 @contextlib.contextmanager

@@ -14,31 +14,29 @@ import torch
 from numpy.typing import NDArray
 
 from safelight.cleaning.cleaner import Cleaner
-from safelight.config.latent import MapConfig, PageConfig
+from safelight.coding import CodingRun
+from safelight.config.corruption import CORRUPTIONS, parse_corruption
+from safelight.config.latent import PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
-from safelight.data.finding import Images, find_images
+from safelight.data.finding import Images
 from safelight.data.images import ImageSet, at_once
 from safelight.errors import DataError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
-from safelight.latent.codes import Codes, encode, some_images, with_names
+from safelight.latent.codes import some_images
 from safelight.latent.export import export_onnx
-from safelight.latent.maps import LatentMap, project
-from safelight.latent.parquet import embed
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk, walk_path
-from safelight.runs.assembly import device_of
-from safelight.runs.opened import OpenedRun
 from safelight.tasks.classify import Predictions
 from safelight.tasks.priors import Flow, Normal, Prior
-from safelight.tasks.sampling import latent_points, sample
+from safelight.tasks.sampling import latent_points
 
 __all__ = ["Run"]
 
 
 @final
-class Run(OpenedRun):
+class Run(CodingRun):
     """A run folder, opened lazily.
 
     Args:
@@ -57,26 +55,6 @@ class Run(OpenedRun):
         >>> run.sample(3).shape
         (3, 1, 8, 8)
     """
-
-    def encode(self, images: Images) -> NDArray[np.float32]:
-        """Images to their mean codes, (N, D).
-
-        Raises:
-            RunError: the network has no codes.
-        """
-        network = self._autoencoder()
-        return self._map(images, lambda x: network.encode(x).mu)
-
-    def decode(self, codes: NDArray[Any]) -> NDArray[np.float32]:
-        """Codes (N, D) to images (N, C, H, W) in [0, 1].
-
-        Raises:
-            RunError: the network has no codes.
-        """
-        network = self._autoencoder()
-        points = torch.as_tensor(np.asarray(codes, np.float32))
-        chunks = torch.split(points, at_once(self.config.image.shape))
-        return np.concatenate([sample(network, z.to(device_of(network))).cpu().numpy() for z in chunks])
 
     def reconstruct(self, images: Images) -> NDArray[np.float32]:
         """Images to the network's version of them, (N, C, H, W) in [0, 1].
@@ -98,77 +76,20 @@ class Run(OpenedRun):
         parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
         return np.concatenate(parts)
 
-    def cleaner(self) -> Cleaner:
+    def cleaner(self, turns: bool = False) -> Cleaner:
         """What cleans arrays and files by the run's network.
+
+        Args:
+            turns: average over the eight ways that a picture can lie, which takes eight times as long.
 
         Raises:
             RunError: the network does not make images.
         """
-        return Cleaner(self._image_network(), self.config.image, self.config.training.precision)
-
-    def codes(self, images: Images) -> Codes:
-        """Everything that the encoder says of images: means, log-variances, reconstruction losses.
-
-        Raises:
-            RunError: the network has no codes.
-        """
-        return encode(
-            self._autoencoder(),
-            self._likelihood,
-            self.taken(images),
-        )
-
-    def embed(
-        self,
-        images: Images,
-        out: str | os.PathLike[str],
-        overwrite: bool = False,
-        on_progress: Callable[[int], object] | None = None,
-    ) -> Path:
-        """Stream the codes of images into a Parquet file, which `safelight.latent.parquet.read_codes` reads.
-
-        Started again after a kill, it goes on where it stopped.
-
-        Args:
-            images: any number of them.
-            out: the file to make, ending in .parquet.
-            overwrite: replace a file that is there.
-            on_progress: called with the number of images done.
-
-        Returns:
-            The path of the file.
-
-        Raises:
-            RunError: the network has no codes, or the file cannot be written.
-        """
-        path = new_file(out, [".parquet"], overwrite)
-        network, image_set = self._autoencoder(), self.taken(images)
-        about = {"run": self.path.name, "source": image_set.source, "shape": image_set.shape}
-        embed(network, self._likelihood, image_set, path, about, on_progress)
-        return path
-
-    def project(
-        self,
-        images: Images | None = None,
-        method: str = "pca",
-        on_progress: Callable[[int, int], object] | None = None,
-        **settings: Any,
-    ) -> LatentMap:
-        """Map the codes of images onto a plane or into space.
-
-        Args:
-            images: at most `n` of them are used, chosen at random; the training images by default.
-            method: pca, tsne or umap.
-            on_progress: called with the iterations of t-SNE that are done and those there are.
-            settings: other fields of `MapConfig`.
-
-        Raises:
-            ConfigError: a setting does not fit.
-            RunError: the network has no codes.
-        """
-        config = from_dict(MapConfig, {"method": method, **settings}, "project")
-        chosen = self.images("train") if images is None else self.taken(images)
-        return project(self.codes(some_images(chosen, config.n, config.seed)), config, on_progress)
+        precision = self.config.training.precision
+        text = getattr(self.config.task, "corruption", None)
+        steps = parse_corruption(text) if text else ()
+        changes_light = any(CORRUPTIONS[step.name].changes_light for step in steps)
+        return Cleaner(self._image_network(), self.config.image, precision, changes_light, turns)
 
     def sample(
         self,
@@ -321,7 +242,7 @@ class Run(OpenedRun):
         config = from_dict(PageConfig, settings, "page")
         network, data = self._autoencoder(), self.config.data
         engine_files()  # before minutes of work
-        train = self.images("train", with_names(find_images(data, self.config.image, self.path, images)))
+        train = self.images("train", images)
         chosen = some_images(train, config.n)
         source = data.source and (Path(data.source).name or data.source)  # no more of its owner's folders
         name = self.path.resolve().name

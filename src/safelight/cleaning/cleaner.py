@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safelight.cleaning.doubts import doubt_of
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data.arrays import array_of, as_pixels
 from safelight.data.finding import Images
@@ -41,6 +42,9 @@ class Cleaner:
         network: in evaluation mode.
         fit: of the images that it was made for; its range is what stands for black and white in arrays.
         precision: bfloat16, or float32.
+        changes_light: whether it was trained to make pictures brighter or darker, as against lost contrast.
+        turns: average over the eight ways that a picture can lie; four for a network of one size, if that is
+            no square.
 
     Attributes:
         has_scaled: whether any image had to be scaled so far.
@@ -51,8 +55,12 @@ class Cleaner:
         network: ImageNetwork,
         fit: Fit,
         precision: str,
+        changes_light: bool = False,
+        turns: bool = False,
     ) -> None:
         self.network = network
+        self.changes_light = changes_light
+        self.turns = turns
         self.fit, self.shape, self.value_range = fit, fit.shape, fit.range
         self.precision = precision
         self.takes_any_size = isinstance(network, DenoisingUNet)
@@ -83,10 +91,28 @@ class Cleaner:
     def _clean(self, images: NDArray[Any]) -> NDArray[np.float32]:
         x = torch.from_numpy(np.asarray(images, np.float32)).to(self.device)
         if self.takes_any_size or x.shape[2:] == self.shape[1:]:
-            cleaned = clean(self.network, x, self.precision)
+            cleaned = self._seen(x)
         else:
             cleaned = self._in_tiles(x) if self.fit.how == "tile" else self._scaled(x)
         return np.asarray(cleaned.cpu().numpy())
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Images that the network takes as they are: once, or turned and turned back, and the mean of it."""
+        if not self.turns:
+            return clean(self.network, x, self.precision)
+        step = 1 if self.takes_any_size or x.shape[2] == x.shape[3] else 2
+        total = torch.zeros_like(x)
+        for quarters in range(0, 4, step):
+            for axes in ((), (3,)):
+                made = clean(self.network, x.flip(axes).rot90(quarters, (2, 3)), self.precision)
+                total += made.rot90(-quarters, (2, 3)).flip(axes)
+        return total / (8 // step)
+
+    def doubt(self, before: NDArray[Any], after: NDArray[Any]) -> str | None:
+        """How cleaned images (N, C, H, W) differ from noisy ones by more than noise, or None: `doubt_of`."""
+        pairs = zip(before, after, strict=True)
+        found = (doubt_of(*pair, any_light=self.changes_light) for pair in pairs)
+        return next((doubt for doubt in found if doubt), None)
 
     def _in_tiles(self, x: Tensor) -> Tensor:
         """Tiles that overlap by half, each counting less towards its edges, where it knows least."""
@@ -98,7 +124,7 @@ class Cleaner:
         for top in _starts(padded.shape[2], size[0]):
             for left in _starts(padded.shape[3], size[1]):
                 place = (..., slice(top, top + size[0]), slice(left, left + size[1]))
-                total[place] += clean(self.network, padded[place], self.precision) * weight
+                total[place] += self._seen(padded[place]) * weight
                 weights[place] += weight
         return (total / weights)[:, :, : x.shape[2], : x.shape[3]]
 
@@ -115,7 +141,7 @@ class Cleaner:
         top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
         place = (..., slice(top, top + inner[0]), slice(left, left + inner[1]))
         full[place] = _resized(x, inner)
-        return _resized(clean(self.network, full, self.precision)[place], size)
+        return _resized(self._seen(full)[place], size)
 
     def taken(self, images: Images) -> ImageSet:
         """Images of a user's: by a network for pictures, as deep as they are; else by its run's own range.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from safelight.cleaning.written import comparison_of
 from safelight.data.listing import list_folder
 from safelight.data.opening import SUFFIXES
 from safelight.errors import DataError, RunError
-from safelight.files import MAX_NAME, refuse_links
+from safelight.files import refuse_links
 
-__all__ = ["comparison_of", "plan"]
+__all__ = ["plan"]
 
 
 def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> list[tuple[Path, Path]]:
@@ -79,12 +79,6 @@ def _files(source: Path) -> list[tuple[Path, str]]:
     if source.suffix.lower() not in taken:
         raise DataError(f"expected a file of {', '.join(taken)}, got {source.name}; convert it")
     return [(source, source.name)]
-
-
-def comparison_of(target: Path) -> Path:
-    """Beside the target, by a name that file systems take."""
-    stem, ending = os.fsencode(target.stem), b"-compare.png"
-    return target.with_name(os.fsdecode(stem[: MAX_NAME - len(ending)] + ending))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

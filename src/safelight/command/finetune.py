@@ -40,6 +40,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         help="table of filename and label; images without a name are called by their places, from 0 "
         "(default: the set's own labels)",
     )
+    labels.add_argument("--encoding", type=str, help="of the table, such as cp1252, shift_jis or gbk")
     labels.add_argument(
         "--labels-per-class", type=int, help="use only so many labels of each class, drawn by --seed"
     )
@@ -75,6 +76,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         raise ConfigError("finetune: expected a run and images, such as runs/first mnist")
     elif not options.out:
         raise ConfigError("finetune: expected --out, the run folder to make, such as --out runs/digits")
+    elif options.encoding and not options.labels:
+        raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
     import numpy as np
 
     from safelight import api
@@ -89,6 +92,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 fetched(options.data),
                 options.labels,
                 options.out,
+                encoding=options.encoding,
                 labels_per_class=options.labels_per_class,
                 supervised_only=options.supervised_only,
                 from_scratch=options.from_scratch,

@@ -23,6 +23,7 @@ from safelight.command import (
     evolve,
     explore,
     export,
+    find,
     finetune,
     project,
     report,
@@ -32,6 +33,7 @@ from safelight.command import (
     traverse,
     walk,
 )
+from safelight.command.completion import completion
 from safelight.command.console import complain, speak_anywhere
 from safelight.command.options import make_parser, parse
 from safelight.command.verb import Verb, refuse_idle
@@ -44,11 +46,11 @@ __all__ = ["VERBS", "build_parser", "exit_code", "main"]
 USER_MISTAKE, OUR_MISTAKE, INTERRUPTED = 2, 1, 130
 
 VERBS: dict[str, Verb] = {
-    module.VERB.name: module.VERB
-    for module in (
-        *(train, evolve, finetune, classify, suggest, evaluate, report, compare),
-        *(denoise, embed, project, sample, walk, traverse, explore, export),
-        data,
+    verb.name: verb
+    for verb in (
+        *(of.VERB for of in (train, evolve, finetune, classify, suggest, evaluate, report, compare)),
+        *(of.VERB for of in (find, denoise, embed, project, sample, walk, traverse, explore, export, data)),
+        completion(lambda verb, arguments: build_parser(verb, arguments)),
     )
 }
 

@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 from safelight.command.console import name_of, out
 from safelight.command.images import taken
 from safelight.command.verb import Verb
+from safelight.errors import ConfigError
 
 __all__ = ["VERB"]
 
@@ -16,6 +17,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("data", type=str, help="named set, file or folder of images")
     parser.add_argument("-n", "--count", type=int, default=50, help="images to label (default: 50)")
     parser.add_argument("--labels", type=str, metavar="FILE", help="table of those that are labelled already")
+    parser.add_argument("--encoding", type=str, help="of that table, such as cp1252, shift_jis or gbk")
     parser.add_argument("--seed", type=int, default=0, help="fixes the choice (default: 0)")
     parser.add_argument("--out", type=str, required=True, help="table to write, its labels to be filled in")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
@@ -27,11 +29,15 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.labels.suggestion import suggest_images, write_suggestions
     from safelight.run import Run
 
+    if options.encoding and not options.labels:
+        raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
     path = new_file(options.out, [".csv"], options.overwrite)
     run = Run(options.run)
     images = taken(run, options.data)
     found = run.classify(images) if run.config.task.name == "classify" else None
-    chosen = suggest_images(run.network, images, options.count, options.labels, found, options.seed)
+    chosen = suggest_images(
+        run.network, images, options.count, options.labels, found, options.seed, options.encoding
+    )
     write_suggestions(path, names_of(images), chosen)
     out.print(
         f"Written to {name_of(path)}: fill in the labels, then safelight finetune --labels {name_of(path)}"

@@ -19,11 +19,13 @@ class CorruptionKind:
         severity: what the number means.
         most: the largest that is taken.
         curve: those that an evaluation measures.
+        changes_light: whether it makes all of an image brighter or darker.
     """
 
     severity: str
     most: float
     curve: tuple[float, ...]
+    changes_light: bool = False
 
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -34,7 +36,14 @@ CORRUPTIONS: dict[str, CorruptionKind] = {
     "blocks": CorruptionKind("side in pixels of a square turned black", 128, (4, 8, 12, 16, 20)),
     "blur": CorruptionKind("standard deviation in pixels of a Gaussian blur", 8, (0.5, 1, 1.5, 2, 3)),
     "poisson": CorruptionKind("brightness of one photon, white being 1", 1, (0.1, 0.25, 0.5, 0.75, 1)),
-    "contrast": CorruptionKind("share of the distance to middle gray that is lost", 1, _SHARES),
+    "camera": CorruptionKind(
+        "standard deviation at white of photons' noise, with a tenth of it everywhere, as reading adds",
+        1,
+        (0.05, 0.1, 0.2, 0.35, 0.5),
+    ),
+    "contrast": CorruptionKind(
+        "share of the distance to middle gray that is lost", 1, _SHARES, changes_light=True
+    ),
 }
 
 

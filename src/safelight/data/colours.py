@@ -80,7 +80,12 @@ def _shares(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
 
 
 def in_numbers(pixels: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Pixels rounded and clipped to what a type of numbers holds; what is no number becomes 0."""
+    """Pixels rounded and clipped to what a type of numbers holds; what is no number becomes 0.
+
+    Those that are of the type already are given back themselves.
+    """
+    if isinstance(pixels, np.ndarray) and pixels.dtype == dtype:
+        return pixels
     if dtype.kind == "f":
         return np.asarray(pixels).astype(dtype)
     least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

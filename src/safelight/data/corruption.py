@@ -14,6 +14,8 @@ from safelight.config.corruption import parse_corruption
 
 __all__ = ["CORRUPTERS", "Corruption"]
 
+READ_NOISE = 0.1  # of a camera's noise at white
+
 
 @final
 class Corruption:
@@ -96,6 +98,10 @@ def _poisson(x: Tensor, severity: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(severity > 0, torch.poisson(x / photon, generator=generator) * photon, x)
 
 
+def _camera(x: Tensor, severity: Tensor, generator: torch.Generator) -> Tensor:
+    return _gaussian(_poisson(x, severity.square(), generator), READ_NOISE * severity, generator)
+
+
 def _contrast(x: Tensor, severity: Tensor, generator: torch.Generator) -> Tensor:
     return 0.5 + (1 - severity) * (x - 0.5)
 
@@ -113,5 +119,6 @@ CORRUPTERS: dict[str, Corrupter] = {
     "blocks": _blocks,
     "blur": _blur,
     "poisson": _poisson,
+    "camera": _camera,
     "contrast": _contrast,
 }

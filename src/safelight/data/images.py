@@ -187,7 +187,10 @@ class ImageSet:
         return found
 
     def subset(self, indices: Any) -> ImageSet:
-        """The chosen images with their labels and names, in the order given; `source` is then None."""
+        """The chosen images with their labels and names, in the order given; `source` is then None.
+
+        Where there are no names, images are called by their places in the whole set, here as everywhere.
+        """
 
         def chosen(values: Any) -> Any:
             return None if values is None else values[indices]
@@ -199,7 +202,7 @@ class ImageSet:
             store=None,
             pixels=selected(self.pixels, indices),
             labels=chosen(self.labels),
-            names=None if self.names is None else Names.chosen(self.names, indices),
+            names=Names.chosen(Names.of_places(len(self)) if self.names is None else self.names, indices),
             weights=chosen(self.weights),
             parts=chosen(self.parts),
             groups=chosen(self.groups),

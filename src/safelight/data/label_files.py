@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
+from safelight.data.rows import Names
 from safelight.errors import DataError
 from safelight.files import read_file, why, write_file
 
-__all__ = ["LABEL_TITLES", "NAME_TITLES", "UNKNOWN", "Labels", "names_of", "read_labels", "write_labels"]
+__all__ = [
+    "LABEL_TITLES",
+    "NAME_TITLES",
+    "NO_LABEL",
+    "UNKNOWN",
+    "Labels",
+    "names_of",
+    "read_labels",
+    "write_labels",
+]
 
 UNKNOWN = -1  # the label of an image that nobody labelled
+NO_LABEL = (
+    "",
+    "na",
+    "n/a",
+    "#n/a",
+    "nan",
+    "none",
+    "null",
+    "-",
+    "?",
+    "-1",
+)  # in any case; the page's list too
 MAX_BYTES = 1 << 28
 MAX_CLASS_NAME = 200
 SEPARATORS = ",;\t"
+WHOLE = re.compile(r"[0-9]+(\.0+)?")
 NAME_TITLES = ("filename", "file", "name", "image")
 LABEL_TITLES = ("label", "class")
 
@@ -49,16 +73,20 @@ class Labels:
 
     @staticmethod
     def of(names: Iterable[str | int | None]) -> Labels:
-        """Labels from each image's class by name or number, None where it is not known.
+        """Labels from each image's class by name or number, None or one of `NO_LABEL` where it is not known.
 
-        Classes that are all whole numbers stand in the order of these, others in that of the alphabet.
+        Classes that are all whole numbers stand in the order of these, and "3.0", as spreadsheets write a
+        column with gaps, is 3; others stand in the order of the alphabet.
 
         Raises:
             DataError: there are fewer than two classes.
         """
-        texts = [None if name is None else str(name) for name in names]
+        texts = [_class(name) for name in names]
         found = {text for text in texts if text is not None}
-        numeric = all(text.isascii() and text.isdigit() for text in found)
+        numeric = all(WHOLE.fullmatch(text) for text in found)
+        if numeric:
+            texts = [None if text is None else text.split(".")[0] for text in texts]
+            found = {text for text in texts if text is not None}
         classes = sorted(found, key=lambda text: (int(text), text) if numeric else (0, text))
         if len(classes) < 2:
             only = f"only {classes[0]!r}" if classes else "no label at all"
@@ -79,20 +107,23 @@ class Labels:
 
 def names_of(images: ImageSet) -> Sequence[str]:
     """The images' names; where they have none, their places: "0", "1" and so on."""
-    return images.names or tuple(map(str, range(len(images))))
+    return images.names or Names.of_places(len(images))
 
 
-def read_labels(path: str | os.PathLike[str], names: Sequence[str]) -> Labels:
+def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: str | None = None) -> Labels:
     r"""Read the classes of some images from a table.
 
-    UTF-8, UTF-16 with its mark, or else Windows-1252; columns divided by commas, semicolons or tabs. A first
-    line that names the columns ("filename", "label") lets others stand beside them; without it there are
-    these two alone. An image without a label, or not in the file, stays unknown.
+    UTF-8 or UTF-16 with its mark, unless told; columns divided by commas, semicolons or tabs, or by what
+    Excel's first line "sep=;" says. A line that names the columns ("filename", "label") lets others stand
+    beside them; without it there are these two alone. An image without a label, with one of `NO_LABEL`, or
+    not in the file, stays unknown.
 
     Args:
         path: the file.
         names: each image's name; see `names_of`. A row may call it otherwise, if that can mean no other: by
             a whole path, the file's name alone, backslashes, another case of the ending.
+        encoding: of the file, such as cp1252, shift_jis or gbk; which of them it is cannot be told from its
+            bytes.
 
     Raises:
         DataError: the file cannot be read as such a table, names an image that is not there, or gives an
@@ -108,7 +139,7 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str]) -> Labels:
     find = _finder(names)
     given: list[str | None] = [None] * len(names)
     lines = [0] * len(names)  # where each was given, for messages
-    for line, name, label in _rows(path):
+    for line, name, label in _rows(path, encoding):
         place = find(name)
         if place is None:
             raise DataError(
@@ -143,17 +174,19 @@ def write_labels(path: str | os.PathLike[str], names: Sequence[str], labels: Lab
     write_file(Path(path), text.getvalue())
 
 
-def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
-    """Line number, name and label of each row; a label may be empty."""
-    text = _text(Path(path))
-    separator = max(SEPARATORS, key=text.lstrip().split("\n", 1)[0].count)
+def _rows(path: str | os.PathLike[str], encoding: str | None) -> Iterator[tuple[int, str, str | None]]:
+    """Line number, name and label of each row; None where it says that nothing is known."""
+    text = _text(Path(path), encoding)
+    first = text.lstrip().split("\n", 1)[0]
+    told = re.fullmatch(f'"?sep=([{SEPARATORS}])"?\\s*', first)
+    separator = told[1] if told else max(SEPARATORS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     name_at, label_at, width = 0, 1, 2  # without a line of titles
     titled = None
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
-            if not any(cells):
+            if not any(cells) or (told and reader.line_num <= 1):
                 continue
             if titled is None:
                 titles = [cell.casefold() for cell in cells]
@@ -174,7 +207,7 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
                     f"{where}: expected a class of at most {MAX_CLASS_NAME} characters, got {len(label)}; "
                     "is this a table of names and labels?"
                 )
-            yield reader.line_num, name, label
+            yield reader.line_num, name, _class(label)
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}; expected lines such as a.png,cat"
@@ -191,7 +224,7 @@ def _find(titles: list[str], wanted: Sequence[str], path: str | os.PathLike[str]
     return found[0]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, encoding: str | None) -> str:
     try:
         data = read_file(path, MAX_BYTES)
     except ValueError as error:
@@ -199,16 +232,20 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise DataError(f"cannot read labels from {path}: {why(error)}") from None
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise DataError(
-        f"{path}: expected a text file of names and labels, got bytes that are none; save it as UTF-8"
-    )
+    told = encoding or ("utf-16" if marked else "utf-8-sig")
+    try:
+        text = data.decode(told)
+    except LookupError:
+        raise DataError(f"encoding: expected one such as cp1252, shift_jis or gbk, got {told!r}") from None
+    except UnicodeError:
+        text = "\0"
+    if "\0" in text:
+        raise DataError(
+            f"{path}: expected a text file of names and labels in {told.removesuffix('-sig').upper()}, got "
+            "bytes that are none; save it as UTF-8, or tell finetune and suggest its --encoding, such as "
+            "cp1252"
+        )
+    return text
 
 
 def _finder(names: Sequence[str]) -> Callable[[str], int | None]:
@@ -245,6 +282,11 @@ def _parts(name: str) -> list[str]:
         stem, dot, ending = parts[-1].rpartition(".")
         parts[-1] = f"{stem}{dot}{ending.lower()}"
     return parts
+
+
+def _class(name: object) -> str | None:
+    text = _normal(str(name)).strip()
+    return None if text.casefold() in NO_LABEL else text
 
 
 def _normal(name: str) -> str:

@@ -66,10 +66,10 @@ def is_mapped(pixels: Any) -> bool:
 
 @final
 class Names(Sequence[str]):
-    """Names that stay in a file.
+    """Names that stay in a file, or are the places of images that have none.
 
     Args:
-        column: an array of Arrow's strings.
+        column: an array of Arrow's strings; None where each row's number is its name.
         rows: (n,) which of them, in order.
 
     Example:
@@ -92,11 +92,13 @@ class Names(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Names:
         if isinstance(index, slice):
             return Names(self._column, self._rows[index])
-        return str(self._column[int(self._rows[index])])
+        row = int(self._rows[index])
+        return str(row if self._column is None else self._column[row])
 
     def __iter__(self) -> Iterator[str]:
         for part in np.array_split(self._rows, max(1, len(self._rows) >> 12)):
-            yield from self._column.take(part).to_pylist()
+            found = part if self._column is None else self._column.take(part)
+            yield from map(str, found.tolist())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))
@@ -105,6 +107,11 @@ class Names(Sequence[str]):
 
     def __repr__(self) -> str:
         return repr(tuple(self))
+
+    @staticmethod
+    def of_places(count: int, first: int = 0) -> Names:
+        """What images without names are called: by their places in the whole set, "0", "1" and so on."""
+        return Names(None, np.arange(first, first + count))
 
     @staticmethod
     def chosen(names: Sequence[str], indices: Any) -> Sequence[str]:

@@ -194,7 +194,8 @@ def _part(images: ImageSet, split: str | None) -> ImageSet:
     if split is None:
         return images
     if split == "test" and images.has_test_split:  # then its test files were read, and no others
-        return replace(images, has_test_split=False, source=None)
+        names = images.names or tuple(f"test-{place}" for place in range(len(images)))
+        return replace(images, has_test_split=False, source=None, names=names)
     part: ImageSet | None = getattr(images.split(), split)
     if part is None:
         raise ConfigError(f"expected enough images for a {split} part, got {len(images)} in all; add images")

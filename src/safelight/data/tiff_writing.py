@@ -56,8 +56,8 @@ def encode_tiff(pages: Iterable[NDArray[Any]], like: Sequence[Picture]) -> bytes
                 options["extratags"] = [tag for tag in options["extratags"] if tag[0] not in IMAGEJ_TAGS]
             described.add(id(picture))
             changes.append(_write(writer, samples, photometric, picture.written, options))
-    content = bytearray(buffer.getvalue())
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer) as file, buffer.getbuffer() as content:  # no copy of a large picture
         for number, change in enumerate(changes):
             page: Any = file.pages[number]
             for tag, value in change.items():
@@ -65,7 +65,7 @@ def encode_tiff(pages: Iterable[NDArray[Any]], like: Sequence[Picture]) -> bytes
                 struct.pack_into(
                     f"{file.byteorder}{count}H", content, page.tags[tag].valueoffset, *[value] * count
                 )
-    return bytes(content)
+    return buffer.getvalue()
 
 
 def _as_stored(pixels: NDArray[Any], picture: Picture) -> tuple[NDArray[Any], int]:

@@ -29,7 +29,7 @@ UNKNOWN_QUALITY = 95  # of WebP, whose files do not say how they were made
 LOSSLESS = b"VP8L"  # a chunk of WebP
 APP0, KEPT_SEGMENTS = 0xE0, (*range(0xE1, 0xEE), 0xEF, 0xFE)  # all for applications but Adobe's; comments
 JFIF, MPF = b"JFIF\0", b"MPF\0"
-ROUNDS = 2
+ROUNDS, SHARPENED = 2, 100_000_000  # values; of larger pictures what was lost would take too much memory
 KNOWN = frozenset(  # chunks of PNG that stay true when pixels change, though by their names they might not
     (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"sBIT", b"bKGD", b"tRNS")
 )
@@ -150,7 +150,7 @@ def _jpeg(samples: NDArray[Any], like: Picture) -> bytes:
         "keep_rgb": image.mode == "RGB" and image.info.get("adobe_transform") == 0,
     }
     bare = _by_pillow(to_cmyk(samples) if inks else samples, "JPEG", "CMYK" if inks else None, **options)
-    if sampling > 0:
+    if sampling > 0 and samples.size <= SHARPENED:
         bare = _sharpened(bare, samples, options)
     kept = [
         (mark, unturned(content))

@@ -36,18 +36,19 @@ BATCH_SIZE = 128
 DEFAULTS: dict[str, dict[str, Any]] = {"classifier": {"lr": 4e-3}, "fine-tuned": {"lr": 1e-3}}
 
 
-def given_labels(images: ImageSet, labels: GivenLabels | None) -> Labels:
+def given_labels(images: ImageSet, labels: GivenLabels | None, encoding: str | None = None) -> Labels:
     """Labels in whatever form they are given.
 
     Args:
         images: whose labels they are.
         labels: each image's class, None or -1 where unknown; a file; or None for the images' own.
+        encoding: of the file, as for `read_labels`.
 
     Raises:
         DataError: there are none, or they do not fit the images.
     """
     if isinstance(labels, str | Path | os.PathLike):
-        return read_labels(labels, names_of(images))
+        return read_labels(labels, names_of(images), encoding)
     if labels is None:
         if images.labels is None:
             raise DataError(

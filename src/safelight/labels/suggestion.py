@@ -64,7 +64,8 @@ def suggest(
         raise ConfigError(
             f"count: expected from 1 to {len(codes) - known.sum()}, the images without a label, got {count}"
         )
-    weights = np.ones(len(codes), np.float32) if weights is None else weights
+    if weights is None or not weights.any():  # a classifier may be entirely sure of every image
+        weights = np.ones(len(codes), np.float32)
     most = min(count + int(known.sum()), len(np.unique(codes, axis=0)))
     k_means = MiniBatchKMeans(most, n_init=1, batch_size=4096, random_state=seed % 2**32)
     clusters = k_means.fit_predict(codes, sample_weight=weights)
@@ -85,6 +86,7 @@ def suggest_images(
     labels: str | os.PathLike[str] | None = None,
     found: Predictions | None = None,
     seed: int = 0,
+    encoding: str | None = None,
 ) -> NDArray[np.int64]:
     """Choose images to label by what a network makes of them.
 
@@ -95,6 +97,7 @@ def suggest_images(
         labels: a file of those that are labelled already, as `read_labels` reads it.
         found: a classifier's predictions; the less sure they are, the more an image counts.
         seed: fixes where k-means starts.
+        encoding: of the file, as for `read_labels`.
 
     Returns:
         (count,) their places.
@@ -104,7 +107,7 @@ def suggest_images(
         DataError: the labels cannot be read.
         RunError: the network has no codes.
     """
-    known = None if labels is None else read_labels(labels, names_of(images)).numbers != UNKNOWN
+    known = None if labels is None else read_labels(labels, names_of(images), encoding).numbers != UNKNOWN
     weights = None if found is None else 1 - certainty(found.probabilities)
     return suggest(codes_of(network, images), count, known, weights, seed)
 

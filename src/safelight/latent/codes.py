@@ -17,7 +17,7 @@ from safelight.networks.base import Autoencoder
 from safelight.tasks.objective import LOGVAR_RANGE, Likelihood
 from safelight.tasks.priors import told_by_dimension
 
-__all__ = ["Codes", "encode", "some_images", "with_names"]
+__all__ = ["Codes", "encode", "some_images"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +82,13 @@ class Codes:
 
 
 @torch.no_grad()
-def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first: int = 0) -> Codes:
+def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet) -> Codes:
     """Images to codes, in memory.
 
     Args:
         network: in evaluation mode.
         likelihood: p(x | z), for the reconstruction loss.
         images: of the size that the network takes.
-        first: the place of their first, where they are part of a larger set without names.
 
     Example:
         >>> import safelight
@@ -97,7 +96,7 @@ def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first
         >>> from safelight.tasks.objective import Bernoulli
         >>> codes = encode(DeepConvVAE((1, 8, 8)), Bernoulli(), safelight.load("digits", split="test"))
         >>> codes.mu.shape, codes.reconstruction.shape, codes.names[:2]
-        ((180, 20), (180,), ('0', '1'))
+        ((180, 20), (180,), ('535', '243'))
     """
     device = str(next(network.parameters()).device)
     is_variational = False
@@ -118,25 +117,19 @@ def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet, first
         logvar=logvars[0] if logvars else None,
         reconstruction=losses[:, 0].copy(),
         labels=images.labels,
-        names=tuple(images.names or map(str, range(first, first + len(images)))),
+        names=tuple(names_of(images)),
     )
 
 
 def some_images(images: ImageSet, count: int, seed: int = 0) -> ImageSet:
-    """At most so many images, chosen at random, in their order and with their places for names.
+    """At most so many images, chosen at random, in their order.
 
     Args:
         images: to choose from.
         count: the most to choose.
         seed: fixes the choice.
     """
-    images = with_names(images)
     if len(images) <= count:
         return images
     order = np.random.default_rng(derive_seed(seed, "some images")).permutation(len(images))
     return images.subset(np.sort(order[:count]))
-
-
-def with_names(images: ImageSet) -> ImageSet:
-    """The same images with names: their places, "0", "1" and so on, where they have none."""
-    return replace(images, names=names_of(images))

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from safelight.data.images import ImageSet
+from safelight.data.rows import Names
 from safelight.errors import DataError, RunError
 from safelight.files import replacing, sweep, why, write_atomically, write_file
 from safelight.latent.codes import Codes, encode
@@ -83,9 +85,9 @@ def embed(
             sweep(parts, PART)
             sweep(path.parent, re.escape(path.name))
             for chunk in _row_groups(images):
-                part = parts / f"{_chunk_digest(weights, chunk, count)}.parquet"
+                part = parts / f"{_chunk_digest(weights, chunk)}.parquet"
                 if not part.is_file():
-                    codes = encode(network, likelihood, chunk, count)
+                    codes = encode(network, likelihood, chunk)
                     write_atomically(part, _packed(table_of(codes), {"kind": "codes"}))
                 written.append(part)
                 count += len(chunk)
@@ -108,9 +110,12 @@ def embed(
 
 
 def _row_groups(images: ImageSet | Iterable[ImageSet]) -> Iterator[ImageSet]:
+    count = 0
     for image_set in [images] if isinstance(images, ImageSet) else images:
-        for first in range(0, len(image_set), ROWS):
-            yield image_set.subset(slice(first, first + ROWS))
+        named = replace(image_set, names=image_set.names or Names.of_places(len(image_set), count))
+        for first in range(0, len(named), ROWS):
+            yield named.subset(slice(first, first + ROWS))
+        count += len(named)
 
 
 def _weights_digest(network: Autoencoder, likelihood: Likelihood) -> bytes:
@@ -121,10 +126,10 @@ def _weights_digest(network: Autoencoder, likelihood: Likelihood) -> bytes:
     return digest.digest()
 
 
-def _chunk_digest(weights: bytes, chunk: ImageSet, first: int) -> str:
+def _chunk_digest(weights: bytes, chunk: ImageSet) -> str:
     """What a row group is made of: 32 hexadecimal digits."""
     digest = hashlib.sha256(weights)
-    digest.update(f"{first} {chunk.fingerprint()} {chunk.names}".encode())
+    digest.update(f"{chunk.fingerprint()} {chunk.names}".encode())
     if chunk.labels is not None:
         digest.update(np.ascontiguousarray(chunk.labels).tobytes())
     return digest.hexdigest()[:32]

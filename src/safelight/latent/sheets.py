@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image, fromarray
 
 from safelight.data.images import ImageSet
+from safelight.data.label_files import names_of
 from safelight.data.pictures import png, tile
 from safelight.files import write_file
 from safelight.latent.sampling import nearest_images
@@ -66,7 +67,7 @@ def write_samples(folder: Path, samples: NDArray[Any], train: ImageSet | None) -
         rows.writerows([name, "", ""] for name in names)
     else:
         places, distances = nearest_images(samples, train)
-        known = train.names or tuple(map(str, range(len(train))))
+        known = names_of(train)
         rows.writerows(
             [name, known[place], f"{distance:.4f}"]
             for name, place, distance in zip(names, places, distances, strict=True)

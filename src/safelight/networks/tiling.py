@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from safelight.networks.base import ImageNetwork
 from safelight.networks.unet import DenoisingUNet
 
-__all__ = ["MAX_PIXELS", "clean"]
+__all__ = ["MAX_PIXELS", "Span", "clean", "tiles"]
 
 MAX_PIXELS = 1 << 21  # of an image that goes through whole, which takes a gigabyte
 CHUNK_PIXELS = 1 << 18  # of small images that go through together
@@ -47,23 +50,61 @@ def clean(
 
 
 def _in_tiles(network: DenoisingUNet, image: Tensor, max_pixels: int) -> Tensor:
-    """One image, (1, C, H, W), in tiles that start on the grid of attention's windows."""
-    margins = [-(-reach // side) * side for reach, side in zip(network.reach, network.window, strict=True)]
-    room = int(max_pixels**0.5)
-    steps = [
-        max(1, (room - 2 * margin) // side) * side
-        for margin, side in zip(margins, network.window, strict=True)
-    ]
+    """One image, (1, C, H, W), in tiles."""
     cleaned = torch.empty_like(image)
-    height, width = image.shape[2:]
-    for top in range(0, height, steps[0]):
-        for left in range(0, width, steps[1]):
-            above, before = max(0, top - margins[0]), max(0, left - margins[1])
-            bottom, right = top + steps[0], left + steps[1]
-            part = image[:, :, above : bottom + margins[0], before : right + margins[1]]
-            tile = _reconstruct(network, part)[:, :, top - above :, left - before :]
-            cleaned[:, :, top:bottom, left:right] = tile[:, :, : steps[0], : steps[1]]
+    down, across = tiles(network, image.shape[2:], max_pixels)
+    for rows in down:
+        for columns in across:
+            tile = _reconstruct(network, image[:, :, rows.seen, columns.seen])
+            cleaned[:, :, rows.kept, columns.kept] = tile[:, :, rows.inner, columns.inner]
     return cleaned
+
+
+class Span(NamedTuple):
+    """Where a tile lies along one side of an image.
+
+    Attributes:
+        seen: what goes through the network, with margins.
+        kept: what of it comes out as it would have of the whole image.
+    """
+
+    seen: slice
+    kept: slice
+
+    @property
+    def inner(self) -> slice:
+        """What is kept, counted from where the tile begins."""
+        return slice(self.kept.start - self.seen.start, self.kept.stop - self.seen.start)
+
+
+def tiles(network: DenoisingUNet, size: Sequence[int], max_pixels: int) -> list[list[Span]]:
+    """Tiles that start on the grid of attention's windows and cover an image: spans of rows and of columns.
+
+    Args:
+        network: its reach says how wide margins are.
+        size: (H, W) of the image.
+        max_pixels: the most in a tile, where margins leave room.
+
+    Example:
+        >>> rows, columns = tiles(DenoisingUNet((1, 8, 8)), (200, 90), 128**2)
+        >>> [(span.seen, span.kept) for span in columns]
+        [(slice(0, 88, None), slice(0, 32, None)), (slice(0, 90, None), slice(32, 64, None)), \
+(slice(8, 90, None), slice(64, 90, None))]
+    """
+    found = []
+    for length, reach, side in zip(size, network.reach, network.window, strict=True):
+        margin = -(-reach // side) * side
+        step = max(1, (int(max_pixels**0.5) - 2 * margin) // side) * side
+        found.append(
+            [
+                Span(
+                    slice(max(0, start - margin), min(length, start + step + margin)),
+                    slice(start, min(length, start + step)),
+                )
+                for start in range(0, length, step)
+            ]
+        )
+    return found
 
 
 def _reconstruct(network: ImageNetwork, images: Tensor) -> Tensor:

@@ -62,6 +62,12 @@ def _of_evaluation(run: Summary) -> Iterator[str]:
             f"PCA with as many dimensions comes nearer: {pca:.1f} dB, where this has {ours:.1f}. Train with "
             "more --epochs, or with wider --network.channels."
         )
+    classic, beside = _number(found, "classic_psnr"), _number(found, "psnr_beside_classic")
+    if classic is not None and beside is not None and beside < classic:
+        yield (
+            f"A classic filter, {found.get('classic_filter')}, cleans better: {classic:.1f} dB on average, "
+            f"where this has {beside:.1f} of the same images. Train with more --epochs, or on more images."
+        )
     if images is not None and latent is not None and images < FEW * latent:
         yield (
             f"{images:,.0f} training images are few for a code of {latent:.0f} dimensions: with less than "

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+import safelight
+from safelight.config.data import DataConfig
 from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
-from safelight.config.task import CustomTask
+from safelight.config.task import ClassifyConfig, CustomTask
+from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batch, Batches
 from safelight.data.components import fit_components
-from safelight.data.images import ImageSet
+from safelight.data.images import Divided, ImageSet
+from safelight.data.label_files import UNKNOWN
 from safelight.errors import ConfigError, RunError, TrainingError
 from safelight.machine import derive_seed, pick_device
 from safelight.networks.base import Autoencoder, Code, Network
@@ -27,7 +33,16 @@ from safelight.runs.state import GlobalRandomness
 from safelight.tasks.base import Task
 from safelight.tasks.table import make_task
 
-__all__ = ["Parts", "assemble", "describe_network", "describe_task", "device_of", "fresh_weights", "try_out"]
+__all__ = [
+    "Parts",
+    "assemble",
+    "describe_network",
+    "describe_run",
+    "describe_task",
+    "device_of",
+    "fresh_weights",
+    "try_out",
+]
 
 
 LEAST_VARIANCE = 1e-6  # along a direction, of pixels from 0 to 1
@@ -183,3 +198,73 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
 def device_of(network: nn.Module) -> str:
     """Where a network is; on the CPU if it has no weights."""
     return str(next((parameter.device for parameter in network.parameters()), "cpu"))
+
+
+def describe_run(
+    images: ImageSet,
+    splits: Divided,
+    data: DataConfig,
+    network: Any,
+    task: Any,
+    training: TrainingConfig,
+    command: str,
+    notes: tuple[str, ...] = (),
+) -> RunConfig:
+    """All that a new run is.
+
+    Args:
+        images: of the run.
+        splits: their parts.
+        data: how they were labelled and limited.
+        network: its settings.
+        task: likewise.
+        training: likewise.
+        command: that made it.
+        notes: on the images, and on why settings are what they are.
+
+    Raises:
+        ConfigError: patience, where no epoch can be judged.
+    """
+    held_out = splits.validation
+    if training.patience is not None:
+        _refuse_patience(task, held_out)
+    return RunConfig(
+        network=network,
+        image=images.image,
+        data=replace(
+            data,
+            source=images.source,
+            fingerprint=images.fingerprint(),
+            validation=len(held_out) if held_out else 0,
+        ),
+        training=replace(
+            training,  # what was left open in numbers, so that it can be repeated
+            batch_size=training.images_a_step(len(splits.train)),
+            device=pick_device(training.device),
+            threads=training.threads or torch.get_num_threads(),
+        ),
+        task=task,
+        notes=notes,
+        versions={
+            "safelight": safelight.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        command=command,
+    )
+
+
+def _refuse_patience(task: Any, validation: ImageSet | None) -> None:
+    """Refuse patience where no epoch can be judged."""
+    if validation is None:
+        raise ConfigError(
+            "patience: expected validation images to judge epochs by, got none; ask for some with "
+            "--validation, or drop --patience"
+        )
+    labels = validation.labels
+    if isinstance(task, ClassifyConfig) and (labels is None or not (labels != UNKNOWN).any()):
+        raise ConfigError(
+            "patience: expected validation images with labels to judge epochs by, got none with any; label "
+            "some of them, or drop --patience"
+        )

@@ -109,7 +109,7 @@ class OpenedRun(ABC):
         parts, image_set = self._parts, self.images(split, images)
         if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
             parts.task.judge = self._judge(chosen.judge, image_set) if chosen.judge else None
-        if isinstance(parts.task, Autoencode):
+        if isinstance(parts.task, Autoencode | Denoise):
             parts.task.train = self.images("train", images)
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)

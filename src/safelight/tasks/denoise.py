@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, final
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from safelight.config.run import RunConfig
 from safelight.config.task import DenoiseConfig, DenoiseEvaluation, Measure, Sheet
 from safelight.data.batches import Batch
+from safelight.data.components import sample_of
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
 from safelight.data.pictures import tile
@@ -23,6 +25,7 @@ from safelight.networks.tiling import clean
 from safelight.tasks.autoencode import likelihood_words
 from safelight.tasks.base import Evaluation, Task, Transform
 from safelight.tasks.blind_spot import BlindSpot, check_made
+from safelight.tasks.classic import TRIED_PIXELS, ClassicFilter, best_filter
 from safelight.tasks.fidelity import psnr, read, ssim
 from safelight.tasks.objective import LIKELIHOODS, Likelihood, NegativeELBO
 from safelight.tasks.severity import corrupted_batches, severity_curves
@@ -30,6 +33,7 @@ from safelight.tasks.severity import corrupted_batches, severity_curves
 __all__ = ["Denoise", "DenoisingLoss"]
 
 COLUMNS = 10
+FILTERED_PIXELS = 1 << 20  # of the images that a classic filter cleans beside the network: seconds
 _Shown = tuple[float, tuple[Tensor, ...]]  # a key, and an image's versions
 
 
@@ -96,6 +100,8 @@ class Denoise(Task):
 
     Attributes:
         judge: a classifier in evaluation mode, or None; without it or labels, identity is not measured.
+        train: the training images, on which an evaluation chooses a classic filter to compare with; or None,
+            and there is no such line.
     """
 
     measures_means = True
@@ -108,6 +114,7 @@ class Denoise(Task):
         density = "−ELBO with one sample of z" if is_variational else "−log p(true | noisy)"
         self._convention = f"{likelihood_words(config, density)}, of images with {self.corruption}"
         self.judge: Network | None = None
+        self.train: ImageSet | None = None
 
     @property
     def corruption(self) -> Corruption | None:
@@ -127,6 +134,9 @@ class Denoise(Task):
             Measure("loss", "loss", self._convention, "nats per image"),
             Measure("psnr", "PSNR", "cleaned, mean of the images", "dB", lower_is_better=False),
             Measure("psnr_noisy", "PSNR, noisy", "before cleaning", "dB", lower_is_better=False),
+            Measure(
+                "classic_psnr", "PSNR, classic", "by the best classic filter", "dB", lower_is_better=False
+            ),
             Measure("ssim", "SSIM", "cleaned, mean of the images", digits=4, lower_is_better=False),
             Measure("ssim_noisy", "SSIM, noisy", "before cleaning", digits=4, lower_is_better=False),
             Measure("identity", "identity", f"{share}, cleaned", "%", lower_is_better=False),
@@ -203,6 +213,9 @@ class Denoise(Task):
         device = str(next(network.parameters()).device)
         generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         loss_sum, scored, shown = 0.0, [], dict[str, list[_Shown]]()
+        classic = None if self.train is None else _best_filter(self.train, corruption)
+        room = FILTERED_PIXELS  # of images that are left to filter
+        beside: list[Tensor] = []
         for batch in corrupted_batches(images, corruption, device):
             loss_sum += self._terms(network, loss, batch, generator)["loss"].item() * len(batch)
             true, noisy = batch.images, batch.inputs
@@ -214,6 +227,12 @@ class Denoise(Task):
                 "ssim_noisy": ssim(noisy, true),
                 **self._right(batch, {"identity": cleaned, "identity_noisy": noisy, "identity_true": true}),
             }
+            few = min(len(batch), room // noisy[0].numel())
+            if classic is not None and few:
+                beside.append(
+                    torch.stack([psnr(classic(noisy[:few]), true[:few]), found["psnr"][:few]]).cpu()
+                )
+                room -= few * noisy[0].numel()
             scored.append({name: score.cpu() for name, score in found.items()})
             keys = {"noisy-cleaned-true": torch.zeros(len(batch)), "lowest-PSNR": scored[-1]["psnr"]}
             if "identity" in scored[-1]:
@@ -233,6 +252,7 @@ class Denoise(Task):
             **dict.fromkeys(("identity", "identity_noisy", "identity_true")),
             **{name: 100 * scores[name].float().mean().item() for name in sorted(is_read)},
             "corrupt": str(corruption),
+            **_beside(classic, beside),
             "n": len(images),
             "severity_curves": severity_curves(network, images, self._precision, trained_on),
         }
@@ -258,6 +278,26 @@ class Denoise(Task):
         if not self._settings.self_supervised:
             rows.append(batch.images)
         return {"denoised": _rows(rows)}
+
+
+def _best_filter(train: ImageSet, corruption: Corruption) -> ClassicFilter:
+    """The classic filter that cleans some of the training images best."""
+    some = sample_of(train, max(1, TRIED_PIXELS // math.prod(train.shape)))
+    batches = list(corrupted_batches(some, corruption, "cpu"))
+    return best_filter(torch.cat([x.inputs for x in batches]), torch.cat([x.images for x in batches]))
+
+
+def _beside(classic: ClassicFilter | None, scores: Sequence[Tensor]) -> dict[str, Any]:
+    """What the best classic filter makes of the images that it had time for, and what ours makes of these."""
+    if classic is None or not scores:
+        return {}
+    theirs, ours = torch.cat(list(scores), 1)
+    return {
+        "classic_filter": str(classic),
+        "classic_psnr": theirs.mean().item(),
+        "psnr_beside_classic": ours.mean().item(),
+        "classic_n": len(ours),
+    }
 
 
 def _rows(rows: Sequence[Tensor]) -> Image:

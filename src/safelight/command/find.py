@@ -1,0 +1,223 @@
+"""`safelight find`: what is odd in a set, what is like a picture, and what is there twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from safelight.command.console import err, name_of, out, reading
+from safelight.command.images import fetched, taken
+from safelight.command.options import make_parser
+from safelight.command.verb import Idle, Verb
+from safelight.config.reading import check
+from safelight.files import new_file, printable
+
+if TYPE_CHECKING:
+    from safelight.reporting.finds import Card
+
+__all__ = ["VERB"]
+
+SHOWN, MOST_PAIRS = 5, 500  # lines that are printed, and pairs on a page
+
+
+def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
+    actions = parser.add_subcommands(dest="action", required=True)
+    outliers = make_parser(
+        "Find what is least like the images that a run was trained on, and where in them.",
+        "safelight find outliers runs/cells photos/ -n 50 --out odd.html",
+    )
+    outliers.add_argument("run", type=str, help="run folder, of an autoencoder")
+    outliers.add_argument("source", type=str, help="named set, file or folder of images")
+    outliers.add_argument("-n", type=int, help="how many to show (default: 50, or all of fewer)")
+    outliers.add_argument("--share", type=float, help="of the images to mark as outliers, such as 0.02")
+    outliers.add_argument(
+        "--quantile",
+        type=float,
+        default=0.99,
+        help="of the training images' scores, above which an image is an outlier (default: 0.99)",
+    )
+    _add_results(outliers, "outliers.html")
+    actions.add_subcommand("outliers", outliers, help="find what is odd")
+    similar = make_parser(
+        "Find the images whose codes are nearest to those of a picture.",
+        "safelight find similar runs/cells query.png photos/ -n 12",
+    )
+    similar.add_argument("run", type=str, help="run folder, of an autoencoder")
+    similar.add_argument("query", type=str, help="a picture, or a folder of some")
+    similar.add_argument("source", type=str, help="named set, file or folder of images to search")
+    similar.add_argument("-n", type=int, help="how many to find of each (default: 12, or all of fewer)")
+    similar.add_argument("--metric", choices=("cosine", "euclidean"), default="cosine", help="of codes")
+    _add_results(similar, "similar.html")
+    actions.add_subcommand("similar", similar, help="find what is like a picture")
+    duplicates = make_parser(
+        "Find images that are there twice: identical, or encoded again, scaled or brightened.",
+        "safelight find duplicates photos/ --turned",
+    )
+    duplicates.add_argument("source", type=str, help="named set, file or folder of images")
+    duplicates.add_argument(
+        "--turned", action="store_true", help="also copies turned by quarters or mirrored"
+    )
+    _add_results(duplicates, "duplicates.html")
+    actions.add_subcommand("duplicates", duplicates, help="find what is there twice; needs no run")
+
+
+def _add_results(parser: ArgumentParser, page: str) -> None:
+    parser.add_argument(
+        "--out", type=str, default=page, help=f"the page; a .csv goes beside it (default: {page})"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(options: Namespace, arguments: list[str]) -> None:
+    chosen = options[options.action]
+    page = new_file(chosen.out, [".html"], chosen.overwrite)
+    table = new_file(page.with_suffix(".csv"), [".csv"], chosen.overwrite)
+    {"outliers": _outliers, "similar": _similar, "duplicates": _duplicates}[options.action](
+        chosen, page, table
+    )
+
+
+def _outliers(options: Namespace, page: Path, table: Path) -> None:
+    from safelight.reporting.finds import card, heat_picture
+    from safelight.run import Run
+
+    run = Run(options.run)
+    _ = run.prior, run.images("train")  # before minutes of reading
+    images = taken(run, options.source)
+    count = _number(options.n, 50, len(images))
+    found = run.outliers(images, options.share, options.quantile)
+    order = found.order.tolist()
+    cards = [
+        card(
+            images,
+            [i],
+            [found.names[i]],
+            f"{found.scores[i]:.3f}",
+            heat_picture(found.heat(found.order[k : k + 1])[0]),
+        )
+        for k, i in enumerate(order[:count])
+    ]
+    marked = int(found.is_outlier.sum())
+    lead = f"{marked:,} of {len(images):,} images are outliers, with scores from {found.threshold:.3f} on."
+    records = [
+        {
+            "name": found.names[i],
+            "score": float(found.scores[i]),
+            "is_outlier": bool(found.is_outlier[i]),
+            **{name: float(column[i]) for name, column in found.columns.items()},
+        }
+        for i in order
+    ]
+    remark = (
+        "Beside each: where it is odd, from dark, as training images usually miss, to bright, 16 times that. "
+        "The score is the mean of ranks among training images."
+    )
+    lines = [f"{record['score']:.3f}  {record['name']}" for record in records[:count]]
+    _write(options, page, table, "outliers", lead, remark, [("The oddest first", cards)], records, lines)
+
+
+def _similar(options: Namespace, page: Path, table: Path) -> None:
+    from safelight.data.label_files import names_of
+    from safelight.reporting.finds import card
+    from safelight.run import Run
+
+    run = Run(options.run)
+    queries, images = taken(run, options.query), taken(run, options.source)
+    found = run.similar(queries, images, _number(options.n, 12, len(images)), options.metric)
+    sections, records = [], []
+    for i, query in enumerate(names_of(queries)):
+        cards = [card(queries, [i], [query], "the query")]
+        for name, place, far in zip(found.names[i], found.places[i], found.distances[i], strict=True):
+            cards.append(card(images, [int(place)], [name], f"{far:.4f}"))
+            records.append({"query": query, "name": name, "distance": float(far)})
+        sections.append((f"Like {query}", cards))
+    lead = f"The nearest of {len(images):,} images, by the {options.metric} distance of their codes."
+    lines = [f"{record['distance']:.4f}  {record['name']}" for record in records]
+    _write(options, page, table, "similar", lead, "", sections, records, lines)
+
+
+def _duplicates(options: Namespace, page: Path, table: Path) -> None:
+    from safelight.data.sources import load
+    from safelight.reporting.finds import card
+    from safelight.similarity.duplicates import find_duplicates
+
+    with reading() as on_reading:
+        images = load(fetched(options.source), on_reading=on_reading)
+    for note in images.notes:
+        err.print(printable(note), markup=False)
+    found = find_duplicates(images, options.turned)
+    records = [
+        {"name": found.names[a], "copy": found.names[b], "how": how}
+        for (a, b), how in zip(found.places.tolist(), found.how, strict=True)
+    ]
+    cards = [
+        card(images, pair, [record["name"], record["copy"]], record["how"])
+        for pair, record in zip(found.places[:MOST_PAIRS].tolist(), records, strict=False)
+    ]
+    lead = (
+        f"{len(found.removable):,} of {len(images):,} images are copies of others."
+        if len(found)
+        else f"There is nothing twice among {len(images):,} images."
+    )
+    remark = f"The first {MOST_PAIRS} pairs are shown; the table has all." if len(found) > MOST_PAIRS else ""
+    lines = [f"{record['how']}: {record['name']} and {record['copy']}" for record in records]
+    sections = [("Pairs", cards)] if cards else []
+    _write(
+        options, page, table, "duplicates", lead, remark, sections, records, lines, ("name", "copy", "how")
+    )
+
+
+def _number(asked: int | None, usual: int, most: int) -> int:
+    check(asked is None or 1 <= asked <= most, "-n", f"1 to {most}, as many as there are images", asked)
+    return min(usual, most) if asked is None else asked
+
+
+def _write(
+    options: Namespace,
+    page: Path,
+    table: Path,
+    verb: str,
+    lead: str,
+    remark: str,
+    sections: Sequence[tuple[str, Sequence[Card]]],
+    records: Sequence[dict[str, Any]],
+    lines: Sequence[str],
+    columns: Sequence[str] = (),
+) -> None:
+    from safelight.reporting.finds import write_finds, write_table
+
+    write_table(table, columns or list(records[0]), [list(record.values()) for record in records])
+    write_finds(page, verb, Path(options.source).name or options.source, lead, sections, remark)
+    if options.json:
+        print(json.dumps(records, indent=2))
+        return
+    out.print(lead)
+    for line in lines[:SHOWN]:
+        out.print(printable(f"  {line}"), markup=False)
+    out.print(f"Page: {name_of(page)}, table: {name_of(table)}")
+
+
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    chosen = options[options.action]
+    given = options.action == "outliers" and chosen.share is not None
+    return {"--quantile": "--share says how many are outliers"} if given else {}
+
+
+VERB = Verb(
+    "find",
+    "find outliers, look-alikes and duplicates",
+    "Find what is odd in a set of images, what is like a picture, and what is there twice.",
+    (
+        "safelight find outliers runs/cells photos/ -n 50 --out odd.html",
+        "safelight find similar runs/cells query.png photos/ -n 12",
+        "safelight find duplicates photos/",
+    ),
+    _add_options,
+    _run,
+    _idle,
+)
