@@ -402,3 +402,12 @@ def test_arrays_are_never_all_in_memory(runs, tmp_path):
     assert int(done.stdout.split()[-1]) < 200_000  # KiB that no file holds
     found = np.load(tmp_path / "out.npy", mmap_mode="r")
     assert (found.shape, found.dtype) == ((256, 512, 512), np.float32)
+
+
+def test_nothing_is_written_through_a_link_to_a_folder(tmp_path):
+    save(tmp_path / "noisy" / "a" / "img.png", picture())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is a link, which is not followed"):
+        plan([tmp_path / "noisy"], tmp_path / "out", False, overwrite=True)

@@ -10,6 +10,7 @@ from safelight.cleaning.written import comparison_of
 from safelight.data.listing import list_folder
 from safelight.data.opening import SUFFIXES
 from safelight.errors import DataError, RunError
+from safelight.files import refuse_links
 
 __all__ = ["plan"]
 
@@ -45,6 +46,8 @@ def plan(sources: Sequence[Path], out: Path, compare: bool, overwrite: bool) -> 
         whole = {source.resolve() for source in sources if source.is_dir()}
         if out.resolve() in folders or whole & set(out.resolve().parents):
             raise RunError(f"expected another folder than the input's, got {out}; choose another --out")
+        for parent in {target.parent for target in targets}:
+            refuse_links(parent, out)
     written = [*targets, *(comparison_of(target) for target in targets if compare)]
     theirs = {_identity(file) for file in files}
     covered = next((path for path in written if _identity(path) in theirs), None)
