@@ -22,6 +22,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
 import safelight
+from safelight.config.network import DeepConvConfig
 from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
 
@@ -87,7 +88,9 @@ def cell(make: Callable[[np.random.Generator], tuple[Pixels, Pixels]], seed: int
     found = run.outliers(images, train=images)
     seconds = time.process_time() - started
     x = images.floats()
-    components = fit_components(images, run.config.network.latent)
+    network = run.config.network
+    assert isinstance(network, DeepConvConfig)
+    components = fit_components(images, network.latent)
     left = (x - components.reconstruct(x)).square().flatten(1).mean(1).numpy()
     forest = IsolationForest(random_state=seed).fit(x.flatten(1).numpy())
     scores = {
@@ -97,7 +100,7 @@ def cell(make: Callable[[np.random.Generator], tuple[Pixels, Pixels]], seed: int
         "isolation forest": -forest.score_samples(x.flatten(1).numpy()),
     }
     return {
-        "dimensions": run.config.network.latent,
+        "dimensions": network.latent,
         "processor_seconds": round(seconds, 1),
         **{name: _numbers(is_odd, np.asarray(values)) for name, values in scores.items()},
     }
