@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from safelight.errors import ConfigError
@@ -60,10 +61,11 @@ def tagged(table: Mapping[str, type[Any]]) -> dict[str, Any]:
     return {"table": table}
 
 
-def fields_of(cls: type[Any]) -> dict[str, Any]:
+@functools.cache  # a search reads thousands of configs
+def fields_of(cls: type[Any]) -> Mapping[str, Any]:
     """The fields of a config dataclass and their types, without its class variables."""
     hints = get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    return MappingProxyType({f.name: hints[f.name] for f in dataclasses.fields(cls)})
 
 
 def read_json(path: Path) -> dict[str, Any]:
