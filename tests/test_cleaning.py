@@ -341,25 +341,6 @@ def test_large_pictures_are_cleaned_over_their_own_pixels(runs, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_a_photograph_is_cleaned_within_bounded_memory(runs, tmp_path):
-    """3,000×2,000 in colour of 16 bits, by the network of the default size."""
-    settings = {"task": "denoise", "epochs": 1, "threads": 1, "batch_size": 16, "validation": 0}
-    crops = np.random.default_rng(0).integers(0, 256, (64, 3, 64, 64)).astype(np.uint8)
-    safelight.train(crops, "denoising-unet", tmp_path / "run", **settings)
-    save(tmp_path / "big.png", picture((2000, 3000), 3), 16)
-    code = (
-        "import sys, resource; from safelight.command.main import main; "
-        "code = main(['denoise', 'run', 'big.png', '--out', 'clean.png']); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout.split()[-1]) < 2_000_000  # KiB
-    assert open_picture(tmp_path / "clean.png", "clean.png").pixels.shape == (3, 2000, 3000)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.tif", "photo.png"])
 def test_a_camera_photograph_needs_little_more_than_its_pixels(runs, tmp_path, name):
     """24 megapixels in colour, 72 MB: fifteen bytes a pixel beside what the program and one tile take."""
@@ -389,10 +370,10 @@ def test_arrays_are_never_all_in_memory(runs, tmp_path):
         "from safelight.command.main import main; import safelight.run; "
         "lines = lambda: open('/proc/self/status').read().splitlines()\n"
         "own = lambda: next(int(line.split()[1]) for line in lines() if line[:7] == 'RssAnon')\n"
-        "from safelight.runs import cleaning\n"
-        "most, plain = [own()], cleaning.Cleaner.__call__\n"
+        "from safelight.cleaning.cleaner import Cleaner\n"
+        "most, plain = [own()], Cleaner.__call__\n"
         "def counted(self, images): result = plain(self, images); most.append(own()); return result\n"
-        "cleaning.Cleaner.__call__ = counted\n"
+        "Cleaner.__call__ = counted\n"
         f"main(['denoise', {str(runs / 'clean')!r}, 'in.npy', '--out', 'out.npy'])\n"
         "print(max(most) - most[0])"
     )

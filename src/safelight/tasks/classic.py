@@ -14,9 +14,9 @@ from torch import Tensor
 
 from safelight.tasks.fidelity import psnr
 
-__all__ = ["FILTERS", "TRIED_PIXELS", "ClassicFilter", "best_filter"]
+__all__ = ["FILTERS", "ClassicFilter", "best_filter", "tried_count"]
 
-TRIED_PIXELS = 1 << 16  # of images that every filter is tried on at every setting: a second or two
+TRIED_PIXELS, TRIED_IMAGES = 1 << 16, 96  # that every filter is tried on at every setting: a second or two
 
 # A filter of one channel, (H, W), given a setting and the image's noise; and the settings to choose from.
 FILTERS: dict[str, tuple[Callable[[NDArray[Any], float, float], Any], tuple[float, ...]]] = {
@@ -72,6 +72,11 @@ class ClassicFilter:
         return torch.from_numpy(np.stack(found)).float().view(images.shape).clamp(0, 1).to(images.device)
 
 
+def tried_count(values: int) -> int:
+    """How many images of so many values every filter is tried on."""
+    return max(1, min(TRIED_IMAGES, TRIED_PIXELS // values))
+
+
 def best_filter(noisy: Tensor, true: Tensor) -> ClassicFilter:
     """The filter and setting that bring noisy images nearest to the true ones, by mean PSNR.
 
@@ -85,7 +90,7 @@ def best_filter(noisy: Tensor, true: Tensor) -> ClassicFilter:
         >>> best_filter((torch.rand(true.shape) < 0.1).float(), true).name
         'median'
     """
-    count = max(1, TRIED_PIXELS // noisy[0].numel())
+    count = tried_count(noisy[0].numel())
     noisy, true = noisy[:count], true[:count]
     candidates = [ClassicFilter(name, s) for name, (_, settings) in FILTERS.items() for s in settings]
     return max(candidates, key=lambda candidate: psnr(candidate(noisy), true).mean().item())

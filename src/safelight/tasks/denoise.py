@@ -25,7 +25,7 @@ from safelight.networks.tiling import clean
 from safelight.tasks.autoencode import likelihood_words
 from safelight.tasks.base import Evaluation, Task, Transform
 from safelight.tasks.blind_spot import BlindSpot, check_made
-from safelight.tasks.classic import TRIED_PIXELS, ClassicFilter, best_filter
+from safelight.tasks.classic import ClassicFilter, best_filter, tried_count
 from safelight.tasks.fidelity import psnr, read, ssim
 from safelight.tasks.objective import LIKELIHOODS, Likelihood, NegativeELBO
 from safelight.tasks.severity import corrupted_batches, severity_curves
@@ -282,7 +282,7 @@ class Denoise(Task):
 
 def _best_filter(train: ImageSet, corruption: Corruption) -> ClassicFilter:
     """The classic filter that cleans some of the training images best."""
-    some = sample_of(train, max(1, TRIED_PIXELS // math.prod(train.shape)))
+    some = sample_of(train, tried_count(math.prod(train.shape)))
     batches = list(corrupted_batches(some, corruption, "cpu"))
     return best_filter(torch.cat([x.inputs for x in batches]), torch.cat([x.images for x in batches]))
 
