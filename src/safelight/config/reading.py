@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
@@ -50,6 +49,8 @@ DERIVED = {"derived": True}  # the metadata of a field that follows from the dat
 
 T = TypeVar("T")
 
+_FIELDS: dict[type[Any], Mapping[str, Any]] = {}  # looked up once: a search reads thousands of configs
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as plain JSON types."""
@@ -61,11 +62,12 @@ def tagged(table: Mapping[str, type[Any]]) -> dict[str, Any]:
     return {"table": table}
 
 
-@functools.cache  # a search reads thousands of configs
 def fields_of(cls: type[Any]) -> Mapping[str, Any]:
     """The fields of a config dataclass and their types, without its class variables."""
-    hints = get_type_hints(cls)
-    return MappingProxyType({f.name: hints[f.name] for f in dataclasses.fields(cls)})
+    if cls not in _FIELDS:
+        hints = get_type_hints(cls)
+        _FIELDS[cls] = MappingProxyType({f.name: hints[f.name] for f in dataclasses.fields(cls)})
+    return _FIELDS[cls]
 
 
 def read_json(path: Path) -> dict[str, Any]:
