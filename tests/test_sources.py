@@ -329,10 +329,11 @@ class TestNamedSets:
         command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-W", "error", "-c", script]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
+    @pytest.mark.skipif(
+        not Path(NAMED_SETS["fashion-mnist"].system_folder).is_dir(),
+        reason="Debian's dataset-fashion-mnist is not installed",
+    )
     def test_fashion_mnist_of_the_system(self, tmp_path, monkeypatch):
-        folder = Path(NAMED_SETS["fashion-mnist"].system_folder)
-        if not folder.is_dir():
-            pytest.skip("Debian's dataset-fashion-mnist is not installed")
         monkeypatch.setenv("SAFELIGHT_DATA", str(tmp_path))
         test = load("fashion-mnist", "test", limit=5)
         assert test.labels.tolist() == [9, 2, 1, 1, 6]

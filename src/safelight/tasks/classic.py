@@ -16,7 +16,8 @@ from safelight.tasks.fidelity import psnr
 
 __all__ = ["FILTERS", "ClassicFilter", "best_filter", "tried_count"]
 
-TRIED_PIXELS, TRIED_IMAGES = 1 << 16, 96  # that every filter is tried on at every setting: a second or two
+# What every filter is tried on at every setting, at most: a second or two, of small images too.
+TRIED_PIXELS, TRIED_IMAGES = 1 << 16, 96
 
 # A filter of one channel, (H, W), given a setting and the image's noise; and the settings to choose from.
 FILTERS: dict[str, tuple[Callable[[NDArray[Any], float, float], Any], tuple[float, ...]]] = {
