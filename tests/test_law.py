@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
-from safelight.evolution.law import Law, Observed
+from safelight.evolution.law import HIGH, LOW, Law, Observed, _law, _Schedules
 
 # The original report's network after 30 epochs on MNIST's first 50,000 training images: validation losses in
 # nats. The first five are the finalists of the search in benchmarks/results/evolution-2026-11-25.json that
@@ -96,3 +96,15 @@ def test_the_same_trainings_and_seed_give_the_same_law(short, law):
 def test_too_few_trainings_are_refused(short):
     with pytest.raises(ConfigError, match="expected at least 8 short trainings that did not fail, got 7"):
         Law([*short[:7], *(Observed(one.training, math.inf) for one in short[7:])])
+
+
+def test_its_derivatives_are_those_of_its_values(short):
+    """Central differences of every constant at places all over their ranges."""
+    schedules = _Schedules.of([*(one.training for one in short), *LONG])
+    rng = np.random.default_rng(0)
+    for constants in LOW + (HIGH - LOW) * rng.uniform(0.1, 0.9, (20, len(LOW))):
+        losses, by_constant = _law(constants, schedules)
+        for column, step in zip(by_constant.T, 1e-5 * np.eye(len(LOW)), strict=True):
+            ahead, behind = (_law(constants + sign * step, schedules)[0] for sign in (1, -1))
+            slack = 1e-9 * np.abs(losses).max() + 1e-6
+            np.testing.assert_allclose(column, (ahead - behind) / 2e-5, rtol=1e-4, atol=slack)

@@ -185,8 +185,9 @@ def apply_genes(values: Mapping[str, Value], base: RunConfig) -> RunConfig:
         chosen["training"]["gamma"] = 1.0  # the base's would do nothing
     made: dict[str, Any] = {}
     for part in PARTS:
-        settings = getattr(base, part)
-        made[part] = from_dict(type(settings), to_dict(settings) | chosen[part], part)
+        if chosen[part]:
+            settings = getattr(base, part)
+            made[part] = from_dict(type(settings), to_dict(settings) | chosen[part], part)
     return dataclasses.replace(base, **made)
 
 

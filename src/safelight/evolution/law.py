@@ -33,9 +33,10 @@ UNIT = 0.01  # of the least short loss; its spread would say more, were it not t
 FAR = 14.0  # units above the least of its length: what is worse has not learned, and obeys no law
 STEPS = 5000.0  # of batches of one image, at a rate of 1, that make a progress of 1
 BATCH, DECAY = 30.0, 3e-5  # a batch size and a weight decay in the middle of what is usual
+LITTLE = 1e-9  # progress, which is never none
 NOISE, STEEP = 1e-3, 0.02  # rates at which those terms are 1
 
-# The constants, in the order in which `_losses` names them: bounds, what
+# The constants, in the order in which `_law` names them: bounds, what
 # is expected, and how far from that is no surprise.
 LOW = np.array([-3.0, -3, 0.05, math.log(1e-3), 0.5, -6, 0, 0.3, -4, -1, 0, -6, -6])
 HIGH = np.array([3.5, 6, 2, math.log(0.2), 6, 4, 2, 3, 6, 1, 0.2, 4, 3])
@@ -148,7 +149,7 @@ class Law:
             (members, N), in the unit of the losses.
         """
         schedules = _Schedules.of(trainings)
-        found = np.stack([_losses(constants, schedules) for constants in self._constants])
+        found = np.stack([_law(constants, schedules)[0] for constants in self._constants])
         return self.reference + self.unit * found
 
     def _fit(
@@ -166,31 +167,71 @@ class Law:
         low[0] = max(LOW[0], math.log(max(1e-3, 0.3 - float(self._losses.min()))))
 
         def residuals(constants: Array) -> Array:
-            off = (_losses(constants, self._schedules) - self._losses) * scale
-            soft = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + off**2) - 1))
+            off = (_law(constants, self._schedules)[0] - self._losses) * scale
+            soft = off * np.sqrt(2 / (np.sqrt(1 + off**2) + 1))
             return np.concatenate([soft, (constants - expected) / SURPRISE])
 
+        def jacobian(constants: Array) -> Array:
+            losses, by_constant = _law(constants, self._schedules)
+            length = np.sqrt(1 + ((losses - self._losses) * scale) ** 2)
+            slope = scale * np.sqrt((length + 1) / 2) / length
+            return np.concatenate([slope[:, None] * by_constant, np.diag(1 / SURPRISE)])
+
         begin = np.clip(start, low + 1e-6, HIGH - 1e-6)
-        found = least_squares(residuals, begin, bounds=(low, HIGH), max_nfev=evaluations)
+        found = least_squares(residuals, begin, jacobian, bounds=(low, HIGH), max_nfev=evaluations)
         return float(found.cost), found.x
 
 
-def _losses(constants: Array, schedules: _Schedules) -> Array:
-    """(N,) in units above the reference."""
+def _law(constants: Array, schedules: _Schedules) -> tuple[Array, Array]:
+    """(N,) in units above the reference, and (N, 13) by how much each constant moves them."""
     gain, scale, power, full, sharp, noise, batch, noise_power, memory, tilt, decay, best, steep = constants
     rates, batches = schedules.rates, schedules.batches / BATCH
-    effective = rates / (1 + (rates * math.exp(-full)) ** sharp)  # (N, POINTS)
-    progress = STEPS * schedules.epochs / schedules.batches * effective.mean(1) * batches**tilt
+    smaller = np.log(batches)
+    excess = (rates * math.exp(-full)) ** sharp
+    effective = rates / (1 + excess)  # (N, POINTS)
+    steps = STEPS * schedules.epochs / schedules.batches * batches**tilt
+    progress = np.maximum(steps * effective.mean(1), LITTLE)
     ahead = effective[:, ::-1].cumsum(1)[:, ::-1]
-    share = ahead / np.maximum(ahead[:, :1], 1e-30)
+    whole = np.maximum(ahead[:, :1], 1e-30)
+    share = ahead / whole
     distance = share * (progress * math.exp(memory))[:, None]
     weights = np.exp(distance.min(1, keepdims=True) - distance)
-    left = (weights * rates).sum(1) / weights.sum(1) / batches**batch
-    found: Array = (
-        math.exp(scale) * np.maximum(progress, 1e-9) ** -power
-        - math.exp(gain)
-        + math.exp(noise) * (left / NOISE) ** noise_power
-        + decay * (schedules.decays - best) ** 2
-        + math.exp(steep) * (rates.max(1) / STEEP * batches**-0.3) ** 1.5
+    weights /= weights.sum(1, keepdims=True)
+    mean = (weights * rates).sum(1)
+    left = mean / batches**batch
+
+    slow = math.exp(scale) * progress**-power
+    noisy = math.exp(noise) * (left / NOISE) ** noise_power
+    unlike = schedules.decays - best
+    high = math.exp(steep) * (rates.max(1) / STEEP * batches**-0.3) ** 1.5
+    losses = slow - math.exp(gain) + noisy + decay * unlike**2 + high
+
+    pull = weights * (rates - mean[:, None])  # of a point's distance on the mean of the rates, negated
+    nearer = (pull * distance).sum(1)
+    by_progress = (-power * slow - noise_power * noisy / mean * nearer) / progress * (progress > LITTLE)
+    by_full = effective * sharp * excess / (1 + excess)
+    by_sharp = -effective * np.log(np.maximum(rates * math.exp(-full), 1e-300)) * excess / (1 + excess)
+
+    def by_effective(change: Array) -> Array:
+        later = change[:, ::-1].cumsum(1)[:, ::-1]
+        moved = (later - share * later[:, :1]) / whole * (progress * math.exp(memory))[:, None]
+        by_share = -noise_power * noisy / mean * (pull * moved).sum(1)
+        found: Array = by_progress * steps * change.mean(1) + by_share
+        return found
+
+    columns = (
+        np.full(len(losses), -math.exp(gain)),
+        slow,
+        -np.log(progress) * slow,
+        by_effective(by_full),
+        by_effective(by_sharp),
+        noisy,
+        -noise_power * noisy * smaller,
+        np.log(left / NOISE) * noisy,
+        -noise_power * noisy / mean * nearer,
+        by_progress * progress * smaller,
+        unlike**2,
+        -2 * decay * unlike,
+        high,
     )
-    return found
+    return losses, np.stack(columns, axis=1)
