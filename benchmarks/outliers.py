@@ -43,6 +43,13 @@ def mirrored_digits(rng: np.random.Generator) -> tuple[Pixels, Pixels]:
     return mnist.floats(usual).numpy(), mnist.floats(odd).numpy()[:, :, :, ::-1]
 
 
+def clothes(rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """Clothes of Fashion-MNIST among 5,000 digits of MNIST."""
+    digits, others = safelight.load("mnist"), safelight.load("fashion-mnist")
+    usual, odd = rng.permutation(len(digits))[:5000], rng.permutation(len(others))[:PLANTED]
+    return digits.floats(usual).numpy(), others.floats(odd).numpy()
+
+
 def other_digits(rng: np.random.Generator) -> tuple[Pixels, Pixels]:
     """Nines among 1,600 other digits of scikit-learn's."""
     digits = safelight.load("digits")
@@ -70,6 +77,7 @@ def scratched_discs(rng: np.random.Generator) -> tuple[Pixels, Pixels]:
 
 
 SETS: dict[str, Callable[[np.random.Generator], tuple[Pixels, Pixels]]] = {
+    "clothes in MNIST": clothes,
     "mirrored digits in MNIST": mirrored_digits,
     "nines in digits": other_digits,
     "scratches on discs": scratched_discs,
@@ -118,11 +126,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path)
-    parser.add_argument("sets", nargs="*", choices=[*SETS, []], default=list(SETS))
+    parser.add_argument("sets", nargs="*", choices=[*SETS, []], default=[])
     options = parser.parse_args()
     results = json.loads(options.results.read_text()) if options.results.exists() else {}
     for seed in SEEDS:
-        for name in options.sets:
+        for name in options.sets or SETS:
             key = f"{name}, seed {seed}"
             if key not in results:
                 results[key] = cell(SETS[name], seed)

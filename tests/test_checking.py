@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageFilter
 
 import safelight
@@ -334,3 +335,20 @@ def test_clear_leaves_alone_what_is_being_made(photos):
     assert folder.is_dir()
     assert clear_kept()[0] == 1
     assert not folder.exists()
+
+
+def test_a_page_cut_into_tiles_is_one_picture(tmp_path):
+    """A stack of two pages and a plain picture are three; a value outside counts once, not for each tile."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    pages = np.stack([np.asarray(texture(n, 64, 64).convert("L")) for n in (1, 2, 3)])
+    pages = pages.astype(np.uint16) * 4
+    pages[0, :1, :5], pages[1, 40:, 40:43] = 2000, 2001
+    tifffile.imwrite(folder / "stack.tif", pages[:2], photometric="minisblack")
+    tifffile.imwrite(folder / "z.tif", pages[2])
+    result = looked_through(folder, size="32", fit="tile", range="0..1023")
+    assert (result.images, sum(count for _, count in result.sizes)) == (12, 3)
+    assert result.clipped == 5 + 72
+    assert [row.names for row in result["clipped"].rows] == [("stack.tif#4",), ("stack.tif#0",)]
+    assert "3 pictures in 2 files, all 64×64, cut into 12 tiles" in result.notes[0]
+    assert "77 values outside" in " ".join(result.notes)

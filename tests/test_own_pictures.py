@@ -24,6 +24,7 @@ import safelight
 from safelight.command.main import main
 from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.data import cache, store
+from safelight.data.arrays import set_of_pictures
 from safelight.data.fitting import fit_pixels, natural_range, tiles_of
 from safelight.data.likeness import groups_of, near_pairs
 from safelight.data.listing import list_folder, natural
@@ -525,7 +526,8 @@ def test_pages_are_pictures_and_are_counted_as_such(tmp_path):
     assert len(images) == 11
     assert images.notes[0] == "11 pictures in 5 files, 7 TIFF, 4 PNG, all 40×40, gray"
     tiles = load_for(tmp_path, DataConfig(), FitOptions(size="16", fit="tile"))
-    assert tiles.notes[0].startswith("5 pictures, 4 PNG, 1 TIFF, all 40×40, cut into 99 tiles of 16×16")
+    said = "11 pictures in 5 files, 7 TIFF, 4 PNG, all 40×40, cut into 99 tiles of 16×16"
+    assert tiles.notes[0].startswith(said)
 
 
 def test_a_folder_that_changed_since_the_run_is_told_by_how_many(photos, tmp_path, capsys):
@@ -570,3 +572,29 @@ def test_every_verb_takes_what_training_takes(tmp_path, capsys):
     main(["denoise", str(run.path), str(tmp_path / "corpus"), "--out", str(tmp_path / "cleaned")])
     made = {path.relative_to(tmp_path / "cleaned").as_posix() for path in (tmp_path / "cleaned").rglob("*.*")}
     assert made == taken
+
+
+def test_what_is_to_be_cleaned_is_cut_and_never_scaled(tmp_path):
+    """Small pictures whole, large ones in tiles at full resolution: noise stays what it was."""
+    rng = np.random.default_rng(0)
+    folder, sizes = tmp_path / "noisy", [(40, 40), (150, 90), (70, 200), (64, 64)]
+    folder.mkdir()
+    pictures = [rng.integers(60, 196, size, np.uint8) for size in sizes]
+    for number, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    run = safelight.train(folder, out=tmp_path / "run", task="denoise", channels=(4,), latent=4, epochs=1)
+    assert run.config.image.how == "tile"
+    assert run.config.image.shape == (1, 64, 64)
+    tiles = safelight.load(folder, fit="tile")
+    assert len(tiles) == 1 + 3 * 2 + 2 * 4 + 1
+    assert (run.config.data.fingerprint, len(set(tiles.groups))) == (tiles.fingerprint(), 4)
+    np.testing.assert_array_equal(tiles.pixels[1][0], pictures[1][:64, :64])
+    handed_over = set_of_pictures(pictures, FitOptions(fit="tile"))
+    np.testing.assert_array_equal(handed_over.pixels, tiles.pixels)
+    np.testing.assert_array_equal(handed_over.groups, np.repeat(range(4), (1, 6, 8, 1)))
+    assert safelight.train(folder, epochs=1, channels=(4,), latent=4).config.image.how == "pad"
+    assert set_of_pictures([pixels[:28, :28] for pixels in pictures], FitOptions(fit="tile")).shape == (
+        1,
+        28,
+        28,
+    )

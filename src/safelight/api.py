@@ -135,6 +135,7 @@ def train(
     if isinstance(network, str):
         read_settings(network, task_given, settings)  # before minutes of reading
     data = DataConfig(limit=limit, labels=labels, group_by=group_by)
+    options = options.suiting(task) if isinstance(task, str) else options
     image_set = as_image_set(images, options, data, on_reading)
     if strict:
         refuse_left_out(image_set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from safelight.config.reading import MAX_SIZE, check
@@ -70,7 +70,8 @@ class FitOptions:
     Attributes:
         size: of the images, as 64 or 96x64 (width x height); by default the size that nine in ten have,
             or else their median side in steps of 8, at most 64
-        fit: pad or crop pictures of other proportions, stretch them, or cut large ones into tiles
+        fit: pad or crop pictures of other proportions, stretch them, or cut large ones into tiles; by default
+            tile for denoising, which leaves every pixel as it is, else pad
         background: behind transparent pixels and around padded pictures: white, black, #ffcc00, or border,
             each picture's own border colour
         image_channels: 1 for gray, 3 for colour; by default colour where a tenth of the pictures have any
@@ -78,14 +79,14 @@ class FitOptions:
     """
 
     size: str | None = None
-    fit: How = "pad"
+    fit: How | None = field(default=None, metadata={"choices": get_args(How)})
     background: str = "border"
     image_channels: int | None = None
     range: str = "auto"
 
     def __post_init__(self) -> None:
         _ = self.height_and_width, self.low_and_high
-        check(self.fit in get_args(How), "fit", f"one of {', '.join(get_args(How))}", self.fit)
+        check(self.fit in (None, *get_args(How)), "fit", f"one of {', '.join(get_args(How))}", self.fit)
         check(
             self.image_channels is None or 1 <= self.image_channels <= MAX_CHANNELS,
             "image_channels",
@@ -131,6 +132,20 @@ class FitOptions:
             repr(self.range),
         )
         return values
+
+    @property
+    def how(self) -> How:
+        """What becomes of pictures of other proportions and sizes."""
+        return self.fit or "pad"
+
+    def suiting(self, task: str) -> FitOptions:
+        """With what a task wants where nothing was asked for.
+
+        Example:
+            >>> FitOptions().suiting("denoise").how, FitOptions(fit="crop").suiting("denoise").how
+            ('tile', 'crop')
+        """
+        return replace(self, fit="tile") if task == "denoise" and self.fit is None else self
 
     @staticmethod
     def of(image: Fit) -> FitOptions:

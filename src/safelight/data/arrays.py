@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safelight.config.data import MAX_CHANNELS, Fit, FitOptions
-from safelight.data.fitting import Look, Untold, choose_fit, fit_pixels, natural_range
+from safelight.data.fitting import Look, Untold, choose_fit, fit_pixels, images_of, natural_range
 from safelight.data.images import ImageSet
 from safelight.data.opening import open_picture
 from safelight.data.rows import is_mapped
@@ -190,11 +190,16 @@ def set_of_pictures(source: Any, options: FitOptions | Fit) -> ImageSet:
     else:
         fit = options
         untold, notes = Untold.of(looks, Untold())
-    images = [
-        fit_pixels(pixels, fit, untold.range_of(pixels, white), alpha) for pixels, white, alpha in found
-    ]
-    known = np.array(labels, np.int64) if labels else None
-    return ImageSet(np.stack(images), fit.range, known, fit=fit, notes=tuple(notes))
+    images = [images_of(pixels, fit, untold.range_of(pixels, white), alpha) for pixels, white, alpha in found]
+    which = np.repeat(np.arange(len(images)), [len(of_one) for of_one in images])
+    return ImageSet(
+        np.concatenate(images),
+        fit.range,
+        np.array(labels, np.int64)[which] if labels else None,
+        fit=fit,
+        groups=which if len(which) > len(images) else None,  # tiles of one picture stay in one part
+        notes=tuple(notes),
+    )
 
 
 def _picture_of(item: Any, where: str) -> tuple[NDArray[Any], float | None, NDArray[Any] | None]:
@@ -226,7 +231,7 @@ def fitted(images: ImageSet, options: FitOptions | Fit) -> ImageSet:
         size, channels, how = (options.height, options.width), options.channels, options.how
     else:
         size = options.height_and_width or (images.shape[1], images.shape[2])
-        channels, how = options.image_channels or images.shape[0], options.fit
+        channels, how = options.image_channels or images.shape[0], options.how
     fit = Fit(*size, channels, images.value_range, "pad" if how == "tile" else how, options.background)
     if images.shape == fit.shape:
         return images if isinstance(options, Fit) else replace(images, fit=fit)

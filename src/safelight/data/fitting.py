@@ -12,10 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from safelight.config.data import Fit, FitOptions
+from safelight.config.data import Fit, FitOptions, How
 from safelight.errors import DataError
 
-__all__ = ["LUMA", "Look", "Untold", "choose_fit", "count_outside", "fit_pixels", "natural_range", "tiles_of"]
+__all__ = [
+    "LUMA",
+    "Look",
+    "Untold",
+    "choose_fit",
+    "count_outside",
+    "fit_pixels",
+    "images_of",
+    "natural_range",
+    "tiles_of",
+]
 
 Range = tuple[float, float]
 
@@ -139,7 +149,7 @@ def choose_fit(
         >>> fit.shape, fit.range, notes
         ((1, 40, 30), (0.0, 4095.0), ['12 bits: white is 4095'])
     """
-    height, width = options.height_and_width or _own_size(sizes)
+    height, width = options.height_and_width or _own_size(sizes, options.how)
     channels = options.image_channels
     if channels is None:
         counts = Counter(look.channels for look in looks)
@@ -150,12 +160,13 @@ def choose_fit(
         else:
             channels = most
     found, untold, notes = _ranges(looks, options.low_and_high)
-    return Fit(height, width, channels, found, options.fit, options.background), untold, notes
+    return Fit(height, width, channels, found, options.how, options.background), untold, notes
 
 
-def _own_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _own_size(sizes: Sequence[tuple[int, int]], how: How) -> tuple[int, int]:
     (size, count) = Counter(sizes).most_common(1)[0]
-    if count >= SHARE_ALIKE * len(sizes) and min(size) >= 8 and max(size) <= LARGEST_OWN:
+    largest = LARGEST_CHOSEN if how == "tile" else LARGEST_OWN
+    if count >= SHARE_ALIKE * len(sizes) and min(size) >= 8 and max(size) <= largest:
         return size
     median = float(np.median([side for pair in sizes for side in pair]))
     side = min(LARGEST_CHOSEN, max(STEP, STEP * round(median / STEP)))
@@ -226,6 +237,24 @@ def count_outside(pixels: NDArray[Any], own: Range) -> int:
     if pixels.dtype == np.uint8 and own == (0, 255):
         return 0
     return int(np.count_nonzero((pixels < own[0]) | (pixels > own[1])))
+
+
+def images_of(
+    pixels: NDArray[Any], fit: Fit, own: Range, alpha: NDArray[np.float32] | None = None
+) -> list[NDArray[Any]]:
+    """What a set has of one picture: an image, or one for each tile that it is cut into.
+
+    Arguments and errors are those of `fit_pixels`.
+
+    Example:
+        >>> wide = np.arange(128, dtype=np.uint8).reshape(1, 8, 16)
+        >>> [tile[0, 0, 0].item() for tile in images_of(wide, Fit(8, 8, 1, how="tile"), (0, 255))]
+        [0, 8]
+    """
+    if fit.how != "tile":
+        return [fit_pixels(pixels, fit, own, alpha)]
+    tiles = tiles_of(pixels, fit.height, fit.width)
+    return [fit_pixels(pixels[:, r, c], fit, own, None if alpha is None else alpha[r, c]) for r, c in tiles]
 
 
 def fit_pixels(

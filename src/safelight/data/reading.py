@@ -30,7 +30,6 @@ from safelight.files import legible, why, write_atomically
 
 __all__ = ["read_pictures", "summary"]
 
-TILE = 64  # the side of tiles where none is asked for
 HEADERS, LOOKED_AT = 2000, 100  # pictures whose sizes, and whose pixels, decide what suits a set
 HOW = {"pad": "by padding", "crop": "by cropping", "stretch": "by stretching", "tile": "cut into tiles"}
 
@@ -109,8 +108,6 @@ def _suiting(listing: Listing, options: FitOptions | Fit) -> tuple[Fit, Untold, 
                 f"and white are, got {options.range}; leave it out"
             )
         fit, untold, notes = choose_fit(looks, sizes, options)
-        if fit.how == "tile" and options.size is None:
-            fit = replace(fit, height=TILE, width=TILE)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         known = {"fit": asdict(fit), "untold": asdict(untold), "notes": notes}
@@ -183,8 +180,7 @@ def summary(listing: Listing, store: Store) -> list[str]:
     table, fit = store.table(), store.fit
     sizes = Counter(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
     least, most = min(sizes, key=math.prod), max(sizes, key=math.prod)
-    are_tiles = fit.how == "tile"
-    rows = np.unique(store.column("picture"), return_index=True)[1] if are_tiles else np.arange(store.count)
+    rows = store.once()
     kinds = Counter(table["kind"].take(rows).to_pylist())
     classes = len({label for label in table["label"].to_pylist() if label is not None})
     with_alpha = int(np.count_nonzero(store.column("alpha")[rows]))
@@ -200,7 +196,7 @@ def summary(listing: Listing, store: Store) -> list[str]:
     if with_alpha:
         behind = "white" if fit.background == "border" else fit.background
         said.append(f"{with_alpha:,} with alpha on {behind}")
-    if are_tiles:
+    if fit.how == "tile":
         said.append(f"cut into {store.count:,} tiles of {fit.width}×{fit.height}")
     elif set(sizes) != {(fit.width, fit.height)}:
         said.append(f"fitted to {fit.width}×{fit.height} {HOW[fit.how]}")
@@ -209,10 +205,10 @@ def summary(listing: Listing, store: Store) -> list[str]:
     animated = int(np.count_nonzero(store.column("frames")[rows] > 1))
     if animated:
         notes.append(f"{animated:,} with several frames, of which the first was taken")
-    clipped = int(store.column("clipped").sum())
+    clipped = int(store.column("clipped")[rows].sum())
     if clipped:
         notes.append(f"{clipped:,} values outside of black and white, taken for these")
-    groups = store.column("group") if not are_tiles else np.arange(store.count)
+    groups = store.column("group") if fit.how != "tile" else np.arange(store.count)
     copies = store.count - len(np.unique(groups))
     if copies:
         notes.append(f"{copies:,} look like another one; such stay in one part")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safelight.config.data import Fit
 from safelight.config.reading import from_dict, read_json
 from safelight.data.cache import ABOUT, USED, Kept, home, kept, lock_of, make_room
-from safelight.data.fitting import LUMA, Untold, count_outside, fit_pixels, tiles_of
+from safelight.data.fitting import LUMA, Untold, count_outside, images_of
 from safelight.data.likeness import content_hash, groups_of, look_hash
 from safelight.data.listing import Listing
 from safelight.data.opening import Picture, open_pages, open_picture
@@ -33,7 +33,7 @@ from safelight.files import legible, why, write_atomically
 
 __all__ = ["LeftOut", "Store", "make_store", "measured", "stores"]
 
-VERSION = 1  # of what a store holds; one of another is made anew
+VERSION = 2  # of what a store holds; one of another is made anew
 BLOCK = 256  # pictures that are read and written together
 KEPT_REASONS = 1000  # of pictures that were left out
 PIXELS, TABLE = "pixels.bin", "pictures.arrow"
@@ -88,7 +88,7 @@ class Store:
         return np.memmap(self.folder / PIXELS, self.fit.dtype, "r", shape=shape)
 
     def table(self) -> Any:
-        """A row an image, mapped: name, label, picture, height, width, kind, ..., see `_schema`."""
+        """A row an image, mapped: name, label, picture, page, height, width, kind, ..., see `_schema`."""
         import pyarrow as pa
 
         with pa.memory_map(str(self.folder / TABLE)) as source:
@@ -97,6 +97,11 @@ class Store:
     def column(self, name: str) -> NDArray[Any]:
         """One column of numbers."""
         return np.asarray(self.table()[name].to_numpy())
+
+    def once(self) -> NDArray[np.int64]:
+        """The first image of each picture and of each of its pages; all but where they are cut into tiles."""
+        starts = [np.diff(self.column(name), prepend=-1) != 0 for name in ("picture", "page")]
+        return np.flatnonzero(np.logical_or(*starts))
 
 
 def place_of(listing: Listing, fit: Fit, untold: Untold, chosen: NDArray[np.int64] | None) -> Path:
@@ -260,10 +265,10 @@ class _Maker:
             try:
                 source, page = self.listing.read(place)
                 picture = open_picture(source, legible(name), page)
-                made = self._images_of(picture)
+                pages = [picture]
                 if picture.header.pages > 1 and not self.listing.are_pages:
-                    others = list(open_pages(source, legible(name)))[1:]
-                    made += [image for other in others for image in self._images_of(other)]
+                    pages += list(open_pages(source, legible(name)))[1:]
+                made = [image for number, one in enumerate(pages) for image in self._images_of(one, number)]
             except (DataError, OSError, MemoryError) as error:
                 reason = why(error) if isinstance(error, OSError) else str(error) or "out of memory"
                 reason = reason.replace(f" in {legible(name)}", "")
@@ -277,11 +282,12 @@ class _Maker:
                 rows.append(about | measured(image, self.fit))
         return images, pa.Table.from_pylist(rows, _schema()), left_out
 
-    def _images_of(self, picture: Picture) -> list[tuple[NDArray[Any], dict[str, Any]]]:
-        """The images that a picture gives, and what there is to say of each."""
+    def _images_of(self, picture: Picture, page: int) -> list[tuple[NDArray[Any], dict[str, Any]]]:
+        """The images that one page of a picture gives, and what there is to say of each."""
         pixels, fit = picture.pixels, self.fit
         own = self.untold.range_of(pixels, picture.white)
         about = {
+            "page": page,
             "height": pixels.shape[1],
             "width": pixels.shape[2],
             "kind": picture.header.kind,
@@ -294,13 +300,7 @@ class _Maker:
         if picture.alpha is not None:
             most = 1.0 if picture.alpha.dtype.kind == "f" else float(np.iinfo(picture.alpha.dtype).max)
             opaque = picture.alpha.astype(np.float32) / most
-        if fit.how != "tile":
-            return [(fit_pixels(pixels, fit, own, opaque), about)]
-        tiles = tiles_of(pixels, fit.height, fit.width)
-        return [
-            (fit_pixels(pixels[:, r, c], fit, own, None if opaque is None else opaque[r, c]), dict(about))
-            for r, c in tiles
-        ]
+        return [(image, dict(about)) for image in images_of(pixels, fit, own, opaque)]
 
     def _grouped(self, table: Any) -> Any:
         import pyarrow as pa
@@ -368,7 +368,7 @@ def _schema() -> Any:
     kinds = {
         **dict.fromkeys(("name", "label", "kind"), pa.string()),
         **dict.fromkeys(("picture", "clipped"), pa.int64()),
-        **dict.fromkeys(("height", "width", "bits", "frames"), pa.int32()),
+        **dict.fromkeys(("page", "height", "width", "bits", "frames"), pa.int32()),
         "alpha": pa.bool_(),
         **dict.fromkeys(("content", "look"), pa.uint64()),
         **dict.fromkeys(("mean", "contrast", "sharpness"), pa.float32()),

@@ -59,13 +59,14 @@ class Traits:
         count, (_, height, width) = len(images), images.shape
         self.picture, self.clipped = np.arange(count), np.zeros(count, np.int64)
         self.height, self.width = np.full(count, height), np.full(count, width)
+        self.first = np.arange(count)  # one image of each picture
         if images.store is not None:
             self.height, self.width, self.clipped = (
                 np.asarray(rows[n]) for n in ("height", "width", "clipped")
             )
+            self.first = images.store.once()
             if images.store.fit.how == "tile":
                 self.picture = np.asarray(rows["picture"])
-        self.first = np.unique(self.picture, return_index=True)[1]  # one image of each picture
 
     def name(self, place: int) -> str:
         """What an image is called."""

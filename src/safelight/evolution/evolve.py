@@ -198,7 +198,7 @@ def evolve(
     _check_engine(engine, address, workers)
     network_config, task_config, training = read_settings(network, task, settings or {})
     data = DataConfig(validation=validation, limit=config.limit)
-    image_set = as_image_set(images, FitOptions(), data)
+    image_set = as_image_set(images, FitOptions().suiting(task_config.name), data)
     material = _material(config, image_set, validation)
     base = RunConfig(
         network=network_config,
