@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import describe
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
@@ -128,13 +129,14 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("sets", nargs="*", choices=[*SETS, []], default=[])
     options = parser.parse_args()
-    results = json.loads(options.results.read_text()) if options.results.exists() else {}
+    known = json.loads(options.results.read_text()) if options.results.exists() else {}
+    results = known.get("cells", {})
     for seed in SEEDS:
         for name in options.sets or SETS:
             key = f"{name}, seed {seed}"
             if key not in results:
                 results[key] = cell(SETS[name], seed)
-                options.results.write_text(json.dumps(results, indent=1) + "\n")
+                options.results.write_text(json.dumps({**describe(), "cells": results}, indent=1) + "\n")
             told = {way: found["roc_auc"] for way, found in results[key].items() if isinstance(found, dict)}
             print(key, told, flush=True)
 

@@ -22,9 +22,10 @@ from safelight.tasks.priors import Prior
 __all__ = ["Outliers", "find_outliers"]
 
 MOST_TRAINING = 10_000  # images that stand for a training set
-NEIGHBOURS = 5
+NEIGHBOURS = 20
 PATCH = 4  # pixels of a patch's side at least; an eighth of the image where that is more
 ITSELF = 1e-5  # of a code's usual length: two that are no farther apart are of one image
+ODD = 0.9  # the quantile of training images that is told from their median
 FLOOR = 0.05  # of the mean miss: pixels that never change must not decide alone
 
 
@@ -34,8 +35,8 @@ class Outliers:
 
     Attributes:
         names: of the images.
-        scores: (N,) from 0 to 1, higher is odder: the mean over the columns of ranks among training
-            images, up to 0.5 for what is as odd as the oddest of them.
+        scores: (N,) higher is odder: the mean over the columns of how far beyond the median of the training
+            images, where the oddest tenth of these begins at 1.
         columns: each score by name, (N,): reconstruction, patch, density (where codes have one), neighbours.
         is_outlier: (N,) the share that was asked for, or what is odder than the training images' quantile.
         threshold: the score above which an image is an outlier; where a share was asked for, the least of
@@ -89,9 +90,9 @@ def find_outliers(
     usual = usual + FLOOR * usual.mean() + 1e-12
     usually = _columns(network, train, usual, known, known, prior)
     columns = _columns(network, images, usual, codes, known, prior)
-    scores = _ranks(columns, usually)
+    scores = _scores(columns, usually)
     if share is None:
-        threshold = float(np.quantile(_ranks(usually, usually), quantile))
+        threshold = float(np.quantile(_scores(usually, usually), quantile))
         is_outlier = scores > threshold
     else:  # by place, so that equal scores do not change how many there are
         chosen = np.argsort(-scores, kind="stable")[: max(1, round(share * len(scores)))]
@@ -144,17 +145,16 @@ def _distances(codes: NDArray[np.float32], known: NDArray[np.float32]) -> NDArra
     return np.asarray(np.where(is_itself, far[:, 1:].mean(1), far[:, :-1].mean(1)), np.float32)
 
 
-def _ranks(
+def _scores(
     columns: dict[str, NDArray[np.float64]], usually: dict[str, NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """(N,) from 0 to 1, the mean over columns of the share of training images that are less odd.
+    """(N,) the mean of the columns, each in units of the training images.
 
-    That share makes up one half of a column's rank; the other tells apart what is odder than all of them.
+    The mean of ranks would give up what one column alone knows for certain: a scratch is beyond all usual
+    misses, and has the most usual code.
     """
     found = []
     for name, column in columns.items():
-        known = np.sort(usually[name])
-        below = np.searchsorted(known, column, "left") / len(known)
-        beyond = (column - known[-1]).clip(0) / max(known[-1] - np.median(known), 1e-12)
-        found.append((below + beyond / (1 + beyond)) / 2)
+        middle, odd = np.quantile(usually[name], (0.5, ODD))
+        found.append((column - middle) / max(odd - middle, 1e-12))
     return np.asarray(np.mean(found, axis=0))
