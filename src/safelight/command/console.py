@@ -194,7 +194,13 @@ def tell(plan: Plan) -> None:
     for note in plan.config.notes:
         err.print(escape(note))
     took = datetime.timedelta(seconds=max(1, round(plan.seconds)))
-    err.print(f"{plan.epochs:,} epochs, {plan.steps:,} steps: about {took} on this machine; Ctrl-C saves")
+    err.print(f"{length_of(plan)}: about {took} on this machine; Ctrl-C saves")
+
+
+def length_of(plan: Plan) -> str:
+    """How long a training is: "1 epoch, 26 steps"."""
+    lengths = ((plan.epochs, "epoch"), (plan.steps, "step"))
+    return ", ".join(f"{count:,} {word}{'s' * (count != 1)}" for count, word in lengths)
 
 
 def advise(run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import advise, name_of, out, progress, stop_on_signals, tell
+from safelight.command.console import advise, length_of, name_of, out, progress, stop_on_signals, tell
 from safelight.command.images import add_source, fetched
 from safelight.command.options import add_fields
 from safelight.command.start import Start
@@ -112,9 +112,7 @@ def _tell_and_stop(plan: Plan) -> None:
     parameters, flops = cost(config.network, image)
     size = f"{parameters:,} parameters, {flops / 1e6:,.1f} MFLOP an image"
     out.print(f"Network:    {config.network.name}, {size}")
-    out.print(
-        f"Training:   {plan.epochs:,} epochs, {plan.steps:,} steps of {config.training.batch_size} images"
-    )
+    out.print(f"Training:   {length_of(plan)} of {config.training.batch_size} images")
     out.print("Nothing was trained, as --dry-run asks")
     raise SystemExit(0)
 
