@@ -115,7 +115,7 @@ def _outliers(options: Namespace, page: Path, table: Path) -> None:
     ]
     remark = (
         "Beside each: where it is odd, from dark, as training images usually miss, to bright, 16 times that. "
-        "The score is the mean of ranks among training images."
+        "The score is the mean of four, of which the oddest tenth of the training images has 1 or more."
     )
     lines = [f"{record['score']:.3f}  {record['name']}" for record in records[:count]]
     _write(options, page, table, "outliers", lead, remark, [("The oddest first", cards)], records, lines)
