@@ -78,6 +78,8 @@ def test_a_rate_that_is_too_high():
 def test_losses_that_jump_or_never_fall(short):
     jumped = with_losses(short, [50, 40, 30, 48, 35, 34], [50, 40, 30, 48, 35, 34])
     assert "In epoch 4 the training loss lost more than half" in diagnose(jumped)[0]
+    recovered = [50, 40, 30, 48, 29, 24, 23.9, 23.8]
+    assert "rate" not in "".join(diagnose(with_losses(short, recovered, recovered)))
     idle = with_losses(short, [50, 51, 51, 50, 52], [50, 51, 51, 50, 52])
     assert "no better than after the first epoch" in diagnose(idle)[0]
 
