@@ -3,8 +3,9 @@
 Each SET is what `safelight train` takes: a named set, an array, a folder. It is trained by nothing but the
 defaults on one thread, and measured on validation and test images beside PCA of as many dimensions. The set
 "shapes" is drawn here, 5,000 images by five known factors, which boosted trees that have seen the codes of
-training images tell from those of test images. Each set is written into the results when it is done; those
-that are there already are left out, so that a benchmark that was stopped goes on.
+training images tell from those of test images; docs/shapes.png shows some. Each set is written into the
+results when it is done; those that are there already are left out, so that a benchmark that was stopped goes
+on.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 import safelight
+from safelight.config.network import DeepConvConfig
 from safelight.config.reading import to_dict
+from safelight.data.components import fit_components
+from safelight.data.pictures import tile
 
+PICTURE, COLUMNS = Path(__file__).parents[1] / "docs" / "shapes.png", 14
 MEASURES = ("psnr", "pca_psnr", "mean_psnr", "loss", "kl", "active_units", "n")
 
 
@@ -62,6 +67,16 @@ def told(run: safelight.Run, factors: dict[str, NDArray[np.float64]], images: An
     return found
 
 
+def draw(run: safelight.Run, images: Any) -> None:
+    """Test images, what the run made of them, what PCA of as many dimensions did, and images that it drew."""
+    x = run.images("test", images).floats(slice(COLUMNS))
+    network = run.config.network
+    assert isinstance(network, DeepConvConfig)
+    components = fit_components(run.images("train", images), network.latent)
+    rows = (x, run.reconstruct(x.numpy()), components.reconstruct(x), run.sample(COLUMNS, seed=0))
+    tile(np.concatenate([np.asarray(row) for row in rows]), COLUMNS).save(PICTURE)
+
+
 def measured(source: str) -> dict[str, Any]:
     """One set's cell."""
     images, factors = shapes() if source == "shapes" else (source, {})
@@ -71,6 +86,8 @@ def measured(source: str) -> dict[str, Any]:
     run = safelight.train(images, threads=1, on_start=plans.append)
     seconds = time.process_time() - started
     config = run.config
+    if factors:
+        draw(run, kept)
     return {
         "network": to_dict(config.network),
         "likelihood": to_dict(config.task)["likelihood"],
