@@ -89,7 +89,8 @@ def _of_epochs(run: Summary) -> Iterator[str]:
     if jump > JUMP * gained > 0 and min(trained[where:]) > min(trained[:where]):
         yield (
             f"In epoch {where + 1} the training {run.judge.words} lost more than half of what had been "
-            f"gained, and never came back: the rate is too high. Train with --lr {run.config.training.lr / 4:g}."
+            "gained, and never came back: the rate is too high. Train with "
+            f"--lr {run.config.training.lr / 4:g}."
         )
         return
     if len(validated) < LEAST_EPOCHS or len(validated) != len(trained):
