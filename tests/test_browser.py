@@ -21,6 +21,7 @@ from safelight.explorer.bundling import page
 from safelight.explorer.contents import page_contents, page_networks
 from safelight.explorer.serving import Served, serve
 from safelight.latent.codes import Codes, encode
+from safelight.latent.walks import walk
 from safelight.networks.deep_conv import DeepConvVAE
 from safelight.tasks.objective import Bernoulli
 
@@ -171,19 +172,28 @@ def test_a_code_between_two_islands_is_placed_on_one_of_them(visit, tmp_path):
         nearest = np.sqrt(((places - found) ** 2).sum(1)).min()
         assert nearest < spacing, x
 
+    walked = values_of(tab, opposite_walk([0.083, 0], [-0.02, 1e-4])).reshape(-1, 2)
+    assert np.linalg.norm(walked, axis=1).max() <= 0.0831, "without a flow: between nearly opposite codes"
 
-def test_a_walk_between_nearly_opposite_codes_stays_in_the_space(tab):
-    lengths = tab.evaluate(
-        """async () => { safelight.app.ends.set([new Float32Array([0.083, 0, 0, 0]),
-          new Float32Array([-0.02, 1e-4, 0, 0])]);
-        const found = []; safelight.app.code.watch(code => found.push(Math.hypot(...code)));
-        const step = document.querySelector('#panel-walk input[type=range]');
-        for (const t of [0.2, 0.5, 0.8]) { step.value = t; step.dispatchEvent(new Event('input'));
-          await new Promise(done => setTimeout(done, 150)); }
-        return found; }"""
-    )
-    assert len(lengths) >= 3
-    assert max(lengths) <= 0.0831
+
+def opposite_walk(a: list[float], b: list[float]) -> str:
+    return f"safelight.app.engine.walk(new Float32Array({a}), new Float32Array({b}), [0, 0.2, 0.5, 0.8, 1])"
+
+
+def test_a_walk_goes_through_the_flow_as_torch_does(tab, page_run):
+    codes = page_run.encode(page_run.images("train").subset(slice(40)))
+    ends = codes[[0, np.linalg.norm(codes - codes[0], axis=1).argmax()]]
+    expected = walk(*ends, 11, "flow", page_run.prior)
+    shares = [i / 10 for i in range(11)]
+    start, end = (f"new Float32Array({code.tolist()})" for code in ends)
+    found = values_of(tab, f"safelight.app.engine.walk({start}, {end}, {shares})").reshape(11, -1)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(found - walk(*ends, 11)).max() > 1e-2 * np.abs(expected).max()  # and turns otherwise
+    tab.evaluate(f"safelight.app.ends.set([{start}, {end}])")
+    until(tab, "safelight.map.path.length === 24")
+    tab.click("#tab-walk")
+    playwright.expect(tab.locator("#panel-walk .strip canvas")).to_have_count(12)
+    assert "bends around unlikely codes" in tab.locator("#panel-walk").inner_text()
 
 
 def test_what_is_drawn_lands_on_the_map(tab):

@@ -254,6 +254,7 @@ class Run(CodingRun):
             "total": len(train),
             "shape": chosen.shape,
             "has_prior": self.prior is not None,
+            "has_flow": isinstance(self.prior, Flow),
         }
         models = page_networks(network, chosen, self._learned_prior)
         contents = page_contents(

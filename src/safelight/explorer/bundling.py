@@ -115,8 +115,7 @@ def page(contents: Package, models: OnnxModels) -> str:
     sources = page_sources()
     script, style = bundle(sources), sources["style.css"]
     parts = {**engine_files(), "encoder": models.encoder, "decoder": models.decoder}
-    if models.prior is not None:
-        parts["prior"] = models.prior
+    parts |= {name: part for name in ("prior", "base") if (part := getattr(models, name)) is not None}
     arrays = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
     engine = Package({"numbers": models.numbers}, arrays)
     values = {

@@ -91,7 +91,7 @@ def page_contents(
     Args:
         codes: of at most 70,000 training images.
         images: the same images, or None to leave them out.
-        about: title, source, fingerprint, total, shape and has_prior.
+        about: title, source, fingerprint, total, shape, has_prior and has_flow.
         on_progress: called with the iterations of t-SNE that are done and those there are.
         config: which maps.
 

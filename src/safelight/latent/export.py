@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from safelight.errors import ConfigError, RunError
 from safelight.files import why, write_file
 from safelight.networks.base import Autoencoder, Shape
-from safelight.tasks.priors import Prior
+from safelight.tasks.priors import Flow, Prior
 
 __all__ = ["Decoder", "Draw", "Encoder", "OnnxModels", "export_onnx", "to_onnx"]
 
@@ -80,6 +80,23 @@ class Draw(nn.Module):
         return self.prior.from_base(noise)
 
 
+@final
+class Base(nn.Module):
+    """Codes to the standard normal numbers that a flow would draw them from.
+
+    Args:
+        flow: on the CPU.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Codes (N, D) to noise (N, D)."""
+        return self.flow.to_base(z)
+
+
 class OnnxModels(NamedTuple):
     """Both halves of an autoencoder, and what new codes are drawn by.
 
@@ -91,6 +108,7 @@ class OnnxModels(NamedTuple):
         prior: an ONNX model of "noise" (N, D + extra), standard normal numbers, to "z" (N, D); None where
             these are the codes, or where there is no prior.
         extra: numbers of noise that a code takes beyond one a dimension.
+        base: of a flow, what reverses it: "z" (N, D) to "noise" (N, D).
     """
 
     encoder: bytes
@@ -99,6 +117,7 @@ class OnnxModels(NamedTuple):
     is_variational: bool
     prior: bytes | None = None
     extra: int = 0
+    base: bytes | None = None
 
     @property
     def numbers(self) -> int:
@@ -136,19 +155,23 @@ def to_onnx(
         _difference(encoded, encoder, pixels),
         _difference(decoded, decoder, outputs[0]) / (high - low),
     ]
-    latent, drawn = outputs[0].shape[1], None
+    latent, drawn, based = outputs[0].shape[1], None, None
     if prior is not None:
         noise = torch.randn(2, latent + prior.extra, generator=generator)
         draw = Draw(copy.deepcopy(prior).cpu())
         drawn = _exported(draw, noise, "noise", ["z"])
         differences.append(_difference(drawn, draw, noise))
+        if isinstance(draw.prior, Flow):
+            base, codes = Base(draw.prior), draw(noise).detach()
+            based = _exported(base, codes, "z", ["noise"])
+            differences.append(_difference(based, base, codes))
     if not max(differences) <= TOLERANCE:
         raise RunError(
             f"expected ONNX to compute what torch does within {TOLERANCE}, got a difference of "
             f"{max(differences):.2g}; report it, with the network's settings"
         )
     extra = 0 if prior is None else prior.extra
-    return OnnxModels(encoded, decoded, latent, len(outputs) == 2, drawn, extra)
+    return OnnxModels(encoded, decoded, latent, len(outputs) == 2, drawn, extra, based)
 
 
 def export_onnx(

@@ -57,10 +57,20 @@ export function between(a, b, t) {
   const dot = a.reduce((sum, value, d) => sum + value * b[d], 0);
   const angle = Math.acos(Math.max(-1, Math.min(1, dot / (long * other || 1))));
   const sine = Math.sin(angle);
-  if (!(long && other) || sine < 1e-4) return a.map((value, d) => (1 - t) * value + t * b[d]);
+  if (!(long && other) || sine < 1e-4) return onLine(a, b, t);
   const size = (1 - t) * long + t * other;
   const [first, second] = [(size * Math.sin((1 - t) * angle)) / sine / long, (size * Math.sin(t * angle)) / sine / other];
   return a.map((value, d) => first * value + second * b[d]);
+}
+
+/**
+ * A code on the straight way from a to b.
+ * @param {Float32Array} a
+ * @param {Float32Array} b
+ * @param {number} t from 0 to 1
+ */
+export function onLine(a, b, t) {
+  return a.map((value, d) => (1 - t) * value + t * b[d]);
 }
 
 /** A standard normal number (Box & Muller 1958). */

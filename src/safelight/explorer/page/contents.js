@@ -18,6 +18,7 @@
  * @property {number} latent
  * @property {boolean} is_variational
  * @property {boolean} has_prior codes can be drawn from
+ * @property {boolean} has_flow which is a flow, so that walks go through it
  * @property {number[]} shape (C, H, W) of the networks' images
  * @property {number[] | null} thumbnail (C, h, w), or null without images
  * @property {string[]} names

@@ -1,6 +1,6 @@
-/** Encoder, decoder and prior, run by onnxruntime's WebAssembly inside the page. */
+/** Encoder, decoder and prior, with what reverses it, run by onnxruntime's WebAssembly inside the page. */
 
-import { normal } from "./codes.js";
+import { between, normal, onLine } from "./codes.js";
 import { unpack } from "./contents.js";
 
 const CHUNK = 64; // images in the network at a time
@@ -34,7 +34,8 @@ export class Engine {
     const encoder = await ort.InferenceSession.create(arrays.encoder, options);
     const decoder = await ort.InferenceSession.create(arrays.decoder, options);
     const prior = arrays.prior ? await ort.InferenceSession.create(arrays.prior, options) : null;
-    return { ort, encoder, decoder, prior, numbers: header.numbers };
+    const base = arrays.base ? await ort.InferenceSession.create(arrays.base, options) : null;
+    return { ort, encoder, decoder, prior, base, numbers: header.numbers };
   }
 
   /**
@@ -67,7 +68,29 @@ export class Engine {
   }
 
   /**
-   * @param {"encoder" | "decoder" | "prior"} network
+   * Codes on the way from a to b: straight where a flow makes codes normal, which bends around what is unlikely; without
+   * a flow turning.
+   * @param {Float32Array} a
+   * @param {Float32Array} b
+   * @param {number[]} shares of the way, each from 0 to 1
+   * @returns {Promise<Float32Array>} (shares · D), one after another
+   */
+  async walk(a, b, shares) {
+    const { base } = await this.ready;
+    const { latent } = this;
+    const codes = new Float32Array(shares.length * latent);
+    if (!base) {
+      shares.forEach((t, i) => codes.set(between(a, b, t), i * latent));
+      return codes;
+    }
+    const ends = await this.run("base", "z", new Float32Array([...a, ...b]), [latent], "noise", latent);
+    const [from, to] = [ends.subarray(0, latent), ends.subarray(latent)];
+    shares.forEach((t, i) => codes.set(onLine(from, to, t), i * latent));
+    return this.run("prior", "noise", codes, [latent], "z", latent);
+  }
+
+  /**
+   * @param {"encoder" | "decoder" | "prior" | "base"} network
    * @param {string} input
    * @param {Float32Array} values
    * @param {number[]} shape of one

@@ -2,7 +2,6 @@
 
 import { readAddress, writeAddress } from "./address.js";
 import { makeChoosing } from "./choosing.js";
-import { between } from "./codes.js";
 import { colourChoice } from "./colour_choice.js";
 import { codeOf, readContents } from "./contents.js";
 import { announce, byId, h } from "./dom.js";
@@ -110,8 +109,6 @@ async function main() {
   });
   const showMarks = () => {
     const ends = app.ends.get().map((code, i) => code && { name: "AB"[i], place: map.placeOf(code) });
-    const [a, b] = app.ends.get();
-    map.path = a && b ? Array.from({ length: PATH }, (_, i) => map.placeOf(between(a, b, i / (PATH - 1)))) : [];
     const guest = app.guest.get();
     map.marks = [
       ...ends.filter((end) => end !== null),
@@ -119,7 +116,16 @@ async function main() {
     ];
     map.redraw();
   };
+  const steps = Array.from({ length: PATH }, (_, i) => i / (PATH - 1));
+  const showWay = newest(async () => {
+    const [a, b] = app.ends.get();
+    const codes = a && b ? await app.engine.walk(a, b, steps) : new Float32Array();
+    const { latent } = header;
+    map.path = a && b ? steps.map((_, i) => map.placeOf(codes.subarray(i * latent, (i + 1) * latent))) : [];
+    map.redraw();
+  });
   app.ends.watch(showMarks);
+  app.ends.watch(() => void showWay());
   app.guest.watch(showMarks);
 
   const tooltip = byId("tooltip");

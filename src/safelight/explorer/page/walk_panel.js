@@ -1,6 +1,5 @@
 /** The way from A to B, as a filmstrip and as a film. */
 
-import { between } from "./codes.js";
 import { announce, button, h, isStill, slider } from "./dom.js";
 import { frame, paint } from "./pictures.js";
 import { newest } from "./state.js";
@@ -11,8 +10,8 @@ const SECONDS = 4;
 /** @param {import("./state.js").App} app */
 export function walkPanel(app) {
   const { engine } = app;
-  const { shape, latent } = app.contents.header;
-  const hint = h("p", { className: "muted" }, wanted([null, null]));
+  const { shape, has_flow: hasFlow } = app.contents.header;
+  const hint = h("p", { className: "muted" }, wanted([null, null], hasFlow));
   const scene = frame("the image at this step of the walk");
   const strip = h("div", { className: "strip" });
   const step = h("output", {}, "");
@@ -21,7 +20,7 @@ export function walkPanel(app) {
   const show = newest(async (/** @type {number} */ t) => {
     const [a, b] = app.ends.get();
     if (!a || !b) return;
-    const code = between(a, b, t);
+    const code = await engine.walk(a, b, [t]);
     paint(scene, await engine.decode(code), shape);
     step.textContent = `${Math.round(100 * t)} %`;
     app.code.set(code);
@@ -72,13 +71,12 @@ export function walkPanel(app) {
   app.ends.watch(([a, b]) => {
     stop();
     controls.hidden = !(a && b);
-    hint.textContent = wanted([a, b]);
+    hint.textContent = wanted([a, b], hasFlow);
     if (!a || !b) return;
     scrub.input.valueAsNumber = 0;
     void show(0);
-    const codes = new Float32Array(FRAMES * latent);
-    for (let i = 0; i < FRAMES; i++) codes.set(between(a, b, i / (FRAMES - 1)), i * latent);
-    void engine.decode(codes).then((pixels) => {
+    const shares = Array.from({ length: FRAMES }, (_, i) => i / (FRAMES - 1));
+    void engine.walk(a, b, shares).then((codes) => engine.decode(codes)).then((pixels) => {
       const size = pixels.length / FRAMES;
       strip.replaceChildren(
         ...Array.from({ length: FRAMES }, (_, i) => {
@@ -100,8 +98,10 @@ export function walkPanel(app) {
 /**
  * What is still to be chosen.
  * @param {(Float32Array | null)[]} ends
+ * @param {boolean} hasFlow
  */
-function wanted([a, b]) {
+function wanted([a, b], hasFlow) {
+  if (a && b && hasFlow) return "The way is straight where the learned prior is normal: it bends around unlikely codes.";
   if (a && b) return "The way turns from the direction of A's code to that of B's at an even pace.";
   if (a) return "A is set. Choose B, where the walk ends.";
   if (b) return "B is set. Choose A, where the walk begins.";
