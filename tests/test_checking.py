@@ -210,7 +210,9 @@ def test_tiles_of_one_picture_are_no_copies_of_each_other(tmp_path):
     assert {row.names[0].split("#")[0] for row in result["copies"].rows} == {"0.png"}
     (folder / "again.png").write_bytes((folder / "1.png").read_bytes())
     groups = safelight.load(folder, size=32, fit="tile").groups
-    assert len(set(groups)) == 3, "what is alike in tiles of several pictures does not join these, a copy does"
+    assert len(set(groups)) == 3, (
+        "what is alike in tiles of several pictures does not join these, a copy does"
+    )
 
 
 def test_page_json_and_summary_agree(photos, command, tmp_path):

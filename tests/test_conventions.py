@@ -110,6 +110,19 @@ def imports_of(path: Path) -> set[str]:
     return {n for n in ours if (PACKAGE / (n.replace(".", "/") + ".py")).exists()}
 
 
+def test_modules_and_signatures_are_short():
+    """At most 400 lines; at most 8 parameters, but in what the package itself offers."""
+    public = {name for name in safelight.__all__ if callable(getattr(safelight, name))}
+    for path in MODULES:
+        text = path.read_text()
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name not in public:
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                names = [argument.arg for argument in given if argument.arg not in ("self", "cls")]
+                assert len(names) <= 8, f"{path}: {node.name} takes {', '.join(names)}"
+
+
 def test_every_module_has_its_place_in_the_order():
     names = {name_of(p) for p in MODULES if p.name != "__init__.py"}
     assert names == set(ORDER)

@@ -53,6 +53,8 @@ IDLE = {  # calls in which an option would do nothing
     ("project", "--by"): ["vae --out x.parquet --by loss"],
     ("sample", "--label"): ["vae --judge classifier --label 3"],
     ("sample", "--overwrite"): ["vae --out folder --overwrite"],
+    ("find", "--quantile"): ["outliers vae digits --share 0.02 --quantile 0.9"],
+    ("data", "--overwrite"): ["check digits --json --overwrite"],
     ("export", "--n"): ["vae --onnx x --n 5"],
     ("export", "--no-images"): ["vae --onnx x --no-images"],
 }
@@ -89,9 +91,9 @@ ACTS = {  # in every call that is allowed
     "traverse": "--split --steps --out --overwrite",
     "explore": f"--n --no-images --rebuild --port --host --labels {MAPS}",
     "export": f"--onnx --single-file --overwrite {MAPS}",
-    "data": "",
+    "data": f"--out --json --strict --labels --group-by {FITTING}",
     "completion": "",
-    "find": "",
+    "find": "--share --metric --turned --out --overwrite --json",
 }
 KINDS = (
     "",
@@ -118,8 +120,11 @@ def options_of(verb):
     """All that a verb has, whatever network and task are chosen."""
     found = set()
     for kind in KINDS if verb in ("train", "evolve") else ("",):
-        parsers = build_parser(verb, kind.split())._subcommands_action.choices
-        found |= {name for name in parsers[verb]._option_string_actions if name.startswith("--")}
+        parsers = [build_parser(verb, kind.split())._subcommands_action.choices[verb]]
+        if parsers[0]._subcommands_action:
+            parsers += parsers[0]._subcommands_action.choices.values()
+        for parser in parsers:
+            found |= {name for name in parser._option_string_actions if name.startswith("--")}
     return found - {"--help", "--print_shtab", "--print-shtab"}
 
 
