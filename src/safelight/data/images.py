@@ -283,7 +283,7 @@ class ImageSet:
         if count < 3:
             raise DataError(
                 "expected at least 3 images, one each for training, validation and "
-                f"test, got {count}; add images"
+                f"test, got {count}; add images, or cut large ones into tiles (--fit tile)"
             )
         order = np.random.default_rng(SPLIT_SEED).permutation(count)
         if self.groups is not None:  # those of a group behind the first of it
