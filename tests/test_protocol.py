@@ -88,6 +88,13 @@ class Fickle(Learner):
         return own if training.epochs == 1 else 200 - own + training.epochs
 
 
+class Collapsing(Learner):
+    """All trainings diverge."""
+
+    def loss(self, training, epochs):
+        return None
+
+
 class Failing(Learner):
     """All but short trainings diverge."""
 
@@ -291,6 +298,16 @@ def test_genes_that_the_law_does_not_know_are_halved(tmp_path):
 def test_long_trainings_that_all_fail_are_said(tmp_path):
     with pytest.raises(RunError, match="all trainings of 10 epochs failed, the first for: diverged; narrow"):
         run(tmp_path, record(), Failing())
+
+
+def test_short_trials_that_all_fail_are_said(tmp_path):
+    """Nothing longer is trained, and nothing is written that looks like a result."""
+    executor = Collapsing()
+    with pytest.raises(RunError, match="all 24 trials failed"):
+        run(tmp_path, record(), executor)
+    assert {job.config.training.epochs for job in executor.jobs} == {1}
+    assert not (tmp_path / "best.json").exists()
+    assert not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,8 @@ def test_the_population_chart_draws_every_trial():
     top = axes.get_ylim()[1]
     at_the_edge = [line for line in axes.lines if list(line.get_ydata()) == [top]]
     assert {line.get_marker() for line in at_the_edge} == {"^", "x"}
+    axes = population_chart([*generations, [105.0], [101.0]], LOSS, DARK, [3, 10]).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3\nepochs", "10\nepochs"]
 
 
 def test_the_parallel_chart_breaks_where_a_gene_does_not_act():

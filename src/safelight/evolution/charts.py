@@ -45,13 +45,16 @@ def gene_label(name: str) -> str:
     return f"{setting} {int(element) + 1}" if element else setting.replace("_", " ")
 
 
-def population_chart(generations: Sequence[Sequence[float]], measure: Measure, theme: Theme) -> Figure:
+def population_chart(
+    generations: Sequence[Sequence[float]], measure: Measure, theme: Theme, longer: Sequence[int] = ()
+) -> Figure:
     """All fitnesses by generation, the best of each, and the best so far.
 
     Args:
         generations: validation losses of each generation's trials, infinite where one failed.
         measure: what the losses are.
         theme: colours.
+        longer: the epochs of the last of these generations, which are of longer trainings.
     """
     figure, axes = new_figure(theme)
     losses = [loss for generation in generations for loss in generation if loss < math.inf]
@@ -69,15 +72,8 @@ def population_chart(generations: Sequence[Sequence[float]], measure: Measure, t
             x[beyond], np.full(beyond.sum(), top), "^", ms=4, color=theme.second, alpha=0.55, clip_on=False
         )
     so_far = np.minimum.accumulate([min(generation, default=math.inf) for generation in generations])
-    axes.plot(
-        range(1, len(generations) + 1),
-        so_far,
-        color=theme.accent,
-        lw=2,
-        marker="o",
-        ms=4,
-        label="best so far",
-    )
+    every = range(1, len(generations) + 1)
+    axes.plot(every, so_far, "o-", color=theme.accent, lw=2, ms=4, label="best so far")
     axes.plot([], [], "o", ms=4, mew=0, color=theme.second, alpha=0.7, label="a trial")
     if any(loss > top for generation in generations for loss in generation):
         axes.plot([], [], "^", ms=4, color=theme.second, alpha=0.7, label="worse")
@@ -89,6 +85,11 @@ def population_chart(generations: Sequence[Sequence[float]], measure: Measure, t
     axes.set_ylim(bottom, top)
     axes.set_xlim(0.4, len(generations) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+    if longer:
+        short = len(generations) - len(longer)
+        names = [*map(str, range(1, short + 1)), *(f"{epochs}\nepochs" for epochs in longer)]
+        axes.set_xticks(every, names)
+        axes.axvline(short + 0.5, ls=":", lw=1, color=theme.muted)
     legend(axes, theme, 4)
     return figure
 
@@ -257,9 +258,10 @@ def forecast_chart(trials: Sequence[Trial], measure: Measure, theme: Theme) -> F
     """
     figure, axes = new_figure(theme)
     ends = [end for t in trials if t.forecast for end in (t.rank_by[0], t.forecast[0])]
-    axes.plot(
-        [min(ends), max(ends)], [min(ends), max(ends)], "--", lw=1, color=theme.muted, label="as foretold"
-    )
+    least, most = min(ends), max(ends)
+    axes.plot([least, most], [least, most], "--", lw=1, color=theme.muted, label="as foretold")
+    margin = 0.2 * max(most - least, 1e-9)  # where a forecast that is not sure of anything is cut
+    axes.set_ylim(least - margin, most + margin)
     schedules = sorted({t.schedule for t in trials if t.schedule})
     for schedule, marker, colour in zip(schedules, ("o", "^"), (theme.second, theme.accent), strict=False):
         of_it = [(t.rank_by[0], t.forecast) for t in trials if t.schedule == schedule and t.forecast]

@@ -83,7 +83,10 @@ def write_search_report(folder: SearchFolder) -> Path:
     generations = _generations(record, trials)
     charts: dict[str, Chart] = {
         "population": lambda theme: population_chart(
-            [[t.rank_by[0] for t in g] for g in generations], measure, theme
+            [[t.rank_by[0] for t in g] for g in generations],
+            measure,
+            theme,
+            sorted({t.schedule for g in generations for t in g if t.schedule is not None}),
         ),
         "parallel": lambda theme: parallel_chart(space, ranked, theme),
     }
