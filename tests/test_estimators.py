@@ -134,3 +134,20 @@ def test_what_does_not_fit_is_a_value_error(change, words):
         safelight.AutoencoderTransformer(epochs=1, **change).fit(DIGITS[:50])
     with pytest.raises(ValueError, match=r"contamination: expected above 0 and up to 0\.5, got 0\.7"):
         safelight.OutlierDetector(contamination=0.7).fit(DIGITS[:50])
+
+
+@pytest.mark.slow
+def test_beside_pyods_autoencoder_in_one_loop():
+    """Which PyOD's users asked for a convolutional one of, in its issue 387; its scores grow with oddness."""
+    pyod = pytest.importorskip("pyod.models.auto_encoder")
+    usual = DIGITS[CLASSES != 4]
+    mixed = np.concatenate([usual[1000:], DIGITS[CLASSES == 4]])
+    is_odd = np.arange(len(mixed)) >= len(usual) - 1000
+    found = {}
+    for detector, sign in (
+        (safelight.OutlierDetector(16, (8, 8), epochs=10, settings=ONE), -1),
+        (pyod.AutoEncoder(epoch_num=30, verbose=0, random_state=0), 1),
+    ):
+        scores = detector.fit(usual[:1000]).decision_function(mixed)
+        found[type(detector).__name__] = roc_auc_score(is_odd, sign * scores)
+    assert found["OutlierDetector"] > found["AutoEncoder"] > 0.8, found
