@@ -86,7 +86,7 @@ WINGS = {
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
-        *("judging", "export"),
+        *("judging", "onnx", "manual", "export"),
     ),
     "similarity": ("neighbours", "duplicates", "outliers"),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),

@@ -26,10 +26,11 @@ from safelight.errors import DataError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
 from safelight.latent.codes import some_images
-from safelight.latent.export import export_onnx
+from safelight.latent.export import Told, export_onnx
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk, walk_path
-from safelight.tasks.classify import Predictions
+from safelight.networks.base import Autoencoder
+from safelight.tasks.classify import Predictions, temperature_of
 from safelight.tasks.priors import Flow, Normal, Prior
 from safelight.tasks.sampling import latent_points
 
@@ -198,9 +199,12 @@ class Run(CodingRun):
         return found, drawn.reshape(*found.codes.shape[:2], *drawn.shape[1:])
 
     def export(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
-        """Write encoder.onnx and decoder.onnx, which take and give pixels, and a README.md about them.
+        """Write the network as ONNX files that take and give pixels, with a README.md on feeding them.
 
-        A prior that was learned is written too: prior.onnx makes codes of standard normal numbers.
+        An autoencoder becomes encoder.onnx and decoder.onnx, and prior.onnx where a prior was learned, which
+        makes codes of standard normal numbers; a classifier classifier.onnx, pixels to probabilities and how
+        unlike the training images they are; a U-Net denoiser.onnx, for any size. fit.json says how pictures
+        become images.
 
         Args:
             folder: made if it is not there.
@@ -208,11 +212,14 @@ class Run(CodingRun):
 
         Raises:
             ConfigError: the packages for ONNX are not installed.
-            RunError: the network has no codes, or the folder cannot be written.
+            RunError: the network is none of these, or the folder cannot be written.
         """
-        image = self.config.image
-        network = self._autoencoder()
-        return export_onnx(network, image.shape, image.range, folder, overwrite, self._learned_prior)
+        network, task, told = self.network, self.config.task, None
+        if isinstance(task, ClassifyConfig):
+            classes = task.class_names or tuple(map(str, range(getattr(self.config.network, "classes", 0))))
+            told = Told(classes, temperature_of(self._parts.loss), self.folder.read_typical())
+        prior = self._learned_prior if isinstance(network, Autoencoder) else None
+        return export_onnx(network, self.config.image, folder, overwrite, prior, told)
 
     @property
     def _learned_prior(self) -> Prior | None:
