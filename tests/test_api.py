@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import safelight_command
+from PIL import Image
 from torch import nn
 
 import safelight
@@ -343,10 +344,70 @@ def test_arrays_train_and_resume_when_handed_over_again(tmp_path):
         api.resume(tmp_path / "a", epochs=2)
     run = api.resume(tmp_path / "a", epochs=2, images=array)
     assert len(run.history) == 2
-    assert run.sample(3).shape == (3, 3, 9, 12), "a prior needs no images"
-    assert run.evaluate("test", samples=0, images=array)["n"] == 6
+    assert run.evaluate("test", samples=0)["n"] == 6, "what was handed over stays in reach"
+    opened = safelight.open(tmp_path / "a")
+    assert opened.sample(3).shape == (3, 3, 9, 12), "a prior needs no images"
     with pytest.raises(DataError, match="hand over the same"):
-        run.evaluate()
+        opened.evaluate()
+    assert safelight.Run(tmp_path / "a", images=array).evaluate(samples=0)["n"] == 6
+
+
+@pytest.fixture(scope="module")
+def coloured():
+    """Three classes by name, in colour, in memory alone."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    pixels = (rng.integers(0, 120, (60, 3, 9, 12)) + 60 * labels[:, None, None, None]).astype(np.uint8)
+    images = ImageSet(pixels, labels=labels, classes=("ash", "birch", "cedar"))
+    return safelight.train(images, epochs=1, **(FAST | {"batch_size": 10})), pixels
+
+
+def test_a_live_run_keeps_what_it_was_given(coloured):
+    run, pixels = coloured
+    assert run.evaluate(samples=0)["n"] == 6
+    assert len(run.project().points) == len(run.images("train"))
+    assert run.walk(0, pixels[1], steps=3).shape == (3, 3, 9, 12)
+    assert run.traverse(steps=3)[1].shape == (4, 3, 3, 9, 12)
+    assert run.similar(pixels[:2], k=2).places.shape == (2, 2)
+    assert len(run.outliers(pixels).scores) == 60
+    birches = run.sample(5, label="birch", seed=1)
+    assert np.array_equal(birches, run.sample(5, label=1, seed=1))
+    assert run.sample(5, label="ash").mean() < birches.mean() < run.sample(5, label="cedar").mean()
+    with pytest.raises(ConfigError, match="label: expected one of ash, birch, cedar, got oak"):
+        run.sample(5, label="oak")
+
+
+def test_a_classifier_on_an_array_keeps_it_too(coloured, digits):
+    run = safelight.finetune(coloured[0], coloured[1], np.arange(60) % 3, epochs=1, threads=1)
+    assert run.evaluate()["n"] == 6
+    assert run.classify(coloured[1][0]).probabilities.shape == (1, 3)
+
+
+def test_one_image_is_an_image(coloured, small, digits):
+    run, pixels = coloured
+    codes = run.encode(pixels)
+    for one in (pixels[3], pixels[3].transpose(1, 2, 0), torch.from_numpy(pixels[3])):
+        assert run.encode(one).shape == (4,)
+        np.testing.assert_allclose(run.encode(one), codes[3], atol=1e-5)
+    assert run.reconstruct(pixels[3]).shape == run.denoise(pixels[3]).shape == (3, 9, 12)
+    assert run.encode(pixels[0, 0]).shape == (4,), "a gray picture"
+    assert run.encode(Image.fromarray(pixels[3].transpose(1, 2, 0))).shape == (4,)
+    assert len(run.codes(pixels[3])) == run.similar(pixels[3], k=1).places.size == 1
+    gray = np.asarray(digits)[:, 0]
+    assert small.encode(gray[0]).shape == small.encode(gray[0][:, :, None]).shape == (4,)
+    assert small.encode(gray[:3]).shape == small.encode(digits[:3]).shape == (3, 4), "three gray images"
+    assert small.reconstruct(np.stack([gray[0]] * 3, 2)).shape == (1, 8, 8), "one in colour"
+    assert small.denoise(gray[0]).shape == (1, 8, 8)
+
+
+def test_codes_of_any_kind_are_decoded_or_told(small):
+    codes = torch.randn(3, 4, requires_grad=True)
+    images = small.decode(codes)
+    assert images.shape == (3, 1, 8, 8)
+    np.testing.assert_allclose(small.decode(codes[0]), images[0], atol=1e-6)
+    for wrong in (np.zeros((2, 5)), np.zeros(3), np.zeros((0, 4)), np.zeros((1, 2, 4))):
+        with pytest.raises(DataError, match=r"expected codes of 4 numbers, \(N, 4\), .* got \("):
+            small.decode(wrong)
 
 
 def test_a_part_of_a_set_is_not_taken_for_the_whole(tmp_path):

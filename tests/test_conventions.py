@@ -40,7 +40,17 @@ WINGS = {
         *("components", "batches", "corruption", "augmentation", "label_files", "readers", "arrays"),
         *("reading", "sources", "changes", "finding", "traits", "findings", "checking", "pictures"),
     ),
-    "networks": ("base", "conv_vae", "linear_path", "deep_conv", "unet", "classifier", "table", "tiling"),
+    "networks": (
+        "base",
+        "conv_vae",
+        "linear_path",
+        "deep_conv",
+        "unet",
+        "classifier",
+        "dense",
+        "table",
+        "tiling",
+    ),
     "tasks": (
         *("base", "fidelity", "priors", "objective", "sampling", "autoencode", "severity", "blind_spot"),
         "classic",
@@ -76,12 +86,12 @@ WINGS = {
     ),
     "latent": (
         *("codes", "parquet", "measures", "maps", "sampling", "walks", "charts", "figures", "sheets"),
-        *("judging", "export"),
+        *("judging", "onnx", "manual", "export"),
     ),
     "similarity": ("neighbours", "duplicates", "outliers"),
     "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
     "explorer": ("contents", "bundling", "labelling", "serving"),
-    "the face": ("coding", "run", "api"),
+    "the face": ("coding", "run", "api", "in_memory", "estimators"),
     "command": (
         *("verb", "options", "start", "console", "images", "pages", "train", "evolve", "finetune"),
         *("classify", "suggest", "evaluate", "report", "compare", "denoise", "embed", "find", "project"),

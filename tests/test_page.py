@@ -26,7 +26,7 @@ from safelight.explorer.bundling import bundle, page, page_sources
 from safelight.explorer.contents import Package, pack, page_contents
 from safelight.explorer.serving import PageServer, Served, serve
 from safelight.latent.codes import Codes
-from safelight.latent.export import OnnxModels
+from safelight.latent.onnx import OnnxModels
 
 ABOUT = {"title": "a </script><b>", "source": "test", "fingerprint": "0", "total": 5, "shape": (1, 8, 8)}
 MODELS = OnnxModels(b"encoder", b"decoder", 2, True)

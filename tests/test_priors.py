@@ -10,11 +10,12 @@ from scipy import stats
 
 import safelight
 from safelight.config import task as settings
+from safelight.config.data import Fit
 from safelight.config.reading import to_dict
 from safelight.config.run import RunConfig
 from safelight.data.batches import Batch
 from safelight.errors import ConfigError
-from safelight.latent import export
+from safelight.latent import export, onnx
 from safelight.latent.walks import walk, walk_path
 from safelight.networks.base import Autoencoder, Code
 from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
@@ -413,7 +414,7 @@ def test_onnx_draws_what_torch_does(name):
     prior = stirred(name, 5)
     noise = torch.randn(7, 5 + prior.extra)
     with torch.no_grad():
-        model = export._exported(export.Draw(prior), noise[:2], "noise", ["z"])
+        model = onnx._exported(onnx.Draw(prior), [noise[:2]], "noise", ["z"])
         found = onnxruntime.InferenceSession(model).run(["z"], {"noise": noise.numpy()})[0]
         np.testing.assert_allclose(found, prior.from_base(noise), atol=1e-5)
 
@@ -429,7 +430,7 @@ def test_a_run_exports_its_prior_and_one_without_leaves_none_behind(run, tmp_pat
     found = session.run(["z"], {"noise": noise.numpy()})[0]
     np.testing.assert_allclose(found, run.prior.from_base(noise).detach(), atol=1e-4)
     assert f"np.random.randn(16, {numbers})" in (folder / "README.md").read_text()
-    export.export_onnx(run.network, (1, 8, 8), (0, 16), tmp_path, overwrite=True)
+    export.export_onnx(run.network, Fit(8, 8, 1, (0, 16)), tmp_path, overwrite=True)
     assert not (folder / "prior.onnx").exists()
     assert "prior" not in (folder / "README.md").read_text()
 

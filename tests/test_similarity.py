@@ -15,7 +15,7 @@ from safelight.errors import ConfigError, DataError
 from safelight.run import Run
 from safelight.similarity.duplicates import find_duplicates
 from safelight.similarity.neighbours import nearest
-from safelight.similarity.outliers import _scores
+from safelight.similarity.outliers import Ordinary
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +86,13 @@ def test_what_one_score_is_certain_of_is_not_outvoted():
     usually = {name: rng.gamma(2, 10.0**power, 1000) for power, name in enumerate(names)}
     columns = {name: column[:1000].copy() for name, column in usually.items()}
     columns["patch"][:10] += 20 * columns["patch"].std()
-    scores = _scores(columns, usually)
+    scores = Ordinary(*[None] * 5, usually).scores(columns)
     assert set(np.argsort(-scores)[:10]) == set(range(10))
-    grown = _scores(*({n: 7 * c + 3 for n, c in some.items()} for some in (columns, usually)))
+    larger, seen = ({n: 7 * c + 3 for n, c in some.items()} for some in (columns, usually))
+    grown = Ordinary(*[None] * 5, seen).scores(larger)
     np.testing.assert_allclose(grown, scores)  # whatever a score's unit is
-    assert np.quantile(_scores({"a": rng.random(999)}, {"a": np.arange(1001) / 1000}), 0.9) == pytest.approx(
-        1, abs=0.05
-    )
+    even = Ordinary(*[None] * 5, {"a": np.arange(1001) / 1000})
+    assert np.quantile(even.scores({"a": rng.random(999)}), 0.9) == pytest.approx(1, abs=0.05)
 
 
 def test_shares_and_quantiles_are_shares(run):

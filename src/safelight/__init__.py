@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from safelight.data.images import ImageSet
     from safelight.data.sources import load
     from safelight.errors import ConfigError, DataError, Interrupted, RunError, SafelightError, TrainingError
+    from safelight.estimators import AutoencoderTransformer, FewLabelsClassifier, OutlierDetector
     from safelight.evolution.evolve import Search, evolve, resume_evolution
     from safelight.networks.base import Autoencoder, Code, Network
     from safelight.networks.conv_vae import ConvVAE
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Autoencoder": "networks.base",
+    "AutoencoderTransformer": "estimators",
     "Batch": "data.batches",
     "Code": "networks.base",
     "ConfigError": "errors",
@@ -42,10 +44,12 @@ _HOMES = {
     "DeepConvConfig": "config.network",
     "DeepConvVAE": "networks.deep_conv",
     "Evaluation": "tasks.base",
+    "FewLabelsClassifier": "estimators",
     "ImageSet": "data.images",
     "Interrupted": "errors",
     "Measure": "config.task",
     "Network": "networks.base",
+    "OutlierDetector": "estimators",
     "Run": "run",
     "RunError": "errors",
     "SafelightError": "errors",
@@ -66,6 +70,7 @@ _HOMES = {
 
 __all__ = [
     "Autoencoder",
+    "AutoencoderTransformer",
     "Batch",
     "Code",
     "ConfigError",
@@ -77,10 +82,12 @@ __all__ = [
     "DeepConvConfig",
     "DeepConvVAE",
     "Evaluation",
+    "FewLabelsClassifier",
     "ImageSet",
     "Interrupted",
     "Measure",
     "Network",
+    "OutlierDetector",
     "Run",
     "RunError",
     "SafelightError",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
 from safelight.data.finding import Images, OnReading, as_image_set, find_images, refuse_left_out
+from safelight.data.images import ImageSet
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
 from safelight.labels.finetuning import (
@@ -161,7 +162,7 @@ def train(
             if ranks.is_first:
                 folder.write_pictures(image_set)
             recorder.run()
-    return Run(folder.path, own_network, own_task)
+    return Run(folder.path, own_network, own_task, _only_here(image_set))
 
 
 def finetune(
@@ -256,7 +257,7 @@ def finetune(
         folder.write_config(config)
         train_on_labels(folder, config, parts, divided, on_epoch, on_step)
         conclude(folder, config, parts, divided)
-    return Run(folder.path)
+    return Run(folder.path, images=_only_here(image_set))
 
 
 def resume(
@@ -328,7 +329,7 @@ def resume(
                     "epochs: more would stop at once; train a new run with more --patience"
                 )
             recorder.run(packed)
-    return Run(path, network, task)
+    return Run(path, network, task, images)
 
 
 @contextlib.contextmanager
@@ -343,6 +344,11 @@ def _folder(out: str | os.PathLike[str] | None) -> Iterator[RunFolder]:
     except BaseException:
         temporary.delete()
         raise
+
+
+def _only_here(images: ImageSet) -> ImageSet | None:
+    """Images that no file holds, for the run to keep."""
+    return images if images.source is None else None
 
 
 def _made(given: Any) -> Any:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from safelight.config.latent import MapConfig
 from safelight.config.reading import from_dict
+from safelight.data.arrays import array_of
 from safelight.data.finding import Images
 from safelight.data.images import at_once
 from safelight.data.label_files import names_of
+from safelight.errors import DataError
 from safelight.files import new_file
 from safelight.latent.codes import Codes, encode, some_images
 from safelight.latent.maps import LatentMap, project
@@ -33,7 +35,7 @@ class CodingRun(OpenedRun):
     """A run of which the network is used as an encoder and a decoder."""
 
     def encode(self, images: Images) -> NDArray[np.float32]:
-        """Images to their mean codes, (N, D).
+        """Images to their mean codes, (N, D); one image to its own, (D,).
 
         Raises:
             RunError: the network has no codes.
@@ -42,15 +44,26 @@ class CodingRun(OpenedRun):
         return self._map(images, lambda x: network.encode(x).mu)
 
     def decode(self, codes: NDArray[Any]) -> NDArray[np.float32]:
-        """Codes (N, D) to images (N, C, H, W) in [0, 1].
+        """Codes (N, D) to images (N, C, H, W) in [0, 1]; one code (D,) to one image (C, H, W).
+
+        Args:
+            codes: an array or a tensor.
 
         Raises:
+            DataError: they are none of this network.
             RunError: the network has no codes.
         """
         network = self._autoencoder()
-        points = torch.as_tensor(np.asarray(codes, np.float32))
-        chunks = torch.split(points, at_once(self.config.image.shape))
-        return np.concatenate([sample(network, z.to(device_of(network))).cpu().numpy() for z in chunks])
+        points = torch.as_tensor(np.asarray(array_of(codes), np.float32))
+        latent = getattr(self.config.network, "latent", 0) or points.shape[-1]  # a custom one may not tell
+        if points.ndim not in (1, 2) or not points.numel() or points.shape[-1] != latent:
+            raise DataError(
+                f"expected codes of {latent} numbers, (N, {latent}), as this run's encode gives them, got "
+                f"{tuple(points.shape)}"
+            )
+        chunks = torch.split(points.reshape(-1, latent), at_once(self.config.image.shape))
+        drawn = np.concatenate([sample(network, z.to(device_of(network))).cpu().numpy() for z in chunks])
+        return drawn if points.ndim == 2 else np.asarray(drawn[0])
 
     def codes(self, images: Images) -> Codes:
         """Everything that the encoder says of images: means, log-variances, reconstruction losses.
@@ -106,7 +119,7 @@ class CodingRun(OpenedRun):
             RunError: the network has no codes.
         """
         among = self.images("train") if images is None else self.taken(images)
-        places, distances = nearest(self.encode(query), self.encode(among), k, metric)
+        places, distances = nearest(self.encode(self.taken(query)), self.encode(among), k, metric)
         names = names_of(among)
         return Neighbours(tuple(tuple(names[place] for place in row) for row in places), places, distances)
 

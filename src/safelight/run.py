@@ -19,16 +19,18 @@ from safelight.config.corruption import CORRUPTIONS, parse_corruption
 from safelight.config.latent import PageConfig
 from safelight.config.reading import check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
+from safelight.data.arrays import one_image
 from safelight.data.finding import Images
 from safelight.data.images import ImageSet, at_once
 from safelight.errors import DataError, RunError, SafelightError
 from safelight.files import new_file, write_file
 from safelight.labels.predictions import predict
 from safelight.latent.codes import some_images
-from safelight.latent.export import export_onnx
+from safelight.latent.export import Told, export_onnx
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
 from safelight.latent.walks import Traversals, WalkPath, traversals, walk, walk_path
-from safelight.tasks.classify import Predictions
+from safelight.networks.base import Autoencoder
+from safelight.tasks.classify import Predictions, temperature_of
 from safelight.tasks.priors import Flow, Normal, Prior
 from safelight.tasks.sampling import latent_points
 
@@ -43,6 +45,12 @@ class Run(CodingRun):
         path: the folder.
         network: for a run of a network of your own, its class (called without arguments) or an instance.
         task: likewise for a task of your own.
+        images: for a run on images handed over in Python, the same images, which every method then uses; what
+            `train`, `finetune` and `resume` give has them already.
+
+    Wherever a method takes images, one alone will do: an array or a tensor, (H, W), (H, W, 3), or (H, W, C)
+    or (C, H, W) of the run's own channels, or a picture of Pillow's. What is made of it then has no first
+    axis: the code of one image is (D,), its reconstruction (C, H, W).
 
     Raises:
         RunError: it is not a run folder, or its weights do not fit.
@@ -54,10 +62,12 @@ class Run(CodingRun):
         (180, 4)
         >>> run.sample(3).shape
         (3, 1, 8, 8)
+        >>> run.decode(run.encode(np.zeros((8, 8)))).shape
+        (1, 8, 8)
     """
 
     def reconstruct(self, images: Images) -> NDArray[np.float32]:
-        """Images to the network's version of them, (N, C, H, W) in [0, 1].
+        """Images to the network's version of them, (N, C, H, W) in [0, 1]; one image to (C, H, W).
 
         Raises:
             RunError: the network does not make images.
@@ -65,7 +75,9 @@ class Run(CodingRun):
         return self._map(images, self._image_network().reconstruct)
 
     def denoise(self, images: Images) -> NDArray[np.float32]:
-        """Images to clean ones, (N, C, H, W) in [0, 1]; a `DenoisingUNet` takes any size from 8 pixels up.
+        """Images to clean ones, (N, C, H, W) in [0, 1], one image to (C, H, W).
+
+        A `DenoisingUNet` takes any size from 8 pixels up.
 
         Raises:
             DataError: the network takes no such images.
@@ -74,7 +86,8 @@ class Run(CodingRun):
         cleaner = self.cleaner()
         image_set = cleaner.taken(images)
         parts = [cleaner(image_set.floats(chunk).numpy()) for chunk in image_set.chunks()]
-        return np.concatenate(parts)
+        found = np.concatenate(parts)
+        return found if one_image(images, self.config.image.channels) is None else found[0]
 
     def cleaner(self, turns: bool = False) -> Cleaner:
         """What cleans arrays and files by the run's network.
@@ -95,7 +108,7 @@ class Run(CodingRun):
         self,
         count: int,
         method: str | None = None,
-        label: int | None = None,
+        label: int | str | None = None,
         seed: int = 0,
         images: Images | None = None,
     ) -> NDArray[np.float32]:
@@ -105,7 +118,7 @@ class Run(CodingRun):
             count: number of images.
             method: prior, of a variational network or learned; or mixture, of normal densities fitted to the
                 training codes. By default the prior where there is one and no label is asked for.
-            label: draw from a mixture fitted to this class alone.
+            label: draw from a mixture fitted to this class alone, by its name or its number.
             seed: fixes the draws.
             images: for a mixture of a run on images handed over in Python, the same images.
 
@@ -119,7 +132,7 @@ class Run(CodingRun):
         self,
         count: int,
         method: str | None = None,
-        label: int | None = None,
+        label: int | str | None = None,
         seed: int = 0,
         images: Images | None = None,
     ) -> Iterator[NDArray[np.float32]]:
@@ -129,7 +142,7 @@ class Run(CodingRun):
             yield self.decode(part.cpu().numpy())
 
     def _drawn_codes(
-        self, count: int, method: str | None, label: int | None, seed: int, images: Images | None
+        self, count: int, method: str | None, label: int | str | None, seed: int, images: Images | None
     ) -> torch.Tensor:
         network, prior = self._autoencoder(), self.prior
         count, seed = whole("count", count), check_seed(seed)
@@ -139,7 +152,7 @@ class Run(CodingRun):
             return latent_points(network, prior, count, blank, seed)
         train = self.images("train", images)
         if label is not None:
-            train = train.subset(class_rows(train.labels, label))
+            train = train.subset(class_rows(train.labels, label, train.classes))
         mixture = fit_mixture(self.codes(some_images(train, CODES_TO_FIT, seed)), seed)
         return mixture.sample(count, seed)
 
@@ -186,9 +199,12 @@ class Run(CodingRun):
         return found, drawn.reshape(*found.codes.shape[:2], *drawn.shape[1:])
 
     def export(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
-        """Write encoder.onnx and decoder.onnx, which take and give pixels, and a README.md about them.
+        """Write the network as ONNX files that take and give pixels, with a README.md on feeding them.
 
-        A prior that was learned is written too: prior.onnx makes codes of standard normal numbers.
+        An autoencoder becomes encoder.onnx and decoder.onnx, and prior.onnx where a prior was learned, which
+        makes codes of standard normal numbers; a classifier classifier.onnx, pixels to probabilities and how
+        unlike the training images they are; a U-Net denoiser.onnx, for any size. fit.json says how pictures
+        become images.
 
         Args:
             folder: made if it is not there.
@@ -196,11 +212,14 @@ class Run(CodingRun):
 
         Raises:
             ConfigError: the packages for ONNX are not installed.
-            RunError: the network has no codes, or the folder cannot be written.
+            RunError: the network is none of these, or the folder cannot be written.
         """
-        image = self.config.image
-        network = self._autoencoder()
-        return export_onnx(network, image.shape, image.range, folder, overwrite, self._learned_prior)
+        network, task, told = self.network, self.config.task, None
+        if isinstance(task, ClassifyConfig):
+            classes = task.class_names or tuple(map(str, range(getattr(self.config.network, "classes", 0))))
+            told = Told(classes, temperature_of(self._parts.loss), self.folder.read_typical())
+        prior = self._learned_prior if isinstance(network, Autoencoder) else None
+        return export_onnx(network, self.config.image, folder, overwrite, prior, told)
 
     @property
     def _learned_prior(self) -> Prior | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from safelight.cleaning.doubts import doubt_of
 from safelight.config.data import DataConfig, Fit, FitOptions
-from safelight.data.arrays import array_of, as_pixels
+from safelight.data.arrays import array_of, as_pixels, one_image
 from safelight.data.finding import Images
 from safelight.data.fitting import Untold
 from safelight.data.images import ImageSet
@@ -155,7 +155,8 @@ class Cleaner:
         elif isinstance(images, str | os.PathLike):
             image_set = load_for(images, DataConfig(), FitOptions() if self.takes_any_size else self.fit)
         else:
-            image_set = as_pixels(array_of(images), "the array", options)
+            one = one_image(images, self.shape[0])
+            image_set = as_pixels(array_of(images if one is None else one), "the array", options)
         self.check(image_set.shape)
         return image_set
 

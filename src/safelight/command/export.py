@@ -14,7 +14,7 @@ __all__ = ["VERB"]
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder")
-    parser.add_argument("--onnx", type=str, metavar="FOLDER", help="folder for encoder.onnx and decoder.onnx")
+    parser.add_argument("--onnx", type=str, metavar="FOLDER", help="folder for ONNX files and their README")
     parser.add_argument(
         "--single-file", type=str, metavar="FILE", help="an .html file to walk through the latent space in"
     )
@@ -30,7 +30,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     run = Run(options.run)
     if options.onnx:
         folder = run.export(options.onnx, options.overwrite)
-        out.print(f"Encoder and decoder, the same as torch's within 1e-4: {name_of(folder)}")
+        made = ", ".join(sorted(path.name for path in folder.glob("*.onnx")))
+        out.print(f"{made}, the same as torch within 1e-4 of their scale, and a README: {name_of(folder)}")
     if options.single_file:
         path = write_page(run, options.single_file, options, options.overwrite)
         held = "names, labels and codes" if options.no_images else "images, names, labels and codes"
@@ -48,9 +49,9 @@ def _idle(options: Namespace, arguments: list[str]) -> Idle:
 
 VERB = Verb(
     "export",
-    "write the page as one file, or encoder and decoder as ONNX files",
+    "write the page as one file, or the networks as ONNX files",
     "Write a run as one page to mail or host, in which a browser encodes and decodes; or as ONNX files, "
-    "which take and give pixels, with a README about them.",
+    "which take and give pixels, with a README that feeds them any picture; classifiers and U-Nets too.",
     (
         "safelight export runs/first --single-file digits.html",
         "safelight export runs/first --onnx networks/",

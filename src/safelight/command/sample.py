@@ -33,7 +33,9 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         help="draw from the prior, or from a Gaussian mixture fitted to the training codes (default: prior "
         "where there is one, else mixture)",
     )
-    parser.add_argument("--label", type=int, help="draw from a mixture fitted to this class alone")
+    parser.add_argument(
+        "--label", type=str, help="draw from a mixture fitted to the class of this name alone"
+    )
     parser.add_argument("--seed", type=int, default=0, help="fixes the draws (default: 0)")
     parser.add_argument(
         "--out",

@@ -17,7 +17,7 @@ from safelight.data.opening import open_picture
 from safelight.data.rows import is_mapped
 from safelight.errors import DataError
 
-__all__ = ["array_of", "as_pixels", "fitted", "is_pictures", "set_of_pictures"]
+__all__ = ["array_of", "as_pixels", "fitted", "is_pictures", "one_image", "set_of_pictures"]
 
 Range = tuple[float, float]
 SAMPLE = 1 << 22  # values by which black and white are found
@@ -143,6 +143,29 @@ def array_of(source: Any) -> NDArray[Any]:
     if isinstance(source, list | tuple):
         return np.stack([np.asarray(image) for image in source]) if len(source) else np.empty(0)
     return np.asarray(source)
+
+
+def one_image(source: Any, channels: int) -> Any:
+    """What came as one image, as a set of one; None where it is none or several.
+
+    Args:
+        source: one image is an array or a tensor, (H, W), (H, W, 3), or (H, W, C) or (C, H, W) of the
+            network's own channels; or a picture of Pillow's. (3, H, W) is three images to a network for gray
+            ones.
+        channels: of the network's images.
+
+    Example:
+        >>> one_image(np.zeros((32, 32, 3)), 1).shape, one_image(np.zeros((3, 32, 32)), 1)
+        ((1, 3, 32, 32), None)
+    """
+    if hasattr(source, "convert") and hasattr(source, "save"):
+        return [source]
+    if not (isinstance(source, np.ndarray) or hasattr(source, "detach")) or source.ndim not in (2, 3):
+        return None
+    array = array_of(source)
+    if array.ndim == 2 or (array.shape[0] == channels > 1 and array.shape[2] not in (3, channels)):
+        return array[None]  # (1, H, W) or (1, C, H, W)
+    return array.transpose(2, 0, 1)[None] if array.shape[2] in (3, channels) else None
 
 
 def is_pictures(source: Any) -> bool:

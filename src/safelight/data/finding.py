@@ -75,7 +75,9 @@ def find_images(data: DataConfig, fit: Fit, folder: Path, images: Images | None 
         DataError: they are gone, or not the same.
     """
     if images is None and data.source is None:
-        raise DataError("this run was trained on images handed over in Python; hand over the same ones")
+        raise DataError(
+            "this run was trained on images handed over in Python; hand over the same ones as images="
+        )
     with _or_moved(folder):
         image_set = as_image_set(images if images is not None else str(data.source), fit, data)
         if not image_set.is_what(data.fingerprint):

@@ -14,7 +14,7 @@ import numpy as np
 
 from safelight.errors import RunError
 from safelight.explorer.contents import Package, pack
-from safelight.latent.export import OnnxModels
+from safelight.latent.onnx import OnnxModels
 
 __all__ = ["bundle", "engine_files", "made_of", "page", "page_sources", "with_label_file"]
 

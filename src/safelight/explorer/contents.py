@@ -18,8 +18,8 @@ from safelight.data.images import ImageSet
 from safelight.errors import ConfigError
 from safelight.latent.charts import map_words
 from safelight.latent.codes import Codes
-from safelight.latent.export import OnnxModels, to_onnx
 from safelight.latent.maps import LatentMap, project
+from safelight.latent.onnx import OnnxModels, to_onnx
 from safelight.latent.sampling import fit_mixture
 from safelight.latent.walks import QUANTILES
 from safelight.networks.base import Autoencoder

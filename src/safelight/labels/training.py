@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -22,11 +23,13 @@ from safelight.runs.assembly import Parts, device_of
 from safelight.runs.folder import RunFolder
 from safelight.runs.labels import RunLabels
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
+from safelight.runs.state import PackedState, State
+from safelight.runs.training import EpochResult, fit
 from safelight.runs.typical import Typical
 from safelight.tasks.calibration import temperature
 from safelight.tasks.classify import logits_of
 
-__all__ = ["codes_of", "conclude", "features_of", "first_labels", "train_on_labels"]
+__all__ = ["codes_of", "conclude", "features_of", "first_labels", "fit_on_labels", "train_on_labels"]
 
 GIVEN_SHARE = 0.2  # of the images drawn, those whose label was given
 
@@ -96,6 +99,36 @@ def train_on_labels(
             folder.write_labels(labels)
         splits = labels.taken_for(images)
         Recorder(folder, config, parts, splits, end_epoch, on_step).run(packed)
+
+
+def fit_on_labels(
+    config: RunConfig, parts: Parts, images: ImageSet, codes: NDArray[np.float32] | None
+) -> None:
+    """Train in memory alone, as `train_on_labels` does in a folder, with the temperature of `conclude`.
+
+    Args:
+        config: its settings.
+        parts: what is trained.
+        images: with the labels that were given, -1 where unknown.
+        codes: (N, D) of the images, to spread the labels over before the first epoch.
+    """
+    given, is_spread = cast(Any, images.labels), cast(ClassifyConfig, config.task).spread
+    packed: PackedState | None = None
+
+    def end_epoch(result: EpochResult, state: State) -> bool:
+        nonlocal packed
+        packed = state.pack()
+        return is_spread
+
+    for _ in range(config.training.epochs if is_spread else 1):
+        labels, weights = _spread(given, config, codes)
+        taken = replace(images, labels=labels, weights=weights)
+        fit(
+            parts.network, parts.batches(config, taken), parts.loss, config.training, end_epoch, packed=packed
+        )
+        codes = codes_of(parts.network, images)
+    if is_spread:
+        cast(Tensor, parts.loss.temperature).fill_(temperature(logits_of(parts.network, images), labels))
 
 
 def conclude(folder: RunFolder, config: RunConfig, parts: Parts, images: Divided) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from safelight.config.reading import check
+from safelight.config.reading import check, plain
 from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN
 from safelight.errors import ConfigError
 from safelight.latent.codes import Codes
 from safelight.machine import derive_seed
@@ -114,7 +116,7 @@ def fit_mixture(codes: Codes, seed: int = 0) -> Mixture:
     return Mixture(found.weights_, found.means_, found.covariances_, held_out)
 
 
-def sampling_method(count: int, method: str | None, label: int | None, has_prior: bool) -> str:
+def sampling_method(count: int, method: str | None, label: int | str | None, has_prior: bool) -> str:
     """What to draw samples from: what is asked for, or the prior where there is one for it.
 
     Args:
@@ -140,23 +142,33 @@ def sampling_method(count: int, method: str | None, label: int | None, has_prior
     return method
 
 
-def class_rows(labels: NDArray[np.int64] | None, label: int) -> NDArray[np.int64]:
+def class_rows(
+    labels: NDArray[np.int64] | None, label: int | str, classes: Sequence[str] | None = None
+) -> NDArray[np.int64]:
     """The places of one class's images.
+
+    Args:
+        labels: (N,), -1 where unknown.
+        label: the class's name, or its number; where classes have no names, its number as text is its name.
+        classes: their names.
 
     Raises:
         ConfigError: there are no labels, or none such.
 
     Example:
-        >>> class_rows(np.array([3, 1, 3]), 3).tolist()
-        [0, 2]
+        >>> class_rows(np.array([3, 1, 3]), "3").tolist(), class_rows(np.array([0, 1]), "dog", ["cat", "dog"])
+        ([0, 2], array([1]))
     """
     if labels is None:
         raise ConfigError(f"label: expected images with labels, to draw of {label}, got none")
-    rows = np.flatnonzero(labels == label)
-    if not len(rows):
-        known = ", ".join(map(str, np.unique(labels)[:20]))
+    there = [int(number) for number in np.unique(labels) if number != UNKNOWN]
+    names = {number: classes[number] if classes else str(number) for number in there}
+    label = plain(label)
+    chosen = [number for number, name in names.items() if label in (name, number)]
+    if not chosen:
+        known = ", ".join(list(names.values())[:20])
         raise ConfigError(f"label: expected one of {known}, got {label}")
-    return rows
+    return np.flatnonzero(labels == chosen[0])
 
 
 def nearest_images(samples: NDArray[Any], images: ImageSet) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

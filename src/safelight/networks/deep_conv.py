@@ -92,13 +92,7 @@ class _DeepConv(nn.Module):
         if self.linear is None:
             return
         self.linear.start(mean, directions, variances)
-        for layer in (self.encoder[-1], self.decoder[-1]):
-            for parameter in layer.parameters():
-                parameter.zero_()
-        bias = cast(nn.Linear, self.encoder[-1]).bias
-        latent, count = len(self.linear.scale), len(variances)
-        if len(bias) > latent:  # log-variances, of codes whose means vary by 1
-            bias[latent : latent + count] = torch.log(noise / (variances + noise))
+        self.linear.lead(self.encoder[-1], self.decoder[-1], variances, noise)
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -62,6 +62,23 @@ class LinearPath(nn.Module):
         for weight in (self.down, self.up):
             weight[:count] = directions * math.sqrt(values)
 
+    @torch.no_grad()
+    def lead(self, encoder: nn.Module, decoder: nn.Module, variances: Tensor, noise: float) -> None:
+        """Layers beside it add nothing yet but what is unsure in a code.
+
+        Args:
+            encoder: the last layer, that gives (N, D) or, with log-variances, (N, 2·D).
+            decoder: the last layer.
+            variances: (K,) as above.
+            noise: the variance that the directions leave, a pixel.
+        """
+        for layer in (encoder, decoder):
+            for parameter in layer.parameters():
+                parameter.zero_()
+        bias, latent, count = cast(nn.Linear, encoder).bias, len(self.scale), len(variances)
+        if len(bias) > latent:  # log-variances, of codes whose means vary by 1
+            bias[latent : latent + count] = torch.log(noise / (variances + noise))
+
     def encode(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to codes (N, D)."""
         if self.seen != self.size:
@@ -80,9 +97,13 @@ class LinearPath(nn.Module):
 def coarse(size: tuple[int, int]) -> tuple[int, int]:
     """The height and width at which a linear map looks at images: at most 64 pixels a side.
 
+    A single row is no image but a vector, whose values have no neighbours, and stays as it is.
+
     Example:
-        >>> coarse((28, 28)), coarse((128, 96))
-        ((28, 28), (64, 48))
+        >>> coarse((28, 28)), coarse((128, 96)), coarse((1, 200))
+        ((28, 28), (64, 48), (1, 200))
     """
+    if size[0] == 1:
+        return size
     scale = min(1.0, LARGEST / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

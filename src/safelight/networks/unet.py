@@ -127,7 +127,10 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         (h, w), top, left = self.grid, 0, 0
-        if self.shifted:  # by half a window, in directions that have several
+        if self.shifted and torch.compiler.is_compiling():  # exporters know no sizes yet
+            x, top = _moved(x, 2, h)
+            x, left = _moved(x, 3, w)
+        elif self.shifted:  # by half a window, in directions that have several
             top, left = h // 2 * (height > h), w // 2 * (width > w)
             x = F.pad(x, (left, (w - left) * (left > 0), top, (h - top) * (top > 0)), mode="reflect")
         n, channels, rows, columns = x.shape
@@ -162,8 +165,17 @@ def _window(side: int, most: int) -> int:
 def _mirrored(x: Tensor, axis: int, multiple: int) -> Tensor:
     """Lengthen an axis to a multiple by mirroring, as often as that takes."""
     length = x.shape[axis]
-    place = torch.arange(-(-length // multiple) * multiple, device=x.device)
-    if len(place) == length:
+    place = torch.arange((length + multiple - 1) // multiple * multiple, device=x.device)
+    if not torch.compiler.is_compiling() and len(place) == length:
         return x
-    place = place % (2 * length)
+    place = place % torch.full_like(place, 2 * length)  # a tensor, as exporters know no length yet
     return x.index_select(axis, torch.where(place < length, place, 2 * length - 1 - place))
+
+
+def _moved(x: Tensor, axis: int, side: int) -> tuple[Tensor, int]:
+    """Whole windows moved by half of one, if there are several, and by how much; without an `if`."""
+    count = x.shape[axis] // side
+    more = (2 * count - 2) // count  # 1 where there are several, else 0
+    place = (torch.arange((count + more) * side, device=x.device) - side // 2 * more).abs()
+    last = count * side - 1
+    return x.index_select(axis, torch.where(place <= last, place, 2 * last - place)), side // 2 * more

@@ -27,6 +27,7 @@ from safelight.errors import ConfigError, RunError, TrainingError
 from safelight.machine import derive_seed, pick_device
 from safelight.networks.base import Autoencoder, Code, Network
 from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
+from safelight.networks.dense import DenseVAE
 from safelight.networks.linear_path import coarse
 from safelight.networks.table import build
 from safelight.runs.state import GlobalRandomness
@@ -92,7 +93,8 @@ def assemble(
         made = _own(config.network, CustomNetwork, network, "network") or build(config.network, config.image)
         own_task = _own(config.task, CustomTask, task, "task") or make_task(config)
         loss = own_task.loss()
-    stages = made.stages if isinstance(made, DeepConvAE | DeepConvVAE) else None
+    own = made if isinstance(made, DenseVAE) else None
+    stages = made.stages if isinstance(made, DeepConvAE | DeepConvVAE) else own
     if train is not None and stages is not None and stages.linear is not None:
         stages.start(*_principal(train, len(stages.linear.scale)))
     return Parts(made.to(device), own_task, loss.to(device))

@@ -16,6 +16,7 @@ from PIL.Image import Image
 
 from safelight.config.reading import from_dict, plain
 from safelight.config.task import ClassifyConfig, DenoiseEvaluation
+from safelight.data.arrays import one_image
 from safelight.data.finding import Images, OnReading, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
@@ -40,10 +41,12 @@ class OpenedRun(ABC):
         path: str | os.PathLike[str],
         network: type[Network] | Network | None = None,
         task: type[Task] | Task | None = None,
+        images: Images | None = None,
     ) -> None:
         self.folder = RunFolder(path)
         self.config = self.folder.read_config()
         self._given = network, task
+        self._kept = images
         self._loaded: Parts | None = None
         self._weights = ""
 
@@ -145,7 +148,7 @@ class OpenedRun(ABC):
         """
         found, task = self.folder.read_labels(), self.config.task
         labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
-        return find_split(self.config, self.path, split, images, labels)
+        return find_split(self.config, self.path, split, self._kept if images is None else images, labels)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse what another run makes, where it is not of this run's shape, (C, H, W).
@@ -209,14 +212,17 @@ class OpenedRun(ABC):
         """Images of a user's as the network takes them: fitted, and scaled, as the run's own pictures were.
 
         Args:
-            images: an `ImageSet`, an array, or what `safelight.load` takes.
+            images: an `ImageSet`, an array, or what `safelight.load` takes; one image is a set of one.
             on_reading: as in `safelight.load`.
 
         Raises:
             DataError: they cannot be loaded, or mean something else.
         """
-        return as_image_set(images, self.config.image, on_reading=on_reading)
+        one = one_image(images, self.config.image.channels)
+        return as_image_set(images if one is None else one, self.config.image, on_reading=on_reading)
 
     @torch.no_grad()
     def _map(self, images: Images, function: Callable[[torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        return self.taken(images).mapped(function, device_of(self.network))
+        """A function's results, (N, ...); of one image its own."""
+        found = self.taken(images).mapped(function, device_of(self.network))
+        return found if one_image(images, self.config.image.channels) is None else found[0]

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from safelight.config.reading import check
 from safelight.data.images import ImageSet
-from safelight.latent.codes import Codes, encode, some_images
+from safelight.data.label_files import names_of
+from safelight.latent.codes import encode, some_images
 from safelight.networks.base import Autoencoder
 from safelight.similarity.neighbours import nearest
 from safelight.tasks.objective import Likelihood
 from safelight.tasks.priors import Prior
 
-__all__ = ["Outliers", "find_outliers"]
+__all__ = ["Ordinary", "Outliers", "find_outliers"]
 
 MOST_TRAINING = 10_000  # images that stand for a training set
 NEIGHBOURS = 20
@@ -83,25 +86,88 @@ def find_outliers(
     """
     check(share is None or 0 < share < 1, "share", "between 0 and 1", share)
     check(0 < quantile < 1, "quantile", "between 0 and 1", quantile)
-    train = some_images(train, MOST_TRAINING)
-    known, codes = encode(network, likelihood, train), encode(network, likelihood, images)
-    total = sum(_errors(network, train, chunk).sum(0, dtype=np.float64) for chunk in train.chunks())
-    usual = np.asarray(total / len(train), np.float32)  # (H, W)
-    usual = usual + FLOOR * usual.mean() + 1e-12
-    usually = _columns(network, train, usual, known, known, prior)
-    columns = _columns(network, images, usual, codes, known, prior)
-    scores = _scores(columns, usually)
+    ordinary = Ordinary.learn(network, likelihood, prior, train)
+    columns = ordinary.columns(images)
+    scores = ordinary.scores(columns)
     if share is None:
-        threshold = float(np.quantile(_scores(usually, usually), quantile))
+        threshold = float(np.quantile(ordinary.scores(ordinary.usually), quantile))
         is_outlier = scores > threshold
     else:  # by place, so that equal scores do not change how many there are
         chosen = np.argsort(-scores, kind="stable")[: max(1, round(share * len(scores)))]
         threshold = float(scores[chosen[-1]])
         is_outlier = np.zeros(len(scores), bool)
         is_outlier[chosen] = True
+    names = tuple(names_of(images))
     return Outliers(
-        codes.names, scores, columns, is_outlier, threshold, lambda at: _errors(network, images, at) / usual
+        names, scores, columns, is_outlier, threshold, lambda at: ordinary.heat(images, at).numpy()
     )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Ordinary:
+    """What training images are like to a network, which others are compared with.
+
+    Attributes:
+        network: in evaluation mode.
+        likelihood: p(x | z).
+        prior: of the codes, or None; on the CPU, in double precision.
+        usual: (H, W), what the network misses of them at each place, squared.
+        known: (n, D), their codes.
+        usually: their own scores by name, (n,) each.
+    """
+
+    network: Autoencoder
+    likelihood: Likelihood
+    prior: Prior | None
+    usual: NDArray[np.float32]
+    known: NDArray[np.float32]
+    usually: dict[str, NDArray[np.float64]]
+
+    @staticmethod
+    def learn(network: Autoencoder, likelihood: Likelihood, prior: Prior | None, train: ImageSet) -> Ordinary:
+        """Look at training images: at most 10,000 of them, chosen at random."""
+        train = some_images(train, MOST_TRAINING)
+        known = encode(network, likelihood, train).mu
+        total = sum(_errors(network, train, chunk).sum(0, dtype=np.float64) for chunk in train.chunks())
+        usual = np.asarray(total / len(train), np.float32)  # (H, W)
+        usual = usual + FLOOR * usual.mean() + 1e-12
+        exact = None if prior is None else copy.deepcopy(prior).cpu().double()
+        found = Ordinary(network, likelihood, exact, usual, known, {})
+        return replace(found, usually=found.columns(train))
+
+    def heat(self, images: ImageSet, places: Any) -> Tensor:
+        """Squared errors in multiples of what is usual, (n, H, W) float32, on the CPU."""
+        return torch.from_numpy(_errors(self.network, images, places) / self.usual)
+
+    @torch.no_grad()
+    def columns(self, images: ImageSet) -> dict[str, NDArray[np.float64]]:
+        """Each score by name, (N,): single precision, so that what else came along changes none."""
+        height, width = self.usual.shape
+        side = min(max(PATCH, min(height, width) // 8), height, width)
+        means, most = [], []
+        for chunk in images.chunks():
+            heat = self.heat(images, chunk).double()  # (n, H, W)
+            means.append(heat.mean((1, 2)).numpy())
+            most.append(avg_pool2d(heat[:, None], side, max(1, side // 2)).amax((1, 2, 3)).numpy())
+        columns = {"reconstruction": np.concatenate(means), "patch": np.concatenate(most)}
+        codes = encode(self.network, self.likelihood, images).mu
+        if self.prior is not None:
+            columns["density"] = -self.prior.log_prob(torch.from_numpy(codes).double()).numpy()
+        columns["neighbours"] = _distances(codes, self.known)
+        return {name: column.astype(np.float32).astype(np.float64) for name, column in columns.items()}
+
+    def scores(self, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """(N,) the mean of the columns, each in units of the training images.
+
+        The mean of ranks would give up what one column alone knows for certain: a scratch is beyond all usual
+        misses, and has the most usual code.
+        """
+        found = []
+        for name, column in columns.items():
+            middle, odd = np.quantile(self.usually[name], (0.5, ODD))
+            found.append((column - middle) / max(odd - middle, 1e-12))
+        return np.asarray(np.mean(found, axis=0))
 
 
 @torch.no_grad()
@@ -112,49 +178,11 @@ def _errors(network: Autoencoder, images: ImageSet, places: Any) -> NDArray[np.f
     return np.asarray(errors.cpu().numpy(), np.float32)
 
 
-@torch.no_grad()
-def _columns(
-    network: Autoencoder,
-    images: ImageSet,
-    usual: NDArray[np.float32],
-    codes: Codes,
-    known: Codes,
-    prior: Prior | None,
-) -> dict[str, NDArray[np.float64]]:
-    height, width = usual.shape
-    side = min(max(PATCH, min(height, width) // 8), height, width)
-    means, most = [], []
-    for chunk in images.chunks():
-        heat = torch.from_numpy(_errors(network, images, chunk) / usual)  # (n, H, W)
-        means.append(heat.mean((1, 2)).numpy())
-        most.append(avg_pool2d(heat[:, None], side, max(1, side // 2)).amax((1, 2, 3)).numpy())
-    columns = {"reconstruction": np.concatenate(means), "patch": np.concatenate(most)}
-    if prior is not None:
-        columns["density"] = -prior.log_prob(torch.from_numpy(codes.mu)).float().numpy()
-    columns["neighbours"] = _distances(codes.mu, known.mu)
-    return {name: np.asarray(column, np.float64) for name, column in columns.items()}
-
-
-def _distances(codes: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+def _distances(codes: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float64]:
     """(N,) the mean distance to the nearest training images, one that is the image itself left out."""
     k = min(NEIGHBOURS + 1, len(known))
-    far = nearest(codes, known, k, "euclidean")[1]
+    far = nearest(codes, known, k, "euclidean")[1].astype(np.float64)
     if k == 1:
         return far[:, 0]
     is_itself = far[:, 0] <= ITSELF * np.linalg.norm(known, axis=1).mean()
-    return np.asarray(np.where(is_itself, far[:, 1:].mean(1), far[:, :-1].mean(1)), np.float32)
-
-
-def _scores(
-    columns: dict[str, NDArray[np.float64]], usually: dict[str, NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """(N,) the mean of the columns, each in units of the training images.
-
-    The mean of ranks would give up what one column alone knows for certain: a scratch is beyond all usual
-    misses, and has the most usual code.
-    """
-    found = []
-    for name, column in columns.items():
-        middle, odd = np.quantile(usually[name], (0.5, ODD))
-        found.append((column - middle) / max(odd - middle, 1e-12))
-    return np.asarray(np.mean(found, axis=0))
+    return np.asarray(np.where(is_itself, far[:, 1:].mean(1), far[:, :-1].mean(1)))
