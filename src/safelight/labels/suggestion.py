@@ -87,6 +87,7 @@ def suggest_images(
     found: Predictions | None = None,
     seed: int = 0,
     encoding: str | None = None,
+    among: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Choose images to label by what a network makes of them.
 
@@ -98,6 +99,7 @@ def suggest_images(
         found: a classifier's predictions; the less sure they are, the more an image counts.
         seed: fixes where k-means starts.
         encoding: of the file, as for `read_labels`.
+        among: the places of those to choose from, such as the training images; by default all.
 
     Returns:
         (count,) their places.
@@ -107,9 +109,11 @@ def suggest_images(
         DataError: the labels cannot be read.
         RunError: the network has no codes.
     """
-    known = None if labels is None else read_labels(labels, names_of(images), encoding).numbers != UNKNOWN
-    weights = None if found is None else 1 - certainty(found.probabilities)
-    return suggest(codes_of(network, images), count, known, weights, seed)
+    places = np.arange(len(images)) if among is None else among
+    given = None if labels is None else read_labels(labels, names_of(images), encoding).numbers[places]
+    known = None if given is None else given != UNKNOWN
+    weights = None if found is None else 1 - certainty(found.probabilities[places])
+    return places[suggest(codes_of(network, images.subset(places)), count, known, weights, seed)]
 
 
 def write_suggestions(path: Path, names: Sequence[str], chosen: NDArray[np.int64]) -> None:

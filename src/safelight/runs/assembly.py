@@ -31,6 +31,7 @@ from safelight.networks.linear_path import coarse
 from safelight.networks.table import build
 from safelight.runs.state import GlobalRandomness
 from safelight.tasks.base import Task
+from safelight.tasks.classify import Classify
 from safelight.tasks.table import make_task
 
 __all__ = [
@@ -235,7 +236,7 @@ def describe_run(
             data,
             source=images.source,
             fingerprint=images.fingerprint(),
-            validation=len(held_out) if held_out else 0,
+            validation=splits.held_out,
         ),
         training=replace(
             training,  # what was left open in numbers, so that it can be repeated
@@ -262,9 +263,9 @@ def _refuse_patience(task: Any, validation: ImageSet | None) -> None:
             "patience: expected validation images to judge epochs by, got none; ask for some with "
             "--validation, or drop --patience"
         )
-    labels = validation.labels
-    if isinstance(task, ClassifyConfig) and (labels is None or not (labels != UNKNOWN).any()):
+    known = 0 if validation.labels is None else int((validation.labels != UNKNOWN).sum())
+    if isinstance(task, ClassifyConfig) and known < Classify.least_labels:
         raise ConfigError(
-            "patience: expected validation images with labels to judge epochs by, got none with any; label "
-            "some of them, or drop --patience"
+            f"patience: expected at least {Classify.least_labels} validation images with labels to judge "
+            f"epochs by, got {known}; label more of them, or drop --patience"
         )

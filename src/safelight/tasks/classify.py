@@ -128,12 +128,14 @@ class Classify(Task):
         assert isinstance(config.task, ClassifyConfig)
         self._settings = config.task
 
+    least_labels = 100  # a handful is told right by luck
+
     @property
     def measures(self) -> tuple[Measure, ...]:
         """Cross-entropy, which also judges how sure a classifier is, accuracy and calibration."""
         return (
             Measure("loss", "loss", "cross-entropy; smoothed in training", "nats per image", 4),
-            Measure("accuracy", "accuracy", "images given their own class", "%", 2, lower_is_better=False),
+            Measure("accuracy", "accuracy", "images given their own class", "%", 2, False, is_headline=True),
             Measure(
                 "accuracy_low", "from", "where it lies with 95% confidence", "%", 2, lower_is_better=False
             ),
@@ -158,13 +160,14 @@ class Classify(Task):
     def measure(self, network: Network, loss: Any, images: ImageSet) -> dict[str, float]:
         """Plain cross-entropy in nats per image, and accuracy in percent, of images as they are.
 
-        It also sets the loss's temperature to what suits these images best. Without a label there is nothing
-        to measure.
+        It also sets the loss's temperature to what suits these images best, if there are enough with labels.
+        Without a label there is nothing to measure.
         """
         if images.labels is None or not (images.labels != UNKNOWN).any():
             return {}
         logits, labels = _scored(network, images)
-        loss.temperature.fill_(temperature(logits, labels))
+        if self.can_judge(images):
+            loss.temperature.fill_(temperature(logits, labels))
         return _measures(logits, labels)
 
     def evaluate(self, network: Network, loss: nn.Module, images: ImageSet, options: NoOptions) -> Evaluation:
@@ -249,7 +252,8 @@ def _known(images: ImageSet) -> ImageSet:
     known = np.flatnonzero([] if images.labels is None else images.labels != UNKNOWN)
     if not len(known):
         raise DataError(
-            "expected images with labels, got none; classify a set that has them, or give --labels"
+            "expected images with labels to measure on, got none; label some, and write test beside them in "
+            "a column part of the file of labels"
         )
     return images.subset(known)
 
