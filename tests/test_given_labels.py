@@ -187,3 +187,41 @@ def test_probes_leave_the_unknown_out(page_run, digits):
 def test_only_training_images_are_suggested(page_run):
     images, places = page_run.whole()
     assert set(suggest_images(page_run.network, images, 30, among=places)) <= set(places)
+
+
+def test_balance_draws_every_class_as_often_in_plain_training_too(digits):
+    kept = np.flatnonzero((digits.labels == 0) | ((digits.labels == 1) & (np.arange(len(digits)) < 200)))
+    images = replace(digits.subset(kept), classes=("zero", "one"))
+    run = safelight.train(images, "classifier", task="classify", balance=True, epochs=1, lr=1e-6, **SMALL)
+    batches = run._parts.batches(run.config, run.images("train", images))
+    shares = np.bincount(np.concatenate([batch.labels.numpy() for batch in batches.epoch(0)]))
+    assert 0.4 < shares[1] / shares.sum() < 0.6 < np.mean(images.labels == 0)
+    assert run.config.task.class_names == ("zero", "one")
+    assert run.config.network.classes == 2, "as many as the set has"
+
+
+def test_labels_are_checked_as_a_whole_before_an_older_run_goes(digits, tmp_path):
+    options = {"task": "classify", "out": tmp_path / "run", "epochs": 1, **SMALL}
+    safelight.train("digits", "classifier", **options)
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    one_unknown = digits.labels.copy()
+    one_unknown[digits.split().rows["train"][-1]] = -1
+    for labels, classes, says in ((one_unknown, 10, "got images without"), (digits.labels, 9, "got 0 to 9")):
+        images = replace(digits, labels=labels)
+        with pytest.raises(DataError, match=says):
+            safelight.train(images, "classifier", classes=classes, overwrite=True, **options)
+        assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_a_calibration_error_means_the_same_in_history_and_evaluation(digits):
+    run = safelight.finetune(None, "digits", epochs=1, **SMALL)
+    found = run.evaluate("validation")["calibration_error"]
+    assert run.history[0]["validation"]["calibration_error"] == pytest.approx(found, 1e-5)
+
+
+def test_the_headline_of_a_classifiers_report_is_its_accuracy(digits):
+    run = safelight.finetune(None, "digits", epochs=1, **SMALL)
+    measured = run.evaluate()
+    page = run.report().read_text(encoding="utf-8")
+    tiles = page[page.index('class="tiles"') :]
+    assert f"{measured['accuracy']:.2f}" in tiles[: tiles.index("</div>")]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
+from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, OnReading, as_image_set, find_images, refuse_left_out
-from safelight.data.label_files import UNKNOWN
+from safelight.data.label_files import UNKNOWN, Labels
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
 from safelight.labels.cross_validation import cross_validate, has_others
@@ -151,6 +152,9 @@ def train(
     chosen = choose(splits.train, *read_settings(network_given, task_given, settings), settings)
     training = ranks.settled(chosen.training, out)
     notes = (*image_set.notes, *chosen.reasons)
+    if isinstance(chosen.task, ClassifyConfig) and image_set.labels is not None:
+        classes = image_set.classes or tuple(map(str, range(int(image_set.labels.max()) + 1)))
+        notes += told(image_set, splits, Labels(image_set.labels, classes), limit)
     config = describe_run(image_set, splits, data, chosen.network, chosen.task, training, command, notes)
     parts = assemble(config, own_network, own_task, None if start else splits.train)
     if start:

@@ -66,6 +66,10 @@ class Parts:
     def batches(self, config: RunConfig, images: ImageSet) -> Batches:
         """The training images as the task wants them served."""
         training, device = config.training, device_of(self.network)
+        is_to_balance = isinstance(config.task, ClassifyConfig) and config.task.balance
+        if is_to_balance and images.weights is None and images.labels is not None:
+            counts = np.bincount(np.maximum(images.labels, 0))
+            images = replace(images, weights=(1 / counts[images.labels]).astype(np.float32))
         count = training.images_a_step(len(images))
         return Batches(images, count, training.seed, device, self.task.transform, self.task.augment)
 
@@ -167,6 +171,8 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
         ConfigError: they do not.
     """
     device = device_of(parts.network)
+    labels = np.zeros(len(images)) if images.labels is None else images.labels
+    farthest = np.array([labels.argmin(), labels.argmax()])
     if not any(parameter.requires_grad for parameter in parts.network.parameters()):
         kind = type(parts.network).__name__
         raise ConfigError(f"expected a network with weights to train, got {kind} with none")
@@ -175,7 +181,7 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
     most = parts.batches(config, images).batch_size
     for is_training, count in ((False, 2), (True, min(2, most))):
         network.train(is_training)
-        batch = Batch.of(images, slice(count), device)
+        batch = Batch.of(images, farthest[:count], device)  # whose labels stand for all
         try:
             with GlobalRandomness(0, device).drawn():
                 if parts.task.transform is not None:

@@ -140,7 +140,7 @@ class Classify(Task):
                 "accuracy_low", "from", "where it lies with 95% confidence", "%", 2, lower_is_better=False
             ),
             Measure("accuracy_high", "to", "Wilson's interval", "%", 2, lower_is_better=False),
-            Measure("calibration_error", "calibration error", "expected, over 15 bins", "%", 2),
+            Measure("calibration_error", "calibration error", "expected, of probabilities, 15 bins", "%", 2),
         )
 
     @property
@@ -168,7 +168,7 @@ class Classify(Task):
         logits, labels = _scored(network, images)
         if self.can_judge(images):
             loss.temperature.fill_(temperature(logits, labels))
-        return _measures(logits, labels)
+        return _measures(logits, labels, temperature_of(loss))
 
     def evaluate(self, network: Network, loss: nn.Module, images: ImageSet, options: NoOptions) -> Evaluation:
         """All that tells how far to trust the classifier.
@@ -194,11 +194,10 @@ class Classify(Task):
         np.add.at(counts, (labels, found), 1)
         low, high = interval(int((found == labels).sum()), len(labels))
         values: dict[str, Any] = {
-            **_measures(logits, labels),
+            **_measures(logits, labels, divisor),
             "accuracy_low": 100 * low,
             "accuracy_high": 100 * high,
             "temperature": divisor,
-            "calibration_error": 100 * calibration_error(probabilities, labels),
             "reliability": reliability(probabilities, labels),
             "confusion": {"classes": list(classes), "counts": counts.tolist()},
             "n": len(labels),
@@ -229,13 +228,14 @@ def temperature_of(loss: nn.Module) -> float:
     return float(cast(Tensor, loss.temperature))
 
 
-def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64], divisor: float) -> dict[str, float]:
+    """The loss by logits as they are; how sure they are by probabilities, as they are told."""
     probabilities = softmax(logits)
     likelihoods = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
     return {
         "loss": float(-np.log(likelihoods).mean()),
         "accuracy": 100 * float((logits.argmax(1) == labels).mean()),
-        "calibration_error": 100 * calibration_error(probabilities, labels),
+        "calibration_error": 100 * calibration_error(softmax(logits, divisor), labels),
     }
 
 
@@ -259,7 +259,12 @@ def _known(images: ImageSet) -> ImageSet:
 
 
 def _check_labels(least: int, most: int, classes: int) -> None:
-    if least < 0 or most >= classes:
+    if least < 0:
+        raise DataError(
+            "expected a label for every image to train on, got images without; train on them with safelight "
+            "finetune, which takes such images too"
+        )
+    if most >= classes:
         raise DataError(
             f"expected labels from 0 to {classes - 1}, got {least} to {most}; set --network.classes"
         )
