@@ -192,7 +192,7 @@ def _write(
     from safelight.reporting.finds import write_finds, write_table
 
     write_table(table, columns or list(records[0]), [list(record.values()) for record in records])
-    write_finds(page, verb, Path(options.source).name or options.source, lead, sections, remark)
+    write_finds(page, f"find {verb}", Path(options.source).name or options.source, lead, sections, remark)
     if options.json:
         print(json.dumps(records, indent=2))
         return

@@ -34,7 +34,8 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--encoding", type=str, help="of that table, such as cp1252, shift_jis or gbk")
     parser.add_argument("--seed", type=int, default=0, help="fixes the choice (default: 0)")
     parser.add_argument("--out", type=str, required=True, help="table to write, its labels to be filled in")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.add_argument("--sheet", type=str, help="page to write, of the images beside their names")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
 def _run(options: Namespace, arguments: list[str]) -> None:
@@ -46,13 +47,24 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     if options.encoding and not options.labels:
         raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
     path = new_file(options.out, [".csv"], options.overwrite)
+    sheet = options.sheet and new_file(options.sheet, [".html"], options.overwrite)
     run = Run(options.run)
     images, among = _chosen(run, options.data)
     found = run.classify(images) if run.config.task.name == "classify" else None
     chosen = suggest_images(
         run.network, images, options.count, options.labels, found, options.seed, options.encoding, among
     )
-    write_suggestions(path, names_of(images), chosen)
+    names = names_of(images)
+    write_suggestions(path, names, chosen)
+    if sheet:
+        from safelight.reporting.finds import card, write_finds
+
+        cards = [card(images, [place], [names[place]], "") for place in chosen.tolist()]
+        lead = f"{len(cards):,} of {len(images):,} images to label, those that stand for most others first."
+        write_finds(
+            sheet, "suggest", run.path.name, lead, [("To label", cards)], f"They go into {path.name}."
+        )
+        out.print(f"Page: {name_of(sheet)}")
     out.print(
         f"Written to {name_of(path)}: fill in the labels, then safelight finetune --labels {name_of(path)}"
     )
@@ -71,7 +83,7 @@ VERB = Verb(
     "suggest",
     "choose images to label",
     "Choose images to label: those that stand for many others, and that a classifier is unsure of.",
-    ("safelight suggest runs/first photos/ -n 50 --out to_label.csv",),
+    ("safelight suggest runs/photos -n 50 --out to_label.csv --sheet to_label.html",),
     _add_options,
     _run,
 )
