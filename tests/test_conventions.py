@@ -89,7 +89,9 @@ WINGS = {
         *("judging", "onnx", "manual", "export"),
     ),
     "similarity": ("neighbours", "duplicates", "outliers"),
-    "labels": ("spreading", "training", "probes", "suggestion", "finetuning", "predictions"),
+    "labels": (
+        *("spreading", "training", "probes", "suggestion", "finetuning", "cross_validation", "predictions"),
+    ),
     "explorer": ("contents", "bundling", "labelling", "serving"),
     "the face": ("coding", "run", "api", "in_memory", "estimators"),
     "command": (

@@ -151,11 +151,18 @@ class TestLabels:
         names = tuple(f"{i}.png" for i in range(len(digits)))
         words = ["even" if label % 2 == 0 else "odd" for label in digits.labels]
         path = tmp_path / "labels.csv"
-        path.write_text("filename;label\n" + "\n".join(map(";".join, zip(names, words, strict=True))))
+        parts = ["test" if i % 10 == 0 else "" for i in range(len(digits))]
+        rows = map(";".join, zip(names, words, parts, strict=True))
+        path.write_text("filename;label;part\n" + "\n".join(rows))
         images = replace(digits, names=names, labels=None, source=None)
         run = safelight.finetune(None, images, path, epochs=2, batch_size=64, threads=1)
         assert run.classify(digits.pixels[:3]).classes == ("even", "odd")
-        assert run.evaluate(images=images)["accuracy"] > 80
+        measured = run.evaluate(images=images)
+        assert measured["accuracy"] > 80
+        assert (measured["n"], measured["images"]) == (180, len(run.images("test", images)))
+        assert set(names[::10]) <= set(run.images("test", images).names), "what is marked is tested on"
+        trained = run.images("train", images)
+        assert (trained.labels >= 0).sum() == len(digits) - 180, "and all others are trained on"
 
     def test_classes_of_which_the_test_images_know_more(self, digits):
         threes = [label if label in (3, 5) else None for label in digits.labels]
@@ -268,8 +275,8 @@ class TestGoingOn:
         with pytest.raises(RunError, match=r"labels\.safetensors: no labels"):
             safelight.resume(folder)
         few = np.zeros(3, np.int64)
-        path.write_bytes(RunLabels(few, few, np.ones(3, np.float32)).to_bytes())
-        with pytest.raises(RunError, match="labels are not those of these images"):
+        path.write_bytes(RunLabels(few, np.zeros(3, np.int8), few, np.ones(3, np.float32)).to_bytes())
+        with pytest.raises(DataError, match="labels are not those of these images"):
             safelight.resume(folder)
 
 
@@ -280,22 +287,24 @@ def test_distances_are_those_of_scipy():
     expected = cdist(features, typical.means, "mahalanobis", VI=typical.precision).min(1) ** 2
     assert np.allclose(typical.distances(features), expected, rtol=1e-3)
     assert typical.unlike(features).mean() == pytest.approx(0.01, abs=0.003)
+    labels = RunLabels(classes, np.zeros(500, np.int8), classes, np.ones(500, np.float32))
     with pytest.raises(ValueError, match="no typical features"):
-        Typical.from_bytes(RunLabels(classes, classes, np.ones(500, np.float32)).to_bytes())
+        Typical.from_bytes(labels.to_bytes())
 
 
 def test_labels_are_read_as_they_were_written():
-    labels = RunLabels(np.array([0, -1]), np.array([0, 1]), np.array([0.5, 0.25], np.float32), epoch=3)
+    given, parts = np.array([0, -1]), np.array([-1, 2], np.int8)
+    labels = RunLabels(given, parts, np.array([0, 1]), np.array([0.5, 0.25], np.float32), epoch=3)
     again = RunLabels.from_bytes(labels.to_bytes())
     assert again.epoch == 3
-    for name in ("given", "labels", "weights"):
+    for name in ("given", "parts", "labels", "weights"):
         assert np.array_equal(getattr(again, name), getattr(labels, name))
     with pytest.raises(ValueError, match="no labels"):
         RunLabels.from_bytes(b"nothing")
 
 
 def test_patience_without_labelled_validation_images_is_refused(first, digits, tmp_path):
-    with pytest.raises(ConfigError, match="patience: expected validation images with labels"):
+    with pytest.raises(ConfigError, match=r"patience: expected at least 100 validation images .*, got 0"):
         safelight.finetune(first, "digits", out=tmp_path / "a", patience=2, **FEW)
     assert not (tmp_path / "a").exists()
     run = safelight.finetune(first, "digits", epochs=9, patience=1, lr=1e-9, threads=1, supervised_only=True)

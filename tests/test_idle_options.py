@@ -79,7 +79,7 @@ ACTS = {  # in every call that is allowed
     "finetune": f"--out --overwrite --resume --labels --encoding --labels-per-class --supervised-only "
     f"--limit --model --validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",
-    "suggest": "--count --labels --encoding --seed --out --overwrite",
+    "suggest": "--count --labels --encoding --seed --sheet --out --overwrite",
     "evaluate": "--probe --json",
     "report": "",
     "compare": "--out --overwrite --json",

@@ -76,7 +76,7 @@ def test_probe(command, folders):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("finetune", "first"), "finetune: expected a run and images, such as runs/first mnist"),
+        (("finetune",), "finetune: expected a run to start from, such as runs/first"),
         (("finetune", "first", "digits"), "expected --out"),
         (("finetune", "--resume", "first", "--lr", "1"), "--resume goes on as the run began; drop --lr"),
         (("classify", "first", "digits", "--out", "new.csv"), "a run to autoencode tells no classes"),
@@ -84,7 +84,7 @@ def test_probe(command, folders):
             ("classify", "first", "digits", "--out", "new.csv", "--min-probability", "2"),
             "expected 0 to 1, got 2",
         ),
-        (("suggest", "first", "digits", "-n", "0", "--out", "new.csv"), "count: expected from 1 to 1797"),
+        (("suggest", "first", "digits", "-n", "0", "--out", "new.csv"), "count: expected from 1 to 1437"),
     ],
 )
 def test_mistakes(command, folders, words, message):

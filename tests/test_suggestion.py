@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import safelight
+from safelight.command.main import main
 from safelight.data.label_files import read_labels
 from safelight.errors import ConfigError
 from safelight.labels.suggestion import suggest, suggest_images, write_suggestions
@@ -82,3 +83,34 @@ def test_a_run_suggests_and_its_table_is_filled_in(tmp_path, digits):
     known = read_labels(path, [str(i) for i in range(len(digits))])
     assert sorted(np.flatnonzero(known.numbers >= 0)) == sorted(chosen)
     assert not set(suggest_images(run.network, digits, 20, path)) & set(chosen)
+
+
+def test_where_few_are_labelled_for_many_images_more_are_chosen():
+    codes, of = groups([400, 100])
+    known = np.zeros(500, bool)
+    known[[*np.flatnonzero(of == 0)[:40], *np.flatnonzero(of == 1)[:2]]] = True
+    assert of[suggest(codes, 1, known)].tolist() == [1], "50 images a label against 10"
+
+
+def test_the_time_it_takes_does_not_grow_with_what_is_labelled(monkeypatch):
+    import sklearn.cluster
+
+    asked, real = [], sklearn.cluster.MiniBatchKMeans
+    monkeypatch.setattr(
+        sklearn.cluster, "MiniBatchKMeans", lambda k, **more: asked.append(k) or real(k, **more)
+    )
+    codes, _ = groups([600])
+    for labelled in (10, 300):
+        suggest(codes, 10, np.arange(600) < labelled)
+    assert asked == [20, 40]
+
+
+def test_a_sheet_shows_what_is_to_be_labelled(page_run, tmp_path, capsys):
+    verb = ["suggest", str(page_run.path), "-n", "7", "--out", str(tmp_path / "l.csv")]
+    assert main([*verb, "--sheet", str(tmp_path / "l.html")]) == 0
+    page = (tmp_path / "l.html").read_text(encoding="utf-8")
+    names = [line.split(",")[0] for line in (tmp_path / "l.csv").read_text().splitlines()[1:]]
+    assert [f'<span class="name">{name}</span>' in page for name in names] == [True] * 7
+    assert page.count("<img") == 7
+    assert page.count(".cards {") == 1
+    assert main([*verb, "--overwrite", "--sheet", str(tmp_path / "l.csv")]) == 2

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
+from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, OnReading, as_image_set, find_images, refuse_left_out
 from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN, Labels
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
+from safelight.labels.cross_validation import cross_validate, has_others
 from safelight.labels.finetuning import (
     GivenLabels,
     choose_settings,
+    divide,
     few_labels,
     given_labels,
     start_from,
+    told,
 )
 from safelight.labels.training import codes_of, conclude, first_labels, train_on_labels
 from safelight.machine import cpu_threads
@@ -35,7 +40,7 @@ from safelight.runs.assembly import (
     try_out,
 )
 from safelight.runs.choosing import Plan, choose, make_plan
-from safelight.runs.folder import INITIAL, RunFolder
+from safelight.runs.folder import CROSS_VALIDATED, INITIAL, RunFolder
 from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 from safelight.runs.settings import read_settings
@@ -149,6 +154,9 @@ def train(
     chosen = choose(splits.train, *read_settings(network_given, task_given, settings), settings)
     training = ranks.settled(chosen.training, out)
     notes = (*image_set.notes, *chosen.reasons)
+    if isinstance(chosen.task, ClassifyConfig) and image_set.labels is not None:
+        classes = image_set.classes or tuple(map(str, range(int(image_set.labels.max()) + 1)))
+        notes += told(image_set, splits, Labels(image_set.labels, classes), limit)
     config = describe_run(image_set, splits, data, chosen.network, chosen.task, training, command, notes)
     parts = assemble(config, own_network, own_task, None if start else splits.train)
     if start:
@@ -195,7 +203,8 @@ def finetune(
         run: of an autoencoder, or of a classifier; None starts from scratch.
         images: an `ImageSet`, an array, or what `safelight.load` takes; labelled or not.
         labels: for each image the name or number of its class, None or -1 where unknown; or a file of them,
-            as `read_labels` reads it. By default the images' own.
+            as `read_labels` reads it, all of which are trained on but those that a column "part" keeps for
+            "test". By default the images' own, of which validation and test images keep theirs.
         out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
         encoding: of a file of labels, as for `read_labels`.
         labels_per_class: of the training images' labels, only this many of each class are used, drawn by
@@ -234,23 +243,35 @@ def finetune(
     image_set = as_image_set(images, source.config.image if source else options, data, on_reading)
     if validation is None and source and image_set.is_what(source.config.data.fingerprint):
         validation = source.config.data.validation
-    known, divided = given_labels(image_set, labels, encoding), image_set.split(validation, limit)
+    known, seed = given_labels(image_set, labels, encoding), check_seed(settings.get("seed", 0))
     if labels_per_class is not None:
-        known = few_labels(divided, known, labels_per_class, check_seed(settings.get("seed", 0)))
+        known = few_labels(image_set.split(validation, limit, known.parts), known, labels_per_class, seed)
+    elif labels is not None:
+        known = known.trained_on(known.numbers != UNKNOWN)
+    divided, known = divide(image_set, known, validation, limit)
     chosen = choose_settings(
         divided, known, source.config if source else None, network, supervised_only, settings
     )
-    divided = divided.labelled(known.numbers, known.classes)
-    config = describe_run(dataclasses.replace(image_set, labels=None), divided, data, *chosen, command)
+    notes = told(image_set, divided, known, limit)
+    unlabelled = dataclasses.replace(image_set, labels=None)
+    config = describe_run(unlabelled, divided, data, *chosen, command, notes)
     parts = assemble(config)
     train_set = divided.train
     with cpu_threads(config.training.threads):
         start = None if source is None or from_scratch else source.network
         if isinstance(parts.network, FineTuned) and isinstance(start, Autoencoder):
             start_from(parts.network, start, train_set)
-        codes = codes_of(start, train_set) if start is not None and chosen[1].spread else None
-        found = first_labels(divided, known.numbers, config, codes)
+        is_spread, is_blind = chosen[1].spread, isinstance(start, Autoencoder)  # to any label
+        to_measure = is_blind and not has_others(image_set, divided)
+        codes = codes_of(start, train_set) if start is not None and (is_spread or to_measure) else None
+        measured = None
+        if to_measure and codes is not None and train_set.labels is not None:
+            measured = cross_validate(codes, train_set.labels, known.classes, is_spread)
+        found = first_labels(divided, known, config, codes if is_spread else None)
     with _folder(out) as folder, folder.create(overwrite):
+        if measured:
+            about = {"split": CROSS_VALIDATED, "weights": ""}  # of none yet
+            folder.write_evaluation({CROSS_VALIDATED: measured | about})
         folder.write_labels(found)
         folder.write_pictures(image_set)
         folder.write_weights(INITIAL, parts.network, parts.loss)
@@ -312,10 +333,12 @@ def resume(
         ranks.check(config.training)
         parts = assemble(config, network, task)
         image_set = find_images(config.data, config.image, folder.path, images)
-        splits = image_set.split(config.data.validation, config.data.limit)
+        labels = folder.read_labels()
+        moved = None if labels is None else labels.parts
+        splits = image_set.split(config.data.validation, config.data.limit, moved)
         if packed is None:
             folder.read_weights(INITIAL, parts.network, parts.loss)
-        if folder.read_labels():
+        if labels is not None:
             if ranks.count > 1:
                 raise RunError(f"{folder.path} was made by finetune, in one process; leave torchrun out")
             folder.write_config(config)

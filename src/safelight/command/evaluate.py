@@ -67,9 +67,9 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
 
 def _table(options: Namespace, run: Run, measures: dict[str, Any]) -> Table:
-    from safelight.reporting.summary import condition
+    from safelight.reporting.summary import condition, counted
 
-    table = Table(title=f"{escape(options.run)}, {options.split} split, {measures['n']} images")
+    table = Table(title=f"{escape(options.run)}, {options.split} split, {counted(measures)} images")
     for heading in ("measure", "value", "unit", "convention"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for measure in run.task.measures:
@@ -94,7 +94,10 @@ def _probe(options: Namespace, run: Run) -> None:
 
 
 def _probe_table(options: Namespace, judged: dict[str, Any]) -> Table:
-    table = Table(title=f"{escape(options.run)}, what its codes tell of the test images' classes")
+    from safelight.reporting.summary import counted
+
+    of = f"classes of {counted(judged)} test images"
+    table = Table(title=f"{escape(options.run)}, what its codes tell of the {of}")
     for heading in ("probe", "value", "meaning"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for name, words, unit, meaning in PROBES:

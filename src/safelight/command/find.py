@@ -105,7 +105,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     columns = found.columns or list(found.records[0])
     write_table(table, columns, [list(record.values()) for record in found.records])
     source = Path(chosen.source).name or chosen.source
-    write_finds(page, options.action, source, found.lead, found.sections, found.remark)
+    write_finds(page, f"find {options.action}", source, found.lead, found.sections, found.remark)
     if chosen.json:
         print(json.dumps(found.records, indent=2))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -14,6 +15,9 @@ from safelight.config.reading import fields_of
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from safelight.run import Run
 
 __all__ = ["VERB"]
 
@@ -28,7 +32,9 @@ UNEQUAL = 3  # times as many labels of one class as of another
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     run = parser.add_argument_group("The run")
     run.add_argument("run", type=str, nargs="?", help="run folder to start from")
-    run.add_argument("data", type=str, nargs="?", help="named set, file or folder of images")
+    run.add_argument(
+        "data", type=str, nargs="?", help="named set, file or folder of images (default: the run's own)"
+    )
     run.add_argument("--out", type=str, help="run folder to make")
     run.add_argument("--overwrite", action="store_true", help="replace a run that is in --out")
     run.add_argument("--resume", type=str, metavar="RUN", help="continue this run")
@@ -72,16 +78,13 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         others = [word for word in arguments if word.startswith("--") and not word.startswith("--resume")]
         if options.run or others:
             raise ConfigError(f"--resume goes on as the run began; drop {options.run or others[0]}")
-    elif not (options.run and options.data):
-        raise ConfigError("finetune: expected a run and images, such as runs/first mnist")
+    elif not options.run:
+        raise ConfigError("finetune: expected a run to start from, such as runs/first")
     elif not options.out:
         raise ConfigError("finetune: expected --out, the run folder to make, such as --out runs/digits")
     elif options.encoding and not options.labels:
         raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
-    import numpy as np
-
     from safelight import api
-    from safelight.data.label_files import UNKNOWN
 
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
         if options.resume:
@@ -89,7 +92,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         else:
             run = api.finetune(
                 options.run,
-                fetched(options.data),
+                fetched(options.data or _own_images(options.run)),
                 options.labels,
                 options.out,
                 encoding=options.encoding,
@@ -106,6 +109,27 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 on_step=on_step,
                 **settings,
             )
+    _tell(run)
+
+
+def _own_images(run: str) -> str:
+    """What a run was trained on."""
+    from safelight.runs.folder import RunFolder
+
+    source = RunFolder(run).read_config().data.source
+    if source is None:
+        raise ConfigError(f"finetune: {run} was trained on images handed over in Python; name some images")
+    return source
+
+
+def _tell(run: Run) -> None:
+    """What the labels were and how far to trust what came of them."""
+    import numpy as np
+
+    from safelight.data.label_files import UNKNOWN
+    from safelight.reporting.summary import counted
+    from safelight.runs.folder import CROSS_VALIDATED
+
     task = run.config.task
     known = np.asarray(run.images("train").labels)
     counts = np.bincount(known[known != UNKNOWN])
@@ -114,11 +138,16 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     )
     if counts.max() > UNEQUAL * counts.min() and isinstance(task, ClassifyConfig) and not task.balance:
         out.print("            --balance draws every class as often")
-    folder = name_of(run.path)
+    for note in run.config.notes:
+        out.print(f"            {note.removeprefix('labels: ')}", markup=False)
+    found, folder = run.folder.read_evaluation().get(CROSS_VALIDATED), name_of(run.path)
+    if found:
+        of = f"{found['accuracy_low']:.1f} to {found['accuracy_high']:.1f}% by Wilson's interval"
+        out.print(f"Accuracy:   {found['accuracy']:.1f}% {CROSS_VALIDATED} ({of}), on {counted(found)}")
+        out.print(f"            {found['method']}")
     out.print(f"Run folder: {folder}")
-    out.print(
-        f"Next:       safelight evaluate {folder} && safelight classify {folder} IMAGES --out found.csv"
-    )
+    verb = "report" if found else "evaluate"
+    out.print(f"Next:       safelight {verb} {folder} && safelight classify {folder} IMAGES --out found.csv")
 
 
 VERB = Verb(

@@ -132,7 +132,7 @@ class ClassifierConfig:
     """
 
     name: Literal["classifier"] = "classifier"
-    classes: int = 10
+    classes: int = field(default=10, metadata=CHOSEN)
     channels: tuple[int, ...] = (32, 64, 128)
 
     @property

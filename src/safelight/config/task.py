@@ -52,6 +52,7 @@ class Measure:
         unit: such as nats per image.
         digits: shown after the point.
         lower_is_better: which way it should go.
+        is_headline: whether it says more to people than the first of its table.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Measure:
     unit: str = ""
     digits: int = 2
     lower_is_better: bool = True
+    is_headline: bool = False
 
     @property
     def title(self) -> str:

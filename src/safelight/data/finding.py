@@ -17,14 +17,13 @@ from safelight.config.run import RunConfig
 from safelight.data import sources
 from safelight.data.arrays import fitted
 from safelight.data.changes import changed_since
-from safelight.data.images import ImageSet
+from safelight.data.images import PARTS, ImageSet
 from safelight.data.label_files import Labels
 from safelight.data.store import described
 from safelight.errors import DataError
 
-__all__ = ["SPLITS", "Images", "as_image_set", "find_images", "find_split", "refuse_left_out"]
+__all__ = ["Images", "as_image_set", "find_images", "find_split", "refuse_left_out"]
 
-SPLITS = ("train", "validation", "test")
 OnReading = Callable[[int, int], object]
 Images = ImageSet | NDArray[Any] | str | os.PathLike[str]
 
@@ -105,10 +104,11 @@ def find_split(
     Raises:
         DataError: as in `find_images`, or there is no such split.
     """
-    if split not in SPLITS:
-        raise DataError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
+    if split not in PARTS:
+        raise DataError(f"expected a split of {', '.join(PARTS)}, got {split!r}")
     data = config.data
-    divided = find_images(data, config.image, folder, images).split(data.validation, data.limit)
+    found = find_images(data, config.image, folder, images)
+    divided = found.split(data.validation, data.limit, None if labels is None else labels.parts)
     if labels is not None:
         divided = divided.labelled(labels.numbers, labels.classes)
     part: ImageSet | None = getattr(divided, split)
@@ -116,7 +116,7 @@ def find_split(
         with _or_moved(folder):
             part = sources.load_for(data.source, data, config.image, split="test")
         if labels is not None and part.labels is not None:
-            part = replace(part, labels=labels.renumber(part.labels), classes=labels.classes)
+            part = replace(part, labels=labels.renumber(part), classes=labels.classes)
     if part is None:
         raise DataError(f"expected {split} images, but the run's data has none; use another --split")
     return part

@@ -21,7 +21,10 @@ from safelight.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from safelight.data.store import Store
 
-__all__ = ["Divided", "ImageSet", "at_once"]
+__all__ = ["ANYWHERE", "PARTS", "Divided", "ImageSet", "at_once"]
+
+PARTS = ("train", "validation", "test")
+ANYWHERE = -1  # the part of an image that the division puts where it likes
 
 SPLIT_SEED = 0  # not the training seed: runs of different seeds must share one test split
 TEST_SHARE = VALIDATION_SHARE = 0.1
@@ -228,7 +231,12 @@ class ImageSet:
                 digest.update(b"" if also is None else np.ascontiguousarray(also).data)
         return digest.hexdigest()
 
-    def split(self, validation: int | None = None, limit: int | None = None) -> Divided:
+    def split(
+        self,
+        validation: int | None = None,
+        limit: int | None = None,
+        parts: NDArray[np.integer[Any]] | None = None,
+    ) -> Divided:
         """Divide into training, validation and (where the source keeps none apart) test images.
 
         A set that its owner divided keeps its parts. A source with a test split of its own gives its last
@@ -239,9 +247,12 @@ class ImageSet:
             validation: number of validation images; 0 trains on everything but the test images. By default
                 the set's own, or as above, and no more than the limit.
             limit: number of training images to keep, the first of them.
+            parts: (N,) 0, 1 or 2 for images that go to training, validation or test wherever they would be,
+                -1 for the others.
 
         Raises:
             ConfigError: the numbers leave nothing to train on.
+            DataError: so do the parts, or there are not as many of them as images.
         """
         learn, own, test = self._places()
         count = len(learn)
@@ -262,11 +273,18 @@ class ImageSet:
             )
         end = self._cut(learn, len(learn) - held_out)
         rows = {"train": learn[:end][:limit], "validation": learn[end:], "test": test}
-        parts = {
+        if parts is not None:
+            if len(parts) != len(self):
+                raise DataError(
+                    f"the run's labels are not those of these images; expected {len(self)}, got {len(parts)}"
+                )
+            rows = {name: _moved(rows[name], parts, number) for number, name in enumerate(PARTS)}
+        made = {
             name: self.subset(_as_slice(places)) if len(places) else None for name, places in rows.items()
         }
-        assert parts["train"] is not None
-        return Divided(parts["train"], parts["validation"], parts["test"], rows)
+        if made["train"] is None:
+            raise DataError("expected training images, got none; mark fewer for validation and test")
+        return Divided(made["train"], made["validation"], made["test"], rows, held_out)
 
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Places of the images to learn from, of the owner's validation images, and of test images."""
@@ -305,6 +323,12 @@ class ImageSet:
         return nearest if abs(nearest - place) <= len(order) // 20 else place
 
 
+def _moved(rows: NDArray[np.int64], parts: NDArray[Any], number: int) -> NDArray[np.int64]:
+    """A part without the images that go elsewhere, and behind them those that come."""
+    kept = rows[np.isin(parts[rows], (ANYWHERE, number))]
+    return np.concatenate([kept, np.setdiff1d(np.flatnonzero(parts == number), kept)])
+
+
 def _as_slice(places: NDArray[np.int64]) -> Any:
     """A slice, which copies nothing, in place of successive places."""
     first, last = int(places[0]), int(places[-1])
@@ -321,12 +345,14 @@ class Divided:
         validation: to judge by while learning; None where it was not wanted.
         test: to be measured on once; None where it is kept elsewhere.
         rows: of each part by name, the places of its images in the whole set.
+        held_out: the validation images before any went elsewhere, which divides the set likewise again.
     """
 
     train: ImageSet
     validation: ImageSet | None
     test: ImageSet | None
     rows: Mapping[str, NDArray[np.int64]]
+    held_out: int
 
     def labelled(self, labels: NDArray[np.int64], classes: tuple[str, ...] | None = None) -> Divided:
         """The same parts with other labels.

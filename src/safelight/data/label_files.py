@@ -9,14 +9,14 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safelight.data.images import ImageSet
+from safelight.data.images import ANYWHERE, PARTS, ImageSet
 from safelight.data.rows import Names
 from safelight.errors import DataError
 from safelight.files import read_file, why, write_file
@@ -27,6 +27,7 @@ __all__ = [
     "NO_LABEL",
     "UNKNOWN",
     "Labels",
+    "labelled",
     "names_of",
     "read_labels",
     "write_labels",
@@ -51,6 +52,7 @@ SEPARATORS = ",;\t"
 WHOLE = re.compile(r"[0-9]+(\.0+)?")
 NAME_TITLES = ("filename", "file", "name", "image")
 LABEL_TITLES = ("label", "class")
+PART_TITLES = ("part",)
 
 
 @final
@@ -61,6 +63,7 @@ class Labels:
     Attributes:
         numbers: (N,) int64, of 0 to K - 1, or -1 where nothing is known.
         classes: the K classes' names.
+        parts: (N,) 0, 1 or 2 where images were told to go to training, validation or test, else -1; or None.
 
     Example:
         >>> labels = Labels.of(["cat", "dog", None, "cat"])
@@ -70,6 +73,7 @@ class Labels:
 
     numbers: NDArray[np.int64]
     classes: tuple[str, ...]
+    parts: NDArray[np.int8] | None = None
 
     @staticmethod
     def of(names: Iterable[str | int | None]) -> Labels:
@@ -95,14 +99,37 @@ class Labels:
         numbers = [UNKNOWN if text is None else place[text] for text in texts]
         return Labels(np.array(numbers, np.int64), tuple(classes))
 
-    def renumber(self, labels: Iterable[str | int]) -> NDArray[np.int64]:
-        """Other labels, by name or number, as the numbers of these classes; -1 for what is none of them."""
+    def renumber(self, images: ImageSet) -> NDArray[np.int64]:
+        """Other images' own labels, (N,), as the numbers of these classes, by name; -1 for none of them.
+
+        Classes without names are called by their numbers.
+        """
+        found = np.full(len(images), UNKNOWN)
         place = {name: number for number, name in enumerate(self.classes)}
-        return np.array([place.get(str(label), UNKNOWN) for label in labels], np.int64)
+        for label in np.unique(images.labels if images.labels is not None else []).tolist():
+            name = _class(images.classes[label] if images.classes and label != UNKNOWN else label)
+            found[images.labels == label] = UNKNOWN if name is None else place.get(name, UNKNOWN)
+        return found
+
+    def trained_on(self, chosen: NDArray[np.bool_]) -> Labels:
+        """The same, but chosen images, (N,), go to training, where they were not told to go elsewhere."""
+        parts = np.full(len(self.numbers), ANYWHERE, np.int8) if self.parts is None else self.parts
+        return replace(self, parts=np.where(chosen & (parts == ANYWHERE), np.int8(0), parts))
 
     def counts(self) -> NDArray[np.int64]:
         """(K,) how many images of each class are known."""
         return np.bincount(self.numbers[self.numbers != UNKNOWN], minlength=len(self.classes))
+
+
+def labelled(images: ImageSet, labels: Labels) -> ImageSet:
+    """A set with these labels, divided as they say where they do."""
+    images = replace(images, labels=labels.numbers, classes=labels.classes)
+    if labels.parts is None or (labels.parts == ANYWHERE).all():
+        return images
+    parts = np.zeros(len(images), np.uint8)
+    for number, rows in enumerate(images.split(parts=labels.parts).rows.values()):
+        parts[rows] = number
+    return replace(images, parts=parts)
 
 
 def names_of(images: ImageSet) -> Sequence[str]:
@@ -116,7 +143,7 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: st
     UTF-8 or UTF-16 with its mark, unless told; columns divided by commas, semicolons or tabs, or by what
     Excel's first line "sep=;" says. A line that names the columns ("filename", "label") lets others stand
     beside them; without it there are these two alone. An image without a label, with one of `NO_LABEL`, or
-    not in the file, stays unknown.
+    not in the file, stays unknown. A column "part" may send images to train, validation or test.
 
     Args:
         path: the file.
@@ -139,7 +166,8 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: st
     find = _finder(names)
     given: list[str | None] = [None] * len(names)
     lines = [0] * len(names)  # where each was given, for messages
-    for line, name, label in _rows(path, encoding):
+    parts = np.full(len(names), ANYWHERE, np.int8)
+    for line, name, label, part in _rows(path, encoding):
         place = find(name)
         if place is None:
             raise DataError(
@@ -153,8 +181,10 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: st
             )
         if label:
             given[place], lines[place] = label, line
+        if part:
+            parts[place] = _part_of(part, f"{path}, line {line}")
     try:
-        return Labels.of(given)
+        return replace(Labels.of(given), parts=parts)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -174,14 +204,20 @@ def write_labels(path: str | os.PathLike[str], names: Sequence[str], labels: Lab
     write_file(Path(path), text.getvalue())
 
 
-def _rows(path: str | os.PathLike[str], encoding: str | None) -> Iterator[tuple[int, str, str | None]]:
-    """Line number, name and label of each row; None where it says that nothing is known."""
+def _part_of(word: str, where: str) -> int:
+    if word.casefold() not in PARTS:
+        raise DataError(f"{where}: expected {', '.join(PARTS)} or nothing as the part, got {word!r}")
+    return PARTS.index(word.casefold())
+
+
+def _rows(path: str | os.PathLike[str], encoding: str | None) -> Iterator[tuple[int, str, str | None, str]]:
+    """Line number, name, label (None where nothing is known) and part ("" where none is told) of each row."""
     text = _text(Path(path), encoding)
     first = text.lstrip().split("\n", 1)[0]
     told = re.fullmatch(f'"?sep=([{SEPARATORS}])"?\\s*', first)
     separator = told[1] if told else max(SEPARATORS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    name_at, label_at, width = 0, 1, 2  # without a line of titles
+    name_at, label_at, part_at, width = 0, 1, None, 2  # without a line of titles
     titled = None
     try:
         for row in reader:
@@ -193,6 +229,8 @@ def _rows(path: str | os.PathLike[str], encoding: str | None) -> Iterator[tuple[
                 titled = any(title in LABEL_TITLES for title in titles)
                 if titled:
                     name_at, label_at = _find(titles, NAME_TITLES, path), _find(titles, LABEL_TITLES, path)
+                    has_parts = any(title in PART_TITLES for title in titles)
+                    part_at = _find(titles, PART_TITLES, path) if has_parts else None
                     width = len(titles)
                     continue
             where = f"{path}, line {reader.line_num}"
@@ -207,7 +245,7 @@ def _rows(path: str | os.PathLike[str], encoding: str | None) -> Iterator[tuple[
                     f"{where}: expected a class of at most {MAX_CLASS_NAME} characters, got {len(label)}; "
                     "is this a table of names and labels?"
                 )
-            yield reader.line_num, name, _class(label)
+            yield reader.line_num, name, _class(label), "" if part_at is None else cells[part_at]
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}; expected lines such as a.png,cat"

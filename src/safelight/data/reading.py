@@ -19,7 +19,7 @@ from safelight.config.reading import from_dict, read_json
 from safelight.data.cache import home
 from safelight.data.fitting import Look, Untold, choose_fit
 from safelight.data.images import SPLIT_SEED, ImageSet
-from safelight.data.label_files import UNKNOWN, Labels, read_labels
+from safelight.data.label_files import UNKNOWN, Labels, labelled, read_labels
 from safelight.data.likeness import groups_of
 from safelight.data.listing import Listing
 from safelight.data.opening import declared, open_picture
@@ -64,11 +64,9 @@ def read_pictures(
     names = Names(table["name"].combine_chunks(), every)
     groups = _grouped(store, names, data.group_by)
     labels = _labels(table["label"], names, data.labels)
-    return ImageSet(
+    images = ImageSet(
         store.pixels(),
         fit.range,
-        labels=None if labels is None else labels.numbers,
-        classes=None if labels is None else labels.classes,
         names=names,
         source=listing.source,
         groups=groups,
@@ -77,6 +75,7 @@ def read_pictures(
         digest=store.digest,
         store=replace(store, passed_over=listing.passed_over),
     )
+    return images if labels is None else labelled(images, labels)
 
 
 def _suiting(listing: Listing, options: FitOptions | Fit) -> tuple[Fit, Untold, list[str]]:

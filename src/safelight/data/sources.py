@@ -16,7 +16,7 @@ from safelight.config.data import DataConfig, Fit, FitOptions
 from safelight.config.reading import whole
 from safelight.data.arrays import array_of, as_pixels, fitted, is_pictures, set_of_pictures
 from safelight.data.images import SPLIT_SEED, ImageSet
-from safelight.data.label_files import Labels, names_of, read_labels
+from safelight.data.label_files import Labels, labelled, names_of, read_labels
 from safelight.data.listing import Listing, list_files, list_folder, list_pages, list_parquet, list_zip
 from safelight.data.named_sets import NAMED_SETS, fetch, is_cached, read_file, unknown_name
 from safelight.data.opening import SUFFIXES, declared
@@ -167,12 +167,8 @@ def _found(
     if data.labels == "none":
         images = replace(images, labels=None, classes=None)
     elif data.labels != "folders":
-        images = _labelled(images, read_labels(data.labels, names_of(images)))
+        images = labelled(images, read_labels(data.labels, names_of(images)))
     return fitted(images, options)
-
-
-def _labelled(images: ImageSet, labels: Labels) -> ImageSet:
-    return replace(images, labels=labels.numbers, classes=labels.classes)
 
 
 def overview() -> list[tuple[str, str, str, bool, str]]:
@@ -290,7 +286,7 @@ def _in_npz(path: Path, member: str | None, options: FitOptions | Fit) -> ImageS
         return images
     if labels.dtype.kind in "iu":
         return replace(images, labels=labels.astype(np.int64))
-    return _labelled(images, Labels.of([str(label) or None for label in labels]))
+    return labelled(images, Labels.of([str(label) or None for label in labels]))
 
 
 def _in_folder(folder: Path, split: str | None, options: FitOptions | Fit) -> Listing | ImageSet:

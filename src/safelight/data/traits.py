@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from safelight.data.fitting import LUMA, TINT, TINTED
-from safelight.data.images import ImageSet, at_once
+from safelight.data.images import PARTS, ImageSet, at_once
 from safelight.data.likeness import FLAT, near_pairs
 from safelight.data.store import measured
 
 __all__ = ["ALIKE", "PARTS", "Row", "Traits", "divided_as"]
 
-PARTS = ("train", "validation", "test")
 ALIKE, ALIKE_IN_COLOUR = 0.98, 0.9  # correlations of near ones; JPEG keeps colours worse than grays
 MOST_BEFORE = 4  # near ones that an image is paired with: a hundred alike are no 4,950 pairs
 

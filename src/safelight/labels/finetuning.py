@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from safelight.networks.base import Autoencoder
 from safelight.networks.classifier import FineTuned
 from safelight.runs.settings import read_settings
 
-__all__ = ["GivenLabels", "choose_settings", "few_labels", "given_labels", "start_from"]
+__all__ = ["GivenLabels", "choose_settings", "divide", "few_labels", "given_labels", "start_from", "told"]
 
 GivenLabels = Labels | Sequence[str | int | None] | NDArray[np.int64] | str | os.PathLike[str]
 
@@ -94,7 +95,61 @@ def few_labels(images: Divided, labels: Labels, per_class: int, seed: int) -> La
                 f"{name!r}, got {per_class}"
             )
         kept[rng.choice(places, per_class, replace=False)] = number
-    return Labels(kept, labels.classes)
+    return replace(labels, numbers=kept)
+
+
+def divide(
+    images: ImageSet, labels: Labels, validation: int | None, limit: int | None
+) -> tuple[Divided, Labels]:
+    """Divide a set as labels say, and so that of each class there is something to learn from.
+
+    Args:
+        images: to divide.
+        labels: of them; those of a class that would leave training with none of it go there.
+        validation: as in `ImageSet.split`.
+        limit: likewise.
+
+    Returns:
+        The parts, and the labels, which say where images went.
+    """
+    divided = images.split(validation, limit, labels.parts)
+    there = np.unique(labels.numbers[divided.rows["train"]])
+    lost = ~np.isin(labels.numbers, [UNKNOWN, *there])
+    if lost.any():
+        labels = labels.trained_on(lost)
+        divided = images.split(validation, limit, labels.parts)
+    return divided.labelled(labels.numbers, labels.classes), labels
+
+
+def told(images: ImageSet, divided: Divided, labels: Labels, limit: int | None) -> tuple[str, ...]:
+    """What became of the labels, in words: nothing of theirs happens silently.
+
+    Args:
+        images: the whole set.
+        divided: its parts.
+        labels: where they all are.
+        limit: of training images.
+    """
+    known = labels.numbers != UNKNOWN
+    count, said = int(known.sum()), []
+    usual = images.split(divided.held_out, limit)
+    came = int(known[np.setdiff1d(divided.rows["train"], usual.rows["train"])].sum())
+    if came:
+        said.append(f"{came:,} of {count:,} were of images kept from training, which are trained on now")
+    measured, within = np.zeros(len(known), bool), np.zeros(len(known), bool)
+    for name, rows in divided.rows.items():
+        within[rows] = True
+        measured[rows] = known[rows] & (name != "train")
+    left_out = int((known & ~within).sum())
+    if left_out:
+        said.append(f"{left_out:,} of {count:,} are left out, as their images are beyond the limit")
+    if measured.any():
+        only = np.setdiff1d(labels.numbers[known], labels.numbers[measured])
+        if len(only):
+            some = ", ".join(labels.classes[number] for number in only[:5])
+            more = f" and {len(only) - 5} more" * (len(only) > 5)
+            said.append(f"all of {some}{more} are trained on, so that these classes are not measured")
+    return tuple(f"labels: {words}" for words in said)
 
 
 def choose_settings(
@@ -117,7 +172,7 @@ def choose_settings(
 
     Raises:
         ConfigError: a setting does not fit.
-        DataError: no training image has a label, or those of some class are all in other splits.
+        DataError: the labels of some class were all told to go elsewhere than to training.
     """
     train = images.rows["train"]
     counts = np.bincount(labels.numbers[train] + 1, minlength=len(labels.classes) + 1)
@@ -125,7 +180,7 @@ def choose_settings(
     if missing:
         raise DataError(
             f"expected a label of each class among the {len(train)} training images, got none of "
-            f"{', '.join(missing[:5])}; label more of it, or lower --validation"
+            f"{', '.join(missing[:5])}; leave some of it for training"
         )
     has_encoder = start is not None and start.network.name in ENCODER_CONFIGS
     name = network or ("fine-tuned" if supervised_only and has_encoder else "classifier")

@@ -75,16 +75,23 @@ def probe_network(network: Network, train: ImageSet, test: ImageSet) -> dict[str
     Args:
         network: with codes.
         train: what the classifiers learn from.
-        test: what they are judged on.
+        test: what they are judged on; images whose label is not known are left out.
+
+    Returns:
+        What `probe` does, and "n" images that it rests on, of "images".
 
     Raises:
         DataError: the images have no labels.
         RunError: the network has no codes.
     """
-    if train.labels is None or test.labels is None:
+    shown, known = (
+        np.flatnonzero([] if images.labels is None else images.labels != UNKNOWN) for images in (train, test)
+    )
+    if not (len(shown) and len(known)):
         raise DataError("expected images with labels, got none; probe a run on a set that has them")
-    coded = [Coded(codes_of(network, images), cast(Any, images.labels)) for images in (train, test)]
-    return probe(coded[0], coded[1])
+    judged = test.subset(known)
+    coded = [Coded(codes_of(network, images), cast(Any, images.labels)) for images in (train, judged)]
+    return probe(coded[0], coded[1]) | {"n": len(known), "images": len(test)}
 
 
 def linear_probe(codes: NDArray[np.float32], labels: NDArray[np.int64]) -> LogisticRegression:

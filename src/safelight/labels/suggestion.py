@@ -23,6 +23,8 @@ from safelight.tasks.classify import Predictions
 
 __all__ = ["suggest", "suggest_images", "write_suggestions"]
 
+CLUSTERS = 4  # at most, for each image to choose
+
 
 def suggest(
     codes: NDArray[np.float32],
@@ -33,9 +35,10 @@ def suggest(
 ) -> NDArray[np.int64]:
     """Choose images to label.
 
-    The codes are divided by k-means into as many clusters as there will be labels; of the largest clusters
-    without a label, the image nearest to the center is chosen. Cf. Hacohen et al. (2022), Active Learning on
-    a Budget, section 3.
+    The codes are divided by k-means into as many clusters as there will be labels, but at most `CLUSTERS` for
+    each that is to be chosen, so that it takes no longer where many are labelled. Of the largest of those
+    with the fewest labels, mostly none, the image nearest to the center is chosen. Cf. Hacohen et al. (2022),
+    Active Learning on a Budget, section 3.
 
     Args:
         codes: (N, D).
@@ -66,13 +69,14 @@ def suggest(
         )
     if weights is None or not weights.any():  # a classifier may be entirely sure of every image
         weights = np.ones(len(codes), np.float32)
-    most = min(count + int(known.sum()), len(np.unique(codes, axis=0)))
+    most = min(count + int(known.sum()), CLUSTERS * count, len(np.unique(codes, axis=0)))
     k_means = MiniBatchKMeans(most, n_init=1, batch_size=4096, random_state=seed % 2**32)
     clusters = k_means.fit_predict(codes, sample_weight=weights)
     distances = ((codes - k_means.cluster_centers_[clusters]) ** 2).sum(1)
-    sizes = np.bincount(clusters, weights, minlength=k_means.n_clusters)
-    sizes[clusters[known]] = 0
-    largest = [k for k in np.argsort(-sizes, kind="stable") if sizes[k] > 0][:count]
+    sizes = np.bincount(clusters[~known], weights[~known], minlength=most)
+    order = np.lexsort((-sizes, np.bincount(clusters[known], minlength=most)))
+    largest = [k for k in order if sizes[k] > 0][:count]
+    distances[known] = np.inf
     chosen = [np.flatnonzero(clusters == k)[distances[clusters == k].argmin()] for k in largest]
     others = np.setdiff1d(np.flatnonzero(~known), chosen)  # where images are alike there are fewer clusters
     more = np.random.default_rng(seed).choice(others, count - len(chosen), replace=False)
@@ -87,6 +91,7 @@ def suggest_images(
     found: Predictions | None = None,
     seed: int = 0,
     encoding: str | None = None,
+    among: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Choose images to label by what a network makes of them.
 
@@ -98,6 +103,7 @@ def suggest_images(
         found: a classifier's predictions; the less sure they are, the more an image counts.
         seed: fixes where k-means starts.
         encoding: of the file, as for `read_labels`.
+        among: the places of those to choose from, such as the training images; by default all.
 
     Returns:
         (count,) their places.
@@ -107,9 +113,11 @@ def suggest_images(
         DataError: the labels cannot be read.
         RunError: the network has no codes.
     """
-    known = None if labels is None else read_labels(labels, names_of(images), encoding).numbers != UNKNOWN
-    weights = None if found is None else 1 - certainty(found.probabilities)
-    return suggest(codes_of(network, images), count, known, weights, seed)
+    places = np.arange(len(images)) if among is None else among
+    given = None if labels is None else read_labels(labels, names_of(images), encoding).numbers[places]
+    known = None if given is None else given != UNKNOWN
+    weights = None if found is None else 1 - certainty(found.probabilities[places])
+    return places[suggest(codes_of(network, images.subset(places)), count, known, weights, seed)]
 
 
 def write_suggestions(path: Path, names: Sequence[str], chosen: NDArray[np.int64]) -> None:

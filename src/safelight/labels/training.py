@@ -12,8 +12,8 @@ from torch import Tensor
 
 from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig
-from safelight.data.images import Divided, ImageSet
-from safelight.data.label_files import UNKNOWN
+from safelight.data.images import ANYWHERE, Divided, ImageSet
+from safelight.data.label_files import UNKNOWN, Labels
 from safelight.errors import RunError
 from safelight.labels.spreading import certainty, spread
 from safelight.machine import cpu_threads
@@ -35,18 +35,19 @@ GIVEN_SHARE = 0.2  # of the images drawn, those whose label was given
 
 
 def first_labels(
-    images: Divided, given: NDArray[np.int64], config: RunConfig, codes: NDArray[np.float32] | None
+    images: Divided, given: Labels, config: RunConfig, codes: NDArray[np.float32] | None
 ) -> RunLabels:
     """What the training images are taken for in the first epoch.
 
     Args:
         images: the run's images.
-        given: (N,) their labels, before they are divided, -1 where unknown.
+        given: their labels, before they are divided.
         config: the run's settings.
         codes: (n, D) of the training images, to spread the labels over; without, only the given ones count.
     """
-    train = images.labelled(given).train
-    return RunLabels(given, *_spread(cast(Any, train.labels), config, codes), epoch=0)
+    train = images.labelled(given.numbers).train
+    parts = np.full(len(given.numbers), ANYWHERE, np.int8) if given.parts is None else given.parts
+    return RunLabels(given.numbers, parts, *_spread(cast(Any, train.labels), config, codes), epoch=0)
 
 
 def train_on_labels(
@@ -95,7 +96,8 @@ def train_on_labels(
             train = labels.given_to(images).train
             with cpu_threads(config.training.threads):
                 features = codes_of(parts.network, train)
-            labels = RunLabels(labels.given, *_spread(cast(Any, train.labels), config, features), epoch=done)
+            found = _spread(cast(Any, train.labels), config, features)
+            labels = RunLabels(labels.given, labels.parts, *found, epoch=done)
             folder.write_labels(labels)
         splits = labels.taken_for(images)
         Recorder(folder, config, parts, splits, end_epoch, on_step).run(packed)
@@ -134,8 +136,8 @@ def fit_on_labels(
 def conclude(folder: RunFolder, config: RunConfig, parts: Parts, images: Divided) -> None:
     """After training, learn how sure the network may be, and what it was trained on looks like to it.
 
-    Where no validation image has a label, the temperature is the one that suits what the labels were last
-    spread to: not quite the truth, but far nearer to it than none.
+    Where too few validation images have a label, the temperature is the one that suits what the labels were
+    last spread to: not quite the truth, but far nearer to it than none.
 
     Args:
         folder: of the run; its weights and `typical.safetensors` are written.
@@ -149,10 +151,11 @@ def conclude(folder: RunFolder, config: RunConfig, parts: Parts, images: Divided
     with cpu_threads(config.training.threads):
         features, logits = features_of(parts.network, splits.train), logits_of(parts.network, splits.train)
     folder.write_typical(Typical.of(features, logits.argmax(1)))
-    is_told = splits.validation is not None and bool((cast(Any, splits.validation.labels) != UNKNOWN).any())
+    is_told = splits.validation is not None and parts.task.can_judge(splits.validation)
     if cast(ClassifyConfig, config.task).spread and not is_told and (labels.labels != UNKNOWN).all():
         cast(Tensor, parts.loss.temperature).fill_(temperature(logits, labels.labels))
         folder.write_weights(folder.trained, parts.network, parts.loss)
+    folder.claim_evaluation()
 
 
 @torch.no_grad()

@@ -130,6 +130,8 @@ def _creeps(losses: list[float]) -> bool:
 
 def _judged(run: Summary, part: str) -> list[float]:
     """The judging measure of each epoch, least is best; empty if an epoch has none."""
+    if part == "validation" and not run.is_judged:
+        return []
     values = [getattr(epoch, part).get(run.judge.name) for epoch in run.epochs]
     return [] if None in values else [run.judge.ordered(value) for value in values]
 

@@ -34,8 +34,8 @@ from safelight.reporting.sheets import (
     snapshots,
     write_animation,
 )
-from safelight.reporting.summary import Summary, condition, summarize
-from safelight.runs.folder import RunFolder
+from safelight.reporting.summary import Summary, condition, counted, summarize
+from safelight.runs.folder import CROSS_VALIDATED, RunFolder
 
 __all__ = ["Panel", "write_report"]
 
@@ -173,16 +173,18 @@ def _write_animation(run: Summary, figures: Path) -> dict[str, str] | None:
 
 def _tiles(run: Summary) -> list[tuple[str, str, str]]:
     """The numbers that matter most, each with its name and a remark; the first is the headline."""
-    judge, best, last = run.judge, run.best, run.epochs[-1]
+    judge, best, last = run.headline, run.best, run.epochs[-1]
     tiles = []
-    for split in ("test", "validation"):
-        measured = run.evaluation.get(split, {}).get(judge.name)
-        if measured is not None:
-            tiles.append((f"{split} {judge.words}", number(measured, judge.digits), judge.unit))
+    for split in ("test", CROSS_VALIDATED, "validation"):
+        measured = run.evaluation.get(split, {})
+        if (value := measured.get(judge.name)) is not None:
+            of = f", of {counted(measured)} images" * judge.is_headline
+            tiles.append((f"{split} {judge.words}", number(value, judge.digits), judge.unit + of))
             break
     if best:
-        value = number(best.validation[judge.name], judge.digits)
-        tiles.append((f"best validation {judge.words}", value, f"after epoch {best.epoch}"))
+        value = number(best.validation.get(judge.name), judge.digits)
+        of = "best validation" if judge is run.judge else "validation"
+        tiles.append((f"{of} {judge.words}", value, f"after epoch {best.epoch}"))
     else:
         value = number(last.train.get(judge.name), judge.digits)
         tiles.append((f"training {judge.words}", value, f"in epoch {last.epoch}"))
@@ -234,7 +236,7 @@ def _data(run: Summary) -> list[tuple[str, str]]:
         ("training images", "all the others" if data.limit is None else f"the first {data.limit:,}"),
         ("validation images", validation if data.validation != 0 else "none"),
     ]
-    rows += [(f"{split} images, evaluated", number(m.get("n"), 0)) for split, m in run.evaluation.items()]
+    rows += [(f"{split} images, evaluated", counted(m)) for split, m in run.evaluation.items()]
     return [*rows, ("SHA-256 of the images", data.fingerprint or "not stored")]
 
 
@@ -252,7 +254,7 @@ def _evaluation(run: Summary) -> dict[str, Any] | None:
         for measure in run.measures
         if any(run.evaluation[split].get(measure.name) is not None for split in splits)
     ]
-    images = [number(run.evaluation[split].get("n"), 0) for split in splits]
+    images = [counted(run.evaluation[split]) for split in splits]
     rows.append({"name": "images", "meaning": "that were measured", "values": images})
     words = {k for m in run.evaluation.values() for k, v in m.items() if isinstance(v, str) and k != "split"}
     for name in sorted(words):  # such as what the images were corrupted with

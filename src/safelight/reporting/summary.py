@@ -13,16 +13,17 @@ import torch
 
 from safelight.config.network import CustomNetwork
 from safelight.config.run import RunConfig
-from safelight.config.task import AutoencodeConfig, CustomTask, Measure, Sheet
+from safelight.config.task import AutoencodeConfig, ClassifyConfig, CustomTask, Measure, Sheet
 from safelight.errors import ConfigError, RunError
 from safelight.files import legible
 from safelight.networks.table import build
-from safelight.runs.folder import LAST, OF_LOSS, RunFolder
+from safelight.runs.folder import BEST, LAST, OF_LOSS, RunFolder
 from safelight.tasks.table import make_task
 
-__all__ = ["Epoch", "Summary", "condition", "summarize"]
+__all__ = ["Epoch", "Summary", "condition", "counted", "summarize"]
 
 Numbers = dict[str, float | None]
+CONDITIONS = {"weights": "the file's SHA-256 begins so", "method": "how it was found"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Summary:
         evaluation: by split, what `evaluate` measured.
         parameters: number of trained numbers in the network; None if that cannot be known.
         network: its layers, one a line.
+        is_judged: whether its best weights were chosen by validation images, if it has any.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Summary:
     evaluation: dict[str, dict[str, Any]]
     parameters: int | None
     network: str
+    is_judged: bool = True
 
     @property
     def source(self) -> str | None:
@@ -84,6 +87,11 @@ class Summary:
     def judge(self) -> Measure:
         """The measure that the best weights were chosen by."""
         return self.measures[0]
+
+    @property
+    def headline(self) -> Measure:
+        """The measure that says most to people."""
+        return next((measure for measure in self.measures if measure.is_headline), self.judge)
 
     @property
     def others(self) -> tuple[Measure, ...]:
@@ -102,7 +110,9 @@ class Summary:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch of the best validation measure; None without validation."""
+        """The epoch of the best validation measure; None where that did not choose the weights."""
+        if not self.is_judged:
+            return None
         measured = [(self._judged(epoch), epoch) for epoch in self.epochs]
         known = [(value, epoch) for value, epoch in measured if value is not None]
         return min(known, key=lambda pair: pair[0])[1] if known else None
@@ -151,7 +161,7 @@ def summarize(folder: RunFolder) -> Summary:
         )
     task = config.task if isinstance(config.task, CustomTask) else make_task(config)
     parameters, network = _network(folder, config)
-    scalars = {"n", *(measure.name for measure in task.measures)}
+    scalars = {"n", "images", *(measure.name for measure in task.measures)}
     return Summary(
         name=legible(folder.path.resolve().name),
         config=config,
@@ -161,12 +171,27 @@ def summarize(folder: RunFolder) -> Summary:
         evaluation={split: _measures(values, scalars) for split, values in folder.read_evaluation().items()},
         parameters=parameters,
         network=network,
+        is_judged=folder.trained == BEST or not isinstance(config.task, ClassifyConfig),
     )
+
+
+def counted(measures: Mapping[str, Any]) -> str:
+    """How many images an evaluation rests on.
+
+    Example:
+        >>> counted({"n": 6, "images": 325}), counted({"n": 180, "images": 180})
+        ('6 labelled of 325', '180')
+    """
+    n, images = measures.get("n"), measures.get("images")
+    if not isinstance(n, int | float):
+        return "–"
+    is_part = isinstance(images, int | float) and images != n
+    return f"{n:,.0f} labelled of {images:,.0f}" if is_part else f"{n:,.0f}"
 
 
 def condition(name: str) -> str:
     """What words in an evaluation say."""
-    return "the file's SHA-256 begins so" if name == "weights" else "what was measured on"
+    return CONDITIONS.get(name, "what was measured on")
 
 
 def _epoch(index: int, record: dict[str, Any]) -> Epoch:

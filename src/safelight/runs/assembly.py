@@ -32,6 +32,7 @@ from safelight.networks.linear_path import coarse
 from safelight.networks.table import build
 from safelight.runs.state import GlobalRandomness
 from safelight.tasks.base import Task
+from safelight.tasks.classify import Classify
 from safelight.tasks.table import make_task
 
 __all__ = [
@@ -66,6 +67,10 @@ class Parts:
     def batches(self, config: RunConfig, images: ImageSet) -> Batches:
         """The training images as the task wants them served."""
         training, device = config.training, device_of(self.network)
+        is_to_balance = isinstance(config.task, ClassifyConfig) and config.task.balance
+        if is_to_balance and images.weights is None and images.labels is not None:
+            counts = np.bincount(np.maximum(images.labels, 0))
+            images = replace(images, weights=(1 / counts[images.labels]).astype(np.float32))
         count = training.images_a_step(len(images))
         return Batches(images, count, training.seed, device, self.task.transform, self.task.augment)
 
@@ -168,6 +173,8 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
         ConfigError: they do not.
     """
     device = device_of(parts.network)
+    labels = np.zeros(len(images)) if images.labels is None else images.labels
+    farthest = np.array([labels.argmin(), labels.argmax()])
     if not any(parameter.requires_grad for parameter in parts.network.parameters()):
         kind = type(parts.network).__name__
         raise ConfigError(f"expected a network with weights to train, got {kind} with none")
@@ -176,7 +183,7 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
     most = parts.batches(config, images).batch_size
     for is_training, count in ((False, 2), (True, min(2, most))):
         network.train(is_training)
-        batch = Batch.of(images, slice(count), device)
+        batch = Batch.of(images, farthest[:count], device)  # whose labels stand for all
         try:
             with GlobalRandomness(0, device).drawn():
                 if parts.task.transform is not None:
@@ -237,7 +244,7 @@ def describe_run(
             data,
             source=images.source,
             fingerprint=images.fingerprint(),
-            validation=len(held_out) if held_out else 0,
+            validation=splits.held_out,
         ),
         training=replace(
             training,  # what was left open in numbers, so that it can be repeated
@@ -264,9 +271,9 @@ def _refuse_patience(task: Any, validation: ImageSet | None) -> None:
             "patience: expected validation images to judge epochs by, got none; ask for some with "
             "--validation, or drop --patience"
         )
-    labels = validation.labels
-    if isinstance(task, ClassifyConfig) and (labels is None or not (labels != UNKNOWN).any()):
+    known = 0 if validation.labels is None else int((validation.labels != UNKNOWN).sum())
+    if isinstance(task, ClassifyConfig) and known < Classify.least_labels:
         raise ConfigError(
-            "patience: expected validation images with labels to judge epochs by, got none with any; label "
-            "some of them, or drop --patience"
+            f"patience: expected at least {Classify.least_labels} validation images with labels to judge "
+            f"epochs by, got {known}; label more of them, or drop --patience"
         )

@@ -15,9 +15,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from safelight.config.data import DataConfig, Fit
-from safelight.config.network import CustomNetwork, DeepConvConfig, UNetConfig
+from safelight.config.network import ClassifierConfig, CustomNetwork, DeepConvConfig, UNetConfig
 from safelight.config.run import RunConfig
-from safelight.config.task import AutoencodeConfig
+from safelight.config.task import AutoencodeConfig, ClassifyConfig
 from safelight.config.training import TrainingConfig
 from safelight.data.components import fit_components, sample_of
 from safelight.data.images import Divided, ImageSet
@@ -115,6 +115,11 @@ def choose(
         likelihood = getattr(task, "likelihood", "bernoulli")
         network = chooser.code(network, likelihood)
         network = chooser.linear_path(network, likelihood)
+    if isinstance(network, ClassifierConfig):
+        network = chooser.classes(network)
+    names = train.classes or ()
+    if isinstance(task, ClassifyConfig) and len(names) == getattr(network, "classes", None):
+        task = replace(task, class_names=names)
     training = chooser.rate(training, network, task)
     training = chooser.budget(training, network)
     return Choices(network, task, training, tuple(chooser.reasons))
@@ -201,6 +206,17 @@ class _Chooser:
             return network
         self.reasons.append(f"linear path pca: for likelihood {likelihood}")
         return replace(network, linear_path="pca")
+
+    def classes(self, network: ClassifierConfig) -> ClassifierConfig:
+        """As many as the set has."""
+        labels = self.train.labels
+        if "classes" in self.named or labels is None:
+            return network
+        count = len(self.train.classes or ()) or int(labels.max()) + 1
+        if count < 2 or count == network.classes:
+            return network
+        self.reasons.append(f"classes {count}: as many as the set has")
+        return replace(network, classes=count)
 
     def rate(self, training: TrainingConfig, network: Any, task: Any) -> TrainingConfig:
         """What was best on validation images for such a network and likelihood."""

@@ -33,11 +33,12 @@ from safelight.runs.state import PackedState, to_bytes
 from safelight.runs.typical import Typical
 from safelight.tasks.table import make_task
 
-__all__ = ["BEST", "CHARTS", "INITIAL", "LAST", "MAX_TENSOR_BYTES", "OF_LOSS", "RunFolder"]
+__all__ = ["BEST", "CHARTS", "CROSS_VALIDATED", "INITIAL", "LAST", "MAX_TENSOR_BYTES", "OF_LOSS", "RunFolder"]
 
 LAST, BEST = "model.safetensors", "best.safetensors"
 LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
 PAGE = "page.html"
+CROSS_VALIDATED = "cross-validated"  # in an evaluation, in place of a part of the images
 HISTORY, EVALUATION, REPORT = "history.jsonl", "evaluation.json", "report.html"
 STATE, EVALUATING = "state/training.safetensors", "state/evaluation.lock"
 EPOCHS, EVALUATED = "figures/epochs", "figures/evaluation"
@@ -261,6 +262,14 @@ class RunFolder(OwnFolder):
     def write_evaluation(self, evaluation: dict[str, dict[str, Any]]) -> None:
         """Write evaluation.json: the measures of each split, and which weights they are of."""
         write_file(self.path / EVALUATION, json.dumps(evaluation, indent=2) + "\n")
+
+    def claim_evaluation(self) -> None:
+        """Let what was measured before training count as of the weights that it ended with."""
+        if known := self._evaluations():
+            weights = self.digest()
+            self.write_evaluation(
+                {k: v if v.get("weights") else {**v, "weights": weights} for k, v in known.items()}
+            )
 
     def read_evaluation(self) -> dict[str, dict[str, Any]]:
         """Read it back, but not what was measured of other weights than those that are `trained` now.

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from safelight.data.images import Divided
+from safelight.data.images import ANYWHERE, Divided
 from safelight.errors import RunError
 from safelight.runs.state import to_bytes
 
@@ -25,12 +25,15 @@ class RunLabels:
 
     Attributes:
         given: (N,) int64, the labels of all the run's images before they were divided, -1 where unknown.
+        parts: (N,) int8, where images went that the division may have put elsewhere: 0 to training, 1 to
+            validation, 2 to test; -1 where it was left alone.
         labels: (n,) int64, what each training image is taken for.
         weights: (n,) float32, how often each training image is drawn.
         epoch: that they were made for, counted from 0.
     """
 
     given: NDArray[np.int64]
+    parts: NDArray[np.int8]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
     epoch: int = 0
@@ -58,7 +61,7 @@ class RunLabels:
 
     def to_bytes(self) -> bytes:
         """As the bytes of a safetensors file."""
-        arrays = {"given": self.given, "labels": self.labels, "weights": self.weights}
+        arrays = {name: value for name, value in vars(self).items() if name != "epoch"}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return to_bytes(tensors | {"epoch": torch.tensor(self.epoch)})
 
@@ -72,10 +75,11 @@ class RunLabels:
         try:
             arrays = {name: tensor.numpy() for name, tensor in safetensors.torch.load(content).items()}
             given, labels, weights = arrays["given"], arrays["labels"], arrays["weights"]
+            parts = arrays.get("parts", np.full(len(given), ANYWHERE, np.int8))  # which older runs have not
             epoch = int(arrays["epoch"])
         except (safetensors.SafetensorError, KeyError, TypeError) as error:
             raise ValueError(f"no labels ({error})") from None
-        kinds = [f"{array.dtype} {array.ndim}" for array in (given, labels, weights)]
-        if kinds != ["int64 1", "int64 1", "float32 1"]:
+        kinds = [f"{array.dtype} {array.ndim}" for array in (given, parts, labels, weights)]
+        if kinds != ["int64 1", "int8 1", "int64 1", "float32 1"] or len(parts) != len(given):
             raise ValueError("no labels (other types or shapes)")
-        return cls(given, labels, weights, epoch)
+        return cls(given, parts, labels, weights, epoch)

@@ -6,6 +6,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from PIL.Image import Image
 from safelight.config.reading import from_dict, plain
 from safelight.config.task import ClassifyConfig, DenoiseEvaluation
 from safelight.data.arrays import one_image
-from safelight.data.finding import Images, OnReading, as_image_set, find_split
+from safelight.data.finding import Images, OnReading, as_image_set, find_images, find_split
 from safelight.data.images import ImageSet
-from safelight.data.label_files import Labels
+from safelight.data.label_files import UNKNOWN, Labels
 from safelight.errors import ConfigError, RunError
 from safelight.networks.base import Autoencoder, ImageNetwork, Network
 from safelight.runs.assembly import Parts, assemble, device_of
@@ -91,7 +92,8 @@ class OpenedRun(ABC):
                 autoencode.
 
         Returns:
-            The task's measures by name, "n" images, "split" and "weights", as the property says.
+            The task's measures by name, "n", the images that they rest on, of "images" in the split, "split"
+            and "weights", as the property says.
 
         Raises:
             ConfigError: the task has no such option.
@@ -111,26 +113,31 @@ class OpenedRun(ABC):
         chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
         parts, image_set = self._parts, self.images(split, images)
         if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
-            parts.task.judge = self._judge(chosen.judge, image_set) if chosen.judge else None
+            parts.task.judge = None
+            if chosen.judge:
+                parts.task.judge, image_set = self._judge(chosen.judge, image_set)
         if isinstance(parts.task, Autoencode | Denoise):
             parts.task.train = self.images("train", images)
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
-        measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}
+        of = {"images": len(image_set), "split": split, "weights": self.weights}
+        measures = {"n": len(image_set), **found.values, **of}
         return measures, found.pictures
 
-    def _judge(self, path: str, images: ImageSet) -> Network:
-        """The classifier of a run that tells these images' classes."""
+    def _judge(self, path: str, images: ImageSet) -> tuple[Network, ImageSet]:
+        """The classifier of a run that tells these images' classes, and the images by its numbers of them."""
         judge = type(self)(path)
         if not isinstance(judge.config.task, ClassifyConfig):
             raise ConfigError(
                 f"judge: expected a run of a classifier, got one to {judge.config.task.name}, {path}; make "
                 "one with safelight finetune"
             )
-        if images.labels is None:
-            raise ConfigError("judge: expected images with labels to judge by, got none; leave it out")
+        if images.labels is not None and (names := judge.config.task.class_names):
+            images = replace(images, labels=Labels(images.labels, names).renumber(images), classes=names)
+        if images.labels is None or not (images.labels != UNKNOWN).any():
+            raise ConfigError("judge: expected images of classes that it tells, got none; leave it out")
         judge.check_shape(images.shape)
-        return judge.network
+        return judge.network, images
 
     @abstractmethod
     def report(self, images: Images | None = None) -> Path:
@@ -147,8 +154,24 @@ class OpenedRun(ABC):
             DataError: they are gone or changed, or there is no such split.
         """
         found, task = self.folder.read_labels(), self.config.task
-        labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
+        labels = None
+        if found and isinstance(task, ClassifyConfig):
+            labels = Labels(found.given, task.class_names, found.parts)
         return find_split(self.config, self.path, split, self._kept if images is None else images, labels)
+
+    def whole(self, images: Images | None = None) -> tuple[ImageSet, NDArray[np.int64]]:
+        """All images of the run, and the places of those that it was trained on.
+
+        Args:
+            images: for a run on images handed over in Python, the same images.
+
+        Raises:
+            DataError: they are gone or changed.
+        """
+        data, labels = self.config.data, self.folder.read_labels()
+        given = self._kept if images is None else images
+        found = find_images(data, self.config.image, self.path, given)
+        return found, found.split(data.validation, data.limit, labels and labels.parts).rows["train"]
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Refuse what another run makes, where it is not of this run's shape, (C, H, W).

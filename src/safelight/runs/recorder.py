@@ -227,15 +227,19 @@ class Recorder:
         for name, picture in pictures.items():
             write_file(folder / f"{name}-{epoch:04d}.png", png(picture))
 
+    @property
+    def _can_judge(self) -> bool:
+        return self.splits.validation is not None and self.parts.task.can_judge(self.splits.validation)
+
     def _values(self) -> list[float]:
         """What each epoch's weights are judged by, least is best; empty without validation."""
         name = self.judge.name
-        if not all(name in record["validation"] for record in self.history):
+        if not self._can_judge or not all(name in record["validation"] for record in self.history):
             return []
         return [self.judge.ordered(record["validation"][name]) for record in self.history]
 
     def _is_best(self, record: dict[str, Any]) -> bool:
-        if self.judge.name not in record["validation"]:
+        if not self._can_judge or self.judge.name not in record["validation"]:
             return False
         value = self.judge.ordered(record["validation"][self.judge.name])
         return all(value < earlier for earlier in self._values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import torch
 from PIL.Image import Image
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from safelight.config.reading import check
 from safelight.config.task import PLAIN_NAME, Measure, Sheet
 from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN
 
 __all__ = ["Evaluation", "Task", "Transform"]
 
@@ -52,10 +53,18 @@ class Task(ABC):
         augment: what is done to a batch's images themselves, before its transform; likewise.
         measures_means: whether what `measure` gives are means over images, so that the processes of one
             training may share the images among them; else each measures all of them.
+        least_labels: of validation images, with fewer of which the last weights are kept, not the best.
     """
 
     augment: Transform | None = None
     measures_means: bool = False
+    least_labels: int = 0
+
+    @final
+    def can_judge(self, images: ImageSet) -> bool:
+        """Whether enough of the validation images have labels to choose weights by them."""
+        known = 0 if images.labels is None else int((images.labels != UNKNOWN).sum())
+        return known >= self.least_labels
 
     @property
     @abstractmethod

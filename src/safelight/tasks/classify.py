@@ -128,17 +128,19 @@ class Classify(Task):
         assert isinstance(config.task, ClassifyConfig)
         self._settings = config.task
 
+    least_labels = 100  # a handful is told right by luck
+
     @property
     def measures(self) -> tuple[Measure, ...]:
         """Cross-entropy, which also judges how sure a classifier is, accuracy and calibration."""
         return (
             Measure("loss", "loss", "cross-entropy; smoothed in training", "nats per image", 4),
-            Measure("accuracy", "accuracy", "images given their own class", "%", 2, lower_is_better=False),
+            Measure("accuracy", "accuracy", "images given their own class", "%", 2, False, is_headline=True),
             Measure(
                 "accuracy_low", "from", "where it lies with 95% confidence", "%", 2, lower_is_better=False
             ),
             Measure("accuracy_high", "to", "Wilson's interval", "%", 2, lower_is_better=False),
-            Measure("calibration_error", "calibration error", "expected, over 15 bins", "%", 2),
+            Measure("calibration_error", "calibration error", "expected, of probabilities, 15 bins", "%", 2),
         )
 
     @property
@@ -158,14 +160,15 @@ class Classify(Task):
     def measure(self, network: Network, loss: Any, images: ImageSet) -> dict[str, float]:
         """Plain cross-entropy in nats per image, and accuracy in percent, of images as they are.
 
-        It also sets the loss's temperature to what suits these images best. Without a label there is nothing
-        to measure.
+        It also sets the loss's temperature to what suits these images best, if there are enough with labels.
+        Without a label there is nothing to measure.
         """
         if images.labels is None or not (images.labels != UNKNOWN).any():
             return {}
         logits, labels = _scored(network, images)
-        loss.temperature.fill_(temperature(logits, labels))
-        return _measures(logits, labels)
+        if self.can_judge(images):
+            loss.temperature.fill_(temperature(logits, labels))
+        return _measures(logits, labels, temperature_of(loss))
 
     def evaluate(self, network: Network, loss: nn.Module, images: ImageSet, options: NoOptions) -> Evaluation:
         """All that tells how far to trust the classifier.
@@ -191,11 +194,10 @@ class Classify(Task):
         np.add.at(counts, (labels, found), 1)
         low, high = interval(int((found == labels).sum()), len(labels))
         values: dict[str, Any] = {
-            **_measures(logits, labels),
+            **_measures(logits, labels, divisor),
             "accuracy_low": 100 * low,
             "accuracy_high": 100 * high,
             "temperature": divisor,
-            "calibration_error": 100 * calibration_error(probabilities, labels),
             "reliability": reliability(probabilities, labels),
             "confusion": {"classes": list(classes), "counts": counts.tolist()},
             "n": len(labels),
@@ -226,13 +228,14 @@ def temperature_of(loss: nn.Module) -> float:
     return float(cast(Tensor, loss.temperature))
 
 
-def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+def _measures(logits: NDArray[np.float32], labels: NDArray[np.int64], divisor: float) -> dict[str, float]:
+    """The loss by logits as they are; how sure they are by probabilities, as they are told."""
     probabilities = softmax(logits)
     likelihoods = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-30)
     return {
         "loss": float(-np.log(likelihoods).mean()),
         "accuracy": 100 * float((logits.argmax(1) == labels).mean()),
-        "calibration_error": 100 * calibration_error(probabilities, labels),
+        "calibration_error": 100 * calibration_error(softmax(logits, divisor), labels),
     }
 
 
@@ -249,13 +252,19 @@ def _known(images: ImageSet) -> ImageSet:
     known = np.flatnonzero([] if images.labels is None else images.labels != UNKNOWN)
     if not len(known):
         raise DataError(
-            "expected images with labels, got none; classify a set that has them, or give --labels"
+            "expected images with labels to measure on, got none; label some, and write test beside them in "
+            "a column part of the file of labels"
         )
     return images.subset(known)
 
 
 def _check_labels(least: int, most: int, classes: int) -> None:
-    if least < 0 or most >= classes:
+    if least < 0:
+        raise DataError(
+            "expected a label for every image to train on, got images without; train on them with safelight "
+            "finetune, which takes such images too"
+        )
+    if most >= classes:
         raise DataError(
             f"expected labels from 0 to {classes - 1}, got {least} to {most}; set --network.classes"
         )

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -17,6 +19,7 @@ from safelight.data.batches import Batch
 from safelight.data.components import sample_of
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
+from safelight.data.label_files import UNKNOWN
 from safelight.data.pictures import tile
 from safelight.errors import ConfigError
 from safelight.machine import derive_seed
@@ -250,7 +253,7 @@ class Denoise(Task):
                 name: score.std(correction=0).item() for name, score in scores.items() if name not in is_read
             },
             **dict.fromkeys(("identity", "identity_noisy", "identity_true")),
-            **{name: 100 * scores[name].float().mean().item() for name in sorted(is_read)},
+            **{name: 100 * scores[name][_known(images)].float().mean().item() for name in sorted(is_read)},
             "corrupt": str(corruption),
             **_beside(classic, beside),
             "n": len(images),
@@ -264,7 +267,7 @@ class Denoise(Task):
         return Evaluation(values, pictures)
 
     def _right(self, batch: Batch, versions: dict[str, Tensor]) -> dict[str, Tensor]:
-        """In which images the judge reads their own class, (N,); of each version of them."""
+        """In which images the judge reads their own class, if known, (N,); of each version of them."""
         if self.judge is None or batch.labels is None:
             return {}
         return {name: read(self.judge, version) == batch.labels for name, version in versions.items()}
@@ -278,6 +281,11 @@ class Denoise(Task):
         if not self._settings.self_supervised:
             rows.append(batch.images)
         return {"denoised": _rows(rows)}
+
+
+def _known(images: ImageSet) -> NDArray[np.int64]:
+    """The places of the images whose class is known."""
+    return np.flatnonzero(np.asarray(images.labels) != UNKNOWN)
 
 
 def _best_filter(train: ImageSet, corruption: Corruption) -> ClassicFilter:
