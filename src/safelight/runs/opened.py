@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from safelight.config.reading import from_dict, plain
-from safelight.config.task import ClassifyConfig, DenoiseEvaluation
 from safelight.data.finding import Images, OnReading, as_image_set, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
 from safelight.errors import ConfigError, RunError
-from safelight.networks.base import Autoencoder, ImageNetwork, Network
-from safelight.runs.assembly import Parts, assemble, device_of
+from safelight.networks.base import Autoencoder, ImageNetwork, Network, device_of
+from safelight.runs.assembly import Parts, assemble
 from safelight.runs.folder import RunFolder
-from safelight.tasks.autoencode import Autoencode
-from safelight.tasks.base import Task
-from safelight.tasks.denoise import Denoise, DenoisingLoss
+from safelight.tasks.base import Beside, Task
+from safelight.tasks.denoise import DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 from safelight.tasks.priors import Normal, Prior
 
@@ -107,10 +105,8 @@ class OpenedRun(ABC):
         """What `evaluate` keeps, its pictures too, without keeping it; arguments and errors are the same."""
         chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
         parts, image_set = self._parts, self.images(split, images)
-        if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
-            parts.task.judge = self._judge(chosen.judge, image_set) if chosen.judge else None
-        if isinstance(parts.task, Autoencode | Denoise):
-            parts.task.train = self.images("train", images)
+        beside = Beside(lambda: self.images("train", images), lambda path: self._judge(path, image_set))
+        parts.task.prepare(chosen, beside)
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
         measures = {**found.values, "n": len(image_set), "split": split, "weights": self.weights}
@@ -119,7 +115,7 @@ class OpenedRun(ABC):
     def _judge(self, path: str, images: ImageSet) -> Network:
         """The classifier of a run that tells these images' classes."""
         judge = type(self)(path)
-        if not isinstance(judge.config.task, ClassifyConfig):
+        if judge.config.classes is None:
             raise ConfigError(
                 f"judge: expected a run of a classifier, got one to {judge.config.task.name}, {path}; make "
                 "one with safelight finetune"
@@ -143,8 +139,8 @@ class OpenedRun(ABC):
         Raises:
             DataError: they are gone or changed, or there is no such split.
         """
-        found, task = self.folder.read_labels(), self.config.task
-        labels = Labels(found.given, task.class_names) if found and isinstance(task, ClassifyConfig) else None
+        found, classes = self.folder.read_labels(), self.config.classes
+        labels = None if found is None or classes is None else Labels(found.given, classes)
         return find_split(self.config, self.path, split, images, labels)
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:

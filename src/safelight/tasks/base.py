@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from safelight.config.reading import check
 from safelight.config.task import PLAIN_NAME, Measure, Sheet
 from safelight.data.images import ImageSet
+from safelight.networks.base import Network
 
-__all__ = ["Evaluation", "Task", "Transform"]
+__all__ = ["Beside", "Evaluation", "Task", "Transform"]
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -36,6 +37,19 @@ class Evaluation:
         for name in self.pictures:
             is_plain = PLAIN_NAME.fullmatch(name) is not None
             check(is_plain, "pictures", "names of letters, digits, - and _", repr(name))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a run has beside the images that it is measured on, fetched where its task asks for it.
+
+    Attributes:
+        train: gives the training images.
+        judge: from the path of a classifier's run to its network, which tells these images' classes.
+    """
+
+    train: Callable[[], ImageSet]
+    judge: Callable[[str], Network]
 
 
 class Task(ABC):
@@ -87,6 +101,14 @@ class Task(ABC):
             network: in evaluation mode, on its device.
             loss: what `loss()` gave, with its weights.
             images: to measure on.
+        """
+
+    def prepare(self, options: Any, beside: Beside) -> None:  # noqa: B027 - most need nothing
+        """Before `evaluate`: fetch what it compares with; by default nothing.
+
+        Args:
+            options: as for `evaluate`.
+            beside: where to fetch it from.
         """
 
     @abstractmethod

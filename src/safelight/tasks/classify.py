@@ -19,7 +19,7 @@ from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.data.pictures import captioned
 from safelight.errors import DataError, TrainingError
-from safelight.networks.base import Network
+from safelight.networks.base import Network, device_of
 from safelight.tasks.base import Evaluation, Task, Transform
 from safelight.tasks.calibration import calibration_error, interval, reliability, softmax, temperature
 
@@ -217,8 +217,7 @@ class Classify(Task):
 @torch.no_grad()
 def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
     """What a classifier makes of images, (N, K), in evaluation mode."""
-    device = next(network.parameters()).device
-    return images.mapped(lambda x: network(x), str(device))
+    return images.mapped(lambda x: network(x), device_of(network))
 
 
 def temperature_of(loss: nn.Module) -> float:
