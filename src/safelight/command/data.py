@@ -15,7 +15,7 @@ from rich.table import Table
 from safelight.command.console import err, name_of, out, reading
 from safelight.command.images import add_source, fetched
 from safelight.command.options import add_fields, make_parser
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.data import DataConfig, FitOptions
 from safelight.files import new_file, printable
 
@@ -191,6 +191,12 @@ def _moved(path: str, place: str) -> str:
     return str(source)
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    chosen = options[options.action]
+    no_page = options.action == "check" and chosen.json and not chosen.out
+    return {"--overwrite": "with --json no page is written but to --out"} if no_page else {}
+
+
 VERB = Verb(
     "data",
     "look through sets of images; list, fetch and free them; say where a run's are now",
@@ -198,4 +204,5 @@ VERB = Verb(
     ("safelight data check photos/", "safelight data fetch mnist"),
     _add_options,
     _run,
+    _idle,
 )

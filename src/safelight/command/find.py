@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,12 +78,23 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     chosen = options[options.action]
     page = new_file(chosen.out, [".html"], chosen.overwrite)
     table = new_file(page.with_suffix(".csv"), [".csv"], chosen.overwrite)
-    {"outliers": _outliers, "similar": _similar, "duplicates": _duplicates}[options.action](
-        chosen, page, table
-    )
+    find = {"outliers": _outliers, "similar": _similar, "duplicates": _duplicates}[options.action]
+    _write(chosen, page, table, options.action, find(chosen))
 
 
-def _outliers(options: Namespace, page: Path, table: Path) -> None:
+@dataclass(frozen=True)
+class _Found:
+    """What there is to say: in a line, in a page of cards, in a table, and printed."""
+
+    lead: str
+    sections: Sequence[tuple[str, Sequence[Card]]]
+    records: Sequence[dict[str, Any]]
+    lines: Sequence[str]
+    remark: str = ""
+    columns: Sequence[str] = ()  # of a table that may have no record
+
+
+def _outliers(options: Namespace) -> _Found:
     from safelight.reporting.finds import card, heat_picture
     from safelight.run import Run
 
@@ -118,10 +130,10 @@ def _outliers(options: Namespace, page: Path, table: Path) -> None:
         "The score is the mean of ranks among training images."
     )
     lines = [f"{record['score']:.3f}  {record['name']}" for record in records[:count]]
-    _write(options, page, table, "outliers", lead, remark, [("The oddest first", cards)], records, lines)
+    return _Found(lead, [("The oddest first", cards)], records, lines, remark)
 
 
-def _similar(options: Namespace, page: Path, table: Path) -> None:
+def _similar(options: Namespace) -> _Found:
     from safelight.data.label_files import names_of
     from safelight.reporting.finds import card
     from safelight.run import Run
@@ -138,10 +150,10 @@ def _similar(options: Namespace, page: Path, table: Path) -> None:
         sections.append((f"Like {query}", cards))
     lead = f"The nearest of {len(images):,} images, by the {options.metric} distance of their codes."
     lines = [f"{record['distance']:.4f}  {record['name']}" for record in records]
-    _write(options, page, table, "similar", lead, "", sections, records, lines)
+    return _Found(lead, sections, records, lines)
 
 
-def _duplicates(options: Namespace, page: Path, table: Path) -> None:
+def _duplicates(options: Namespace) -> _Found:
     from safelight.data.sources import load
     from safelight.reporting.finds import card
     from safelight.similarity.duplicates import find_duplicates
@@ -167,9 +179,7 @@ def _duplicates(options: Namespace, page: Path, table: Path) -> None:
     remark = f"The first {MOST_PAIRS} pairs are shown; the table has all." if len(found) > MOST_PAIRS else ""
     lines = [f"{record['how']}: {record['name']} and {record['copy']}" for record in records]
     sections = [("Pairs", cards)] if cards else []
-    _write(
-        options, page, table, "duplicates", lead, remark, sections, records, lines, ("name", "copy", "how")
-    )
+    return _Found(lead, sections, records, lines, remark, ("name", "copy", "how"))
 
 
 def _number(asked: int | None, usual: int, most: int) -> int:
@@ -177,27 +187,18 @@ def _number(asked: int | None, usual: int, most: int) -> int:
     return min(usual, most) if asked is None else asked
 
 
-def _write(
-    options: Namespace,
-    page: Path,
-    table: Path,
-    verb: str,
-    lead: str,
-    remark: str,
-    sections: Sequence[tuple[str, Sequence[Card]]],
-    records: Sequence[dict[str, Any]],
-    lines: Sequence[str],
-    columns: Sequence[str] = (),
-) -> None:
+def _write(options: Namespace, page: Path, table: Path, action: str, found: _Found) -> None:
     from safelight.reporting.finds import write_finds, write_table
 
-    write_table(table, columns or list(records[0]), [list(record.values()) for record in records])
-    write_finds(page, verb, Path(options.source).name or options.source, lead, sections, remark)
+    columns = found.columns or list(found.records[0])
+    write_table(table, columns, [list(record.values()) for record in found.records])
+    name = Path(options.source).name or options.source
+    write_finds(page, action, name, found.lead, found.sections, found.remark)
     if options.json:
-        print(json.dumps(records, indent=2))
+        print(json.dumps(found.records, indent=2))
         return
-    out.print(lead)
-    for line in lines[:SHOWN]:
+    out.print(found.lead)
+    for line in found.lines[:SHOWN]:
         out.print(printable(f"  {line}"), markup=False)
     out.print(f"Page: {name_of(page)}, table: {name_of(table)}")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from safelight.config.reading import from_dict, plain
-from safelight.data.finding import Images, OnReading, as_image_set, find_split
+from safelight.data.finding import Images, OnReading, as_image_set, find_images, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels
 from safelight.errors import ConfigError, RunError
@@ -196,10 +196,12 @@ class OpenedRun(ABC):
         image = plain(image)
         if not isinstance(image, int):
             return self.taken(image).subset(slice(1))
-        train = self.images("train")
-        if not 0 <= image < len(train):
-            raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
-        return train.subset(slice(image, image + 1))
+        whole = find_images(self.config.data, self.config.image, self.path)  # as codes and labels count them
+        if not 0 <= image < len(whole):
+            raise ConfigError(
+                f"expected the place of an image in its set, 0 to {len(whole) - 1}, got {image}"
+            )
+        return whole.subset(slice(image, image + 1))
 
     def taken(self, images: Images, on_reading: OnReading = lambda done, count: None) -> ImageSet:
         """Images of a user's as the network takes them: fitted, and scaled, as the run's own pictures were.
