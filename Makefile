@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: setup page demo test test-slow test-browser check format bench lock clean
+.PHONY: setup page demo test test-slow test-browser test-lowest check format bench lock clean
 
 setup: .venv/.made
 
@@ -40,6 +40,19 @@ test-slow: setup
 test-browser: setup page # needs Debian's chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser
 
+# The oldest versions that pyproject.toml allows, in an environment of their own, by tests that use each of them. What
+# they say of newer ones that they bring along is no fault of ours; gigabytes, so CI does without.
+LOWEST := build/lowest
+test-lowest: $(LOWEST)/.made
+	PYTHONPATH=src OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning tests/test_networks.py tests/test_opening.py tests/test_writing.py tests/test_training.py tests/test_ledger.py tests/test_codes.py tests/test_surrogate.py tests/test_spreading.py tests/test_completion.py tests/test_advice.py
+
+$(LOWEST)/.made: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --all-extras --python $(LOWEST)/bin/python --output-file $(LOWEST)/lowest.txt pyproject.toml
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --requirement $(LOWEST)/lowest.txt pytest hypothesis
+	touch $@
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +70,4 @@ lock: # versions as they are in .venv, for the repository's own measurements
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > requirements.lock
 
 clean:
-	rm -rf .venv dist node_modules $(ENGINE) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist node_modules $(ENGINE) .pytest_cache .mypy_cache .ruff_cache

@@ -96,6 +96,16 @@ def named_genes_of(choices):
     return {name: Gene("categorical", choices=tuple(values)) for name, values in choices.items()}
 
 
+def test_no_more_than_all_of_the_time_was_waited(monkeypatch):
+    """Threads beside those that compute may have waited too."""
+    from safelight.command.console import _Neighbours
+
+    times = iter([(0.0, 0.0), (100.0, 106.0)])
+    monkeypatch.setattr(_Neighbours, "_now", staticmethod(lambda: next(times)))
+    (said,) = _Neighbours().after_epoch()
+    assert "waited for a core 100% of its time" in said
+
+
 def test_bars_fit_a_narrow_terminal(tmp_path):
     """Each redraws its line; one that the terminal broke would scroll away."""
     leader, follower = pty.openpty()

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+import safelight
 from safelight.config.network import ClassifierConfig
 from safelight.data.batches import Batch
 from safelight.errors import ConfigError, DataError, TrainingError
@@ -76,3 +81,20 @@ class TestCrossEntropy:
             terms(Classifier((1, 8, 8)), unlabelled)
         with pytest.raises(DataError, match=r"labels from 0 to 2, got 0 to 9; set --network\.classes"):
             terms(Classifier((1, 8, 8), ClassifierConfig(classes=3)), Batch.of(digits, slice(50)))
+
+
+def test_logistic_regression_on_pca_stands_beside_a_classifier(command, tmp_path):
+    run = safelight.train(
+        "digits", "classifier", tmp_path / "a", task="classify", epochs=1, lr=1e-5, threads=1
+    )
+    measured = run.evaluate()
+    train, test = run.images("train"), run.images("test")
+    linear = make_pipeline(PCA(50), StandardScaler(), LogisticRegression(max_iter=1000))
+    x, y = (images.floats().flatten(1).numpy() for images in (train, test))
+    expected = 100 * linear.fit(x, train.labels).score(y, test.labels)
+    assert measured["pca_accuracy"] == pytest.approx(expected, abs=2)
+    assert measured["accuracy"] < 50
+    words = (
+        f"Logistic regression on PCA of the same labels is right more often: {measured['pca_accuracy']:.1f}%"
+    )
+    assert words in " ".join(command("evaluate", run.path).stderr.split())

@@ -280,16 +280,17 @@ def test_stacks_are_cleaned_page_by_page(runs, tmp_path):
 
 
 def test_long_names_are_written_and_their_comparisons_shortened(runs, tmp_path, here):
-    for name in ("a", "ü" * 120):  # 244 bytes with its ending
+    for name in ("a", "ü" * 120, "ü" * 121):  # 244 bytes with its ending, and another that begins alike
         save(tmp_path / "in" / f"{name}.png", picture((8, 8)))
     code, said, errors = here("denoise", runs / "clean", "in", "--out", "out", "--compare")
-    assert (code, said, errors) == (0, "Cleaned 2 of 2 files into out\n", "")
+    assert (code, said, errors) == (0, "Cleaned 3 of 3 files into out\n", "")
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
         "a.png",
         "a-compare.png",
         "ü" * 120 + ".png",
+        "ü" * 121 + ".png",
     }
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert len(list((tmp_path / "out").iterdir())) == 6
 
 
 def test_overwriting_goes_through_no_link(runs, tmp_path):

@@ -152,6 +152,23 @@ def test_the_import_check_can_fail():
     assert found >= {"config.training", "errors", "command.options", "api"}
 
 
+def parameters_of(node: ast.FunctionDef) -> int:
+    given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    return len([argument for argument in given if argument.arg not in ("self", "cls")])
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.py")), ids=lambda path: path.stem)
+def test_modules_and_functions_are_small(path):
+    """400 lines, 8 parameters; only functions of the public face take more."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removeprefix("safelight.")
+    public = {name for name, home in safelight._HOMES.items() if home == module}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.name not in public:
+            assert parameters_of(node) <= 8, f"{node.name} has {parameters_of(node)}"
+
+
 def test_exported_names_are_what_the_package_says():
     assert safelight.__all__ == sorted(safelight.__all__)
     assert set(safelight._HOMES) == set(safelight.__all__)

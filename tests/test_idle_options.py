@@ -5,7 +5,7 @@ import json
 import pytest
 
 import safelight
-from safelight.command.main import VERBS, build_parser
+from safelight.command.main import build_parser
 from safelight.config.data import DataConfig, Fit
 from safelight.config.network import ClassifierConfig, DeepConvConfig, UNetConfig
 from safelight.config.run import RunConfig
@@ -53,8 +53,8 @@ IDLE = {  # calls in which an option would do nothing
     ("project", "--by"): ["vae --out x.parquet --by loss"],
     ("sample", "--label"): ["vae --judge classifier --label 3"],
     ("sample", "--overwrite"): ["vae --out folder --overwrite"],
-    ("find", "--quantile"): ["outliers vae digits --share 0.02 --quantile 0.9"],
-    ("data", "--overwrite"): ["check digits --json --overwrite"],
+    ("find outliers", "--quantile"): ["vae digits --share 0.1 --quantile 0.9"],
+    ("data check", "--overwrite"): ["digits --json --overwrite"],
     ("export", "--n"): ["vae --onnx x --n 5"],
     ("export", "--no-images"): ["vae --onnx x --no-images"],
 }
@@ -91,9 +91,17 @@ ACTS = {  # in every call that is allowed
     "traverse": "--split --steps --out --overwrite",
     "explore": f"--n --no-images --rebuild --port --host --labels {MAPS}",
     "export": f"--onnx --single-file --overwrite {MAPS}",
-    "data": f"--out --json --strict --labels --group-by {FITTING}",
+    "data": "",
+    "data check": f"--out --json --strict --labels --group-by {FITTING}",
+    "data list": "",
+    "data clear": "",
+    "data fetch": "",
+    "data moved": "",
     "completion": "",
-    "find": "--share --metric --turned --out --overwrite --json",
+    "find": "",
+    "find outliers": "--share --out --overwrite --json",
+    "find similar": "--metric --out --overwrite --json",
+    "find duplicates": "--turned --out --overwrite --json",
 }
 KINDS = (
     "",
@@ -116,19 +124,27 @@ def runs(tmp_path_factory):
     return folder
 
 
+def parsers_of(parser, name=()):
+    """The parsers of all verbs and of what follows them, such as `data check`."""
+    verbs = parser._subcommands_action
+    for verb, own in verbs.choices.items() if verbs else ():
+        yield " ".join((*name, verb)), own
+        yield from parsers_of(own, (*name, verb))
+
+
+WHOLE = [name for name, _ in parsers_of(build_parser())]
+
+
 def options_of(verb):
     """All that a verb has, whatever network and task are chosen."""
     found = set()
     for kind in KINDS if verb in ("train", "evolve") else ("",):
-        parsers = [build_parser(verb, kind.split())._subcommands_action.choices[verb]]
-        if parsers[0]._subcommands_action:
-            parsers += parsers[0]._subcommands_action.choices.values()
-        for parser in parsers:
-            found |= {name for name in parser._option_string_actions if name.startswith("--")}
+        parsers = dict(parsers_of(build_parser(verb, kind.split())))
+        found |= {name for name in parsers[verb]._option_string_actions if name.startswith("--")}
     return found - {"--help", "--print_shtab", "--print-shtab"}
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", WHOLE)
 def test_every_option_acts_or_is_refused(verb):
     idle = {name for of, name in IDLE if of == verb}
     acts = set(ACTS[verb].split())
@@ -139,7 +155,7 @@ def test_every_option_acts_or_is_refused(verb):
 @pytest.mark.parametrize(("verb", "name"), IDLE)
 def test_an_option_that_would_do_nothing_is_refused(verb, name, command, runs):
     for call in IDLE[verb, name]:
-        done = command(verb, *call.split(), cwd=runs)
+        done = command(*verb.split(), *call.split(), cwd=runs)
         assert done.returncode == 2, call
         assert done.stderr.startswith(f"safelight: {name} would do nothing here: "), call
         assert not (runs / "x").exists()

@@ -154,18 +154,17 @@ def test_a_plain_autoencoder_draws_from_a_mixture(plain, says):
     )
 
 
-def test_walk(run, says, tmp_path):
+def test_walk(run, says, tmp_path, digits):
     assert "A flow walk of 5 steps" in says("walk", run.path, 3, 8, "--steps", 5)
-    train = run.images("train")
-    steps = run.walk(3, 8, 5)
-    np.testing.assert_allclose(steps[[0, -1]], run.reconstruct(train.subset([3, 8])), atol=1e-5)
+    steps = run.walk(3, 8, 5)  # places in the whole set, by which labels and codes call images
+    np.testing.assert_allclose(steps[[0, -1]], run.reconstruct(digits.subset([3, 8])), atol=1e-5)
     for name, at in (("a.png", 3), ("b.png", 8)):
-        Image.fromarray(np.round(train.pixels[at, 0] * (255 / 16)).astype(np.uint8)).save(tmp_path / name)
+        Image.fromarray(np.round(digits.pixels[at, 0] * (255 / 16)).astype(np.uint8)).save(tmp_path / name)
     says("walk", run.path, "a.png", "b.png", "--path", "linear", "--out", "from-files.png")
     first = run.walk(tmp_path / "a.png", 8, 3)[:1]
     np.testing.assert_allclose(first, run.reconstruct(tmp_path / "a.png"), atol=1e-5)
     assert np.abs(first - steps[:1]).mean() < 0.02
-    assert "expected the place of a training image, 0 to 1436, got 5000" in says(
+    assert "expected the place of an image in its set, 0 to 1796, got 5000" in says(
         "walk", run.path, 0, 5000, "--out", "c.png", code=2
     )
     (tmp_path / "broken.png").write_bytes(b"no picture")

@@ -2,9 +2,12 @@
 
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
-MAKEFILE = Path(__file__).parents[1] / "Makefile"
+ROOT = Path(__file__).parents[1]
+MAKEFILE = ROOT / "Makefile"
 
 
 def test_a_page_without_npm_says_so_in_one_line_at_once(tmp_path):
@@ -37,3 +40,20 @@ def test_a_demo_that_is_there_is_never_replaced(tmp_path):
         subprocess.run(make, cwd=tmp_path, capture_output=True, check=True)
     trained = [line for line in (tmp_path / "said").read_text().split("\n") if line.startswith("train")]
     assert trained == ["train mnist --out runs/demo", "train --resume runs/demo"]
+
+
+def test_the_wheel_has_the_engine_inside(tmp_path):
+    """Though git ignores what `make page` fetches."""
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "engine"))
+    engine = tmp_path / "src" / "safelight" / "explorer" / "page" / "engine"
+    engine.mkdir()
+    names = {"ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"}
+    for name in (*names, ".made"):
+        (engine / name).touch()
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    subprocess.run(build, cwd=tmp_path, capture_output=True, check=True)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    inside = [path for path in map(Path, zipfile.ZipFile(wheel).namelist()) if path.parent.name == "engine"]
+    assert {path.name for path in inside} == names

@@ -22,7 +22,7 @@ from safelight.files import new_file
 from safelight.latent.codes import Codes, encode, some_images
 from safelight.latent.maps import LatentMap, project
 from safelight.latent.parquet import embed
-from safelight.runs.assembly import device_of
+from safelight.networks.base import device_of
 from safelight.runs.opened import OpenedRun
 from safelight.similarity.neighbours import Neighbours, nearest
 from safelight.similarity.outliers import Outliers, find_outliers

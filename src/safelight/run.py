@@ -162,7 +162,8 @@ class Run(CodingRun):
         """Images on the way between the codes of two images, (steps, C, H, W) in [0, 1].
 
         Args:
-            start: the place of a training image, or an image: the first of what `safelight.load` gives.
+            start: the place of an image in the run's set before it was divided, or an image: the first of
+                what `safelight.load` gives.
             end: likewise.
             steps: number of images, both ends' reconstructions among them.
             path: linear, spherical, or flow, along a straight line of what a flow makes codes of. By default

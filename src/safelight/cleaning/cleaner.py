@@ -21,7 +21,7 @@ from safelight.data.images import ImageSet
 from safelight.data.opening import Picture
 from safelight.data.sources import load_for
 from safelight.errors import DataError
-from safelight.networks.base import ImageNetwork
+from safelight.networks.base import ImageNetwork, device_of
 from safelight.networks.tiling import clean
 from safelight.networks.unet import DenoisingUNet
 
@@ -65,7 +65,7 @@ class Cleaner:
         self.precision = precision
         self.takes_any_size = isinstance(network, DenoisingUNet)
         self.has_scaled = False
-        self.device = next(network.parameters()).device
+        self.device = device_of(network)
 
     def range_of(self, picture: Picture) -> tuple[float, float]:
         """What stands for black and white in a picture: as its file says, else as in the run's own images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,9 +44,15 @@ def write(target: Path, content: bytes) -> None:
 
 
 def comparison_of(target: Path) -> Path:
-    """Where the comparison of a file goes: beside it, by a name that file systems take."""
+    """Where the comparison of a file goes: beside it, by a name that file systems take.
+
+    One that is cut short ends in what tells the whole from others that begin alike.
+    """
     stem, ending = os.fsencode(target.stem), b"-compare.png"
-    return target.with_name(os.fsdecode(stem[: MAX_NAME - len(ending)] + ending))
+    if len(stem) + len(ending) > MAX_NAME:
+        ending = b"-" + hashlib.sha256(stem).hexdigest()[:8].encode() + ending
+        stem = stem[: MAX_NAME - len(ending)]
+    return target.with_name(os.fsdecode(stem + ending))
 
 
 def compare_in(target: Path, before: NDArray[Any], after: NDArray[Any]) -> None:

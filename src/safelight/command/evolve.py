@@ -122,7 +122,7 @@ def _idle(options: Namespace, arguments: list[str]) -> Idle:
 VERB = Verb(
     "evolve",
     "search for settings or a structure",
-    "Search for the settings or the structure of an autoencoder by training many of them, on one thread "
+    "Search for the settings or the structure of a network by training many of them, on one thread "
     "each. Trials are judged on validation images; only the winner is measured on the test images.",
     (
         "safelight evolve mnist --model conv-vae --out runs/evo",

@@ -122,7 +122,7 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         message = _one_line(error)[:300]
         verbs = next(a.choices for a in parser._actions if isinstance(a.choices, dict))
         chosen = verbs.get(arguments[0], parser)
-        unknown = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
+        unknown = re.search(r"(?i)unrecognized arguments: (--[^\s=]+)", message)
         if unknown:
             options = [name for name in chosen._option_string_actions if name.startswith("--")]
             if arguments[0] == "evolve" and unknown[1] in verbs["train"]._option_string_actions:

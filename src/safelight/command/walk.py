@@ -15,7 +15,7 @@ COLUMNS = 12
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("run", type=str, help="run folder")
     for name in ("start", "end"):
-        parser.add_argument(name, type=str, help="a picture, or the place of a training image, from 0")
+        parser.add_argument(name, type=str, help="a picture, or an image's place in the run's set, from 0")
     parser.add_argument("--steps", type=int, default=12, help="number of images (default: 12)")
     parser.add_argument(
         "--path",

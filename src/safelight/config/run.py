@@ -10,7 +10,7 @@ from typing import Any, Literal
 from safelight.config.data import DataConfig, Fit
 from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, NetworkConfig
 from safelight.config.reading import check, tagged
-from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask, TaskConfig
+from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, ClassifyConfig, CustomTask, TaskConfig
 from safelight.config.training import TrainingConfig
 
 __all__ = ["FORMAT_VERSION", "RunConfig", "default_task"]
@@ -56,6 +56,11 @@ class RunConfig:
             for name, none in (("beta", 1), ("beta_warmup", 0)):
                 value = getattr(task, name)
                 check(value == none, name, f"{none} with codes that are points, which have no KL", value)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """What the classes are called that the network tells apart; None where it tells none apart."""
+        return self.task.class_names if isinstance(self.task, ClassifyConfig) else None
 
 
 def default_task(name: str, network: str) -> Any:

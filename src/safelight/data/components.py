@@ -45,10 +45,13 @@ class Components:
         rest = self.directions.shape[1] - len(self.variances)
         return max(self.total - float(self.variances.sum()), 0.0) / max(rest, 1)
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to their coordinates, (N, D)."""
+        return (x.flatten(1) - self.mean) @ self.directions.T
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Images through their D coordinates and back, (N, C, H, W) in [0, 1] to the same."""
-        centred = x.flatten(1) - self.mean
-        return (self.mean + centred @ self.directions.T @ self.directions).clamp(0, 1).view_as(x)
+        return (self.mean + self.encode(x) @ self.directions).clamp(0, 1).view_as(x)
 
 
 def fit_components(images: ImageSet, count: int, size: tuple[int, int] | None = None) -> Components:

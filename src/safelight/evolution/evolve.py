@@ -144,7 +144,7 @@ def evolve(
     is_stopped: Callable[[], bool] = lambda: False,
     **search: Any,
 ) -> Search:
-    """Search for the settings or the structure of an autoencoder.
+    """Search for the settings or the structure of a network.
 
     Trials are judged by their validation loss. The best three are trained again from three fresh seeds; the
     one with the least mean wins, and only its trainings are then measured on the test images. With

@@ -142,8 +142,6 @@ class _Generational(Algorithm, ABC):
         objectives: number of values that a fitness has; any number is the same to it.
     """
 
-    survivors: ClassVar[float]  # how many of all so far are parents, as a share of the population
-    immigrants: ClassVar[float]  # share of a generation drawn afresh
     candidates: ClassVar[int] = 1  # bred for each individual, of which one is chosen
 
     def __init__(
@@ -164,12 +162,9 @@ class _Generational(Algorithm, ABC):
         """The start, then generations of offspring and immigrants."""
         new = self._start
         if self._asked:
-            count = max(2, round(self.population * self.survivors))
-            elders = [i for i in order(self._told)[:count] if self._told[i][0] < math.inf]
-            drawn = round(self.population * self.immigrants) if len(elders) > 1 else self.population
             new = []
-            for i in range(self.population):
-                child = self._child(elders if i >= drawn else [])
+            for elders in self._elders():
+                child = self._child(elders)
                 if child is None:
                     break
                 new.append(child)
@@ -218,14 +213,9 @@ class _Generational(Algorithm, ABC):
         return None
 
     def _unseen(self, elders: list[int]) -> Individual | None:
-        """As bred: a child of the elders, if there are any, or a stranger; None when all seems tried."""
+        """As made: a child of the elders, if there are any, or a stranger; None when all seems tried."""
         for attempt in range(2 * ATTEMPTS):
-            parents: tuple[int, ...] = ()
-            if elders and attempt < ATTEMPTS:
-                parents = self._couple(elders)
-                units = self._breed(*(np.array(self._asked[i].genotype) for i in parents))
-            else:
-                units = self.rng.random(len(self.space))
+            parents, units = self._made(elders if attempt < ATTEMPTS else [])
             genotype = tuple(map(float, units))
             if key_of(self.space, genotype) not in self._seen:
                 return Individual(genotype, "offspring" if parents else "immigrant", parents)
@@ -234,6 +224,36 @@ class _Generational(Algorithm, ABC):
     def _choose(self, candidates: list[Individual]) -> Individual:
         """The one to try."""
         return candidates[0]
+
+    def _stranger(self) -> tuple[tuple[int, ...], Units]:
+        return (), self.rng.random(len(self.space))
+
+    @abstractmethod
+    def _elders(self) -> list[list[int]]:
+        """Whom the parents of each individual of a generation are chosen from; nobody for a stranger's."""
+
+    @abstractmethod
+    def _made(self, elders: list[int]) -> tuple[tuple[int, ...], Units]:
+        """The parents of a genotype, and the genotype; a stranger's without elders."""
+
+
+class _Breeding(_Generational, ABC):
+    """The best of all so far have children, beside strangers."""
+
+    survivors: ClassVar[float]  # how many of all so far are parents, as a share of the population
+    immigrants: ClassVar[float]  # share of a generation drawn afresh
+
+    def _elders(self) -> list[list[int]]:
+        count = max(2, round(self.population * self.survivors))
+        elders = [i for i in order(self._told)[:count] if self._told[i][0] < math.inf]
+        drawn = round(self.population * self.immigrants) if len(elders) > 1 else self.population
+        return [elders if i >= drawn else [] for i in range(self.population)]
+
+    def _made(self, elders: list[int]) -> tuple[tuple[int, ...], Units]:
+        if not elders:
+            return self._stranger()
+        parents = self._couple(elders)
+        return parents, self._breed(*(np.array(self._asked[i].genotype) for i in parents))
 
     @abstractmethod
     def _couple(self, elders: list[int]) -> tuple[int, int]:
@@ -244,7 +264,7 @@ class _Generational(Algorithm, ABC):
         """A child of two genotypes."""
 
 
-class _Crossing(_Generational, ABC):
+class _Crossing(_Breeding, ABC):
     """Tournaments, simulated binary crossover, polynomial mutation; categories cross uniformly."""
 
     survivors = 0.5
@@ -296,9 +316,7 @@ class GeneticAlgorithm(_Crossing):
     """
 
     candidates = 24  # a process trusted further, with a hundred, does no better
-    remembered: ClassVar[int] = (
-        300  # individuals that the process learns from: its time grows with their cube
-    )
+    remembered: ClassVar[int] = 300  # that the process learns from: its time grows with their cube
 
     def ask(self) -> list[Individual]:
         """The start, then generations of chosen offspring and immigrants."""
@@ -328,7 +346,7 @@ class PlainGenetic(_Crossing):
 
 
 @final
-class Truncation(_Generational):
+class Truncation(_Breeding):
     """The original report's operators, kept for comparison.
 
     The best 30% survive, random couples of them cross uniformly, and a gene mutates with probability 0.2 by a
@@ -375,11 +393,8 @@ class RandomSearch(_Generational):
         ['immigrant', 'immigrant', 'immigrant']
     """
 
-    survivors = 0.0
-    immigrants = 1.0
+    def _elders(self) -> list[list[int]]:
+        return [[]] * self.population
 
-    def _couple(self, elders: list[int]) -> tuple[int, int]:
-        raise AssertionError("a random search has no couples")
-
-    def _breed(self, a: Units, b: Units) -> Units:
-        raise AssertionError("a random search has no children")
+    def _made(self, elders: list[int]) -> tuple[tuple[int, ...], Units]:
+        return self._stranger()

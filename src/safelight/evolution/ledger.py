@@ -48,7 +48,7 @@ class Trial:
         parents: numbers of the trials that it came from.
         fitness: its objectives, or None where it failed or is not done.
         failure: why it failed; of one that is not done, why the machine failed it.
-        losses: validation loss by number of epochs, in nats per image.
+        losses: validation loss by number of epochs, in the unit of the task's measure.
         parameters: of its network.
         seconds: it took.
         curve: training losses at the checkpoints of its schedule.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-__all__ = ["Fitness", "normal_scores", "order"]
+__all__ = ["Fitness", "first_front", "normal_scores", "order"]
 
 Fitness = tuple[float, ...]
 Units = NDArray[np.float64]
@@ -27,12 +27,7 @@ def order(fitnesses: Sequence[Fitness]) -> list[int]:
         [1, 2, 0, 3]
     """
     values = np.array(fitnesses, float)
-    no_worse = np.ones((len(values), len(values)), bool)  # [i, j]: i than j
-    better = np.zeros_like(no_worse)
-    for column in values.T:
-        no_worse &= column[:, None] <= column
-        better |= column[:, None] < column
-    dominates = no_worse & better
+    dominates = _dominates(values)
     dominators = dominates.sum(0)
     ranking: list[int] = []
     while len(ranking) < len(values):
@@ -44,10 +39,30 @@ def order(fitnesses: Sequence[Fitness]) -> list[int]:
     return ranking
 
 
-def _crowding(front: Units) -> Units:
+def first_front(fitnesses: Sequence[Fitness]) -> list[int]:
+    """Indices of the first Pareto front: those that no other beats in every objective.
+
+    Example:
+        >>> first_front([(2.0, 2.0), (1.0, 3.0), (3.0, 1.0), (3.0, 3.0)])
+        [0, 1, 2]
+    """
+    return [int(i) for i in np.flatnonzero(~_dominates(np.array(fitnesses, float)).any(0))]
+
+
+def _dominates(values: Units) -> NDArray[np.bool_]:
+    """[i, j]: i is nowhere worse than j, and somewhere better."""
+    no_worse = np.ones((len(values), len(values)), bool)
+    better = np.zeros_like(no_worse)
+    for column in values.T:
+        no_worse &= column[:, None] <= column
+        better |= column[:, None] < column
+    return no_worse & better
+
+
+def _crowding(points: Units) -> Units:
     """How far apart each point's neighbours are along its front, summed over the objectives."""
-    distance = np.zeros(len(front))
-    for column in front.T:
+    distance = np.zeros(len(points))
+    for column in points.T:
         along = np.argsort(column, kind="stable")
         if not column[along[0]] < column[along[-1]] < math.inf:
             continue

@@ -30,7 +30,7 @@ from safelight.evolution.folder import SearchFolder
 from safelight.evolution.foresight import Foresight, relative_cost
 from safelight.evolution.genome import Space
 from safelight.evolution.ledger import Trial, trials_of
-from safelight.evolution.ranking import order
+from safelight.evolution.ranking import first_front, order
 from safelight.evolution.record import SearchRecord, make_space
 from safelight.evolution.samplers import distribution_of
 from safelight.networks.table import cost
@@ -79,7 +79,7 @@ def write_search_report(folder: SearchFolder) -> Path:
     winner = _winner(result, ranked, trials)
     weights = importances(space, [trial for trial in trials if trial.schedule is None])
     family = ancestors(winner, trials)
-    front = _front(ranked)
+    front = [ranked[i] for i in first_front([trial.rank_by for trial in ranked])]
     generations = _generations(record, trials)
     charts: dict[str, Chart] = {
         "population": lambda theme: population_chart(
@@ -204,18 +204,6 @@ def _page_size(path: Path) -> tuple[int, int]:
 def _ranked(trials: Sequence[Trial]) -> list[Trial]:
     done = [trial for trial in trials if trial.fitness is not None]
     return [done[i] for i in order([(trial.rank_by[0],) for trial in done])]
-
-
-def _front(trials: Sequence[Trial]) -> list[Trial]:
-    """Those that no other beats in every objective."""
-    return [
-        t
-        for t in trials
-        if not any(
-            all(a <= b for a, b in zip(u.rank_by, t.rank_by, strict=True)) and u.rank_by != t.rank_by
-            for u in trials
-        )
-    ]
 
 
 def _point(trial: Trial) -> tuple[float, float]:

@@ -17,9 +17,9 @@ from safelight.data.label_files import UNKNOWN, Labels
 from safelight.errors import RunError
 from safelight.labels.spreading import certainty, spread
 from safelight.machine import cpu_threads
-from safelight.networks.base import Autoencoder, Network
+from safelight.networks.base import Autoencoder, Network, device_of
 from safelight.networks.classifier import ClassNetwork
-from safelight.runs.assembly import Parts, device_of
+from safelight.runs.assembly import Parts
 from safelight.runs.folder import RunFolder
 from safelight.runs.labels import RunLabels
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder

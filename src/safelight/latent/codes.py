@@ -13,7 +13,7 @@ from safelight.data.images import ImageSet
 from safelight.data.label_files import names_of
 from safelight.errors import DataError
 from safelight.machine import derive_seed
-from safelight.networks.base import Autoencoder
+from safelight.networks.base import Autoencoder, device_of
 from safelight.tasks.objective import LOGVAR_RANGE, Likelihood
 from safelight.tasks.priors import told_by_dimension
 
@@ -98,7 +98,7 @@ def encode(network: Autoencoder, likelihood: Likelihood, images: ImageSet) -> Co
         >>> codes.mu.shape, codes.reconstruction.shape, codes.names[:2]
         ((180, 20), (180,), ('535', '243'))
     """
-    device = str(next(network.parameters()).device)
+    device = device_of(network)
     is_variational = False
 
     def look(x: Tensor) -> Tensor:

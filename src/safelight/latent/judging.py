@@ -13,7 +13,7 @@ from torch import Tensor
 from safelight.data.images import at_once
 from safelight.errors import RunError
 from safelight.latent.measures import frechet_distance, precision_recall
-from safelight.networks.base import Network
+from safelight.networks.base import Network, device_of
 
 __all__ = ["features_of", "judge_samples"]
 
@@ -35,7 +35,7 @@ def features_of(judge: Network, images: Iterable[NDArray[Any]]) -> NDArray[np.fl
     features: Callable[[Tensor], Tensor] | None = getattr(judge, "features", None)
     if features is None:
         raise RunError(f"expected a judge that tells images apart, got a {type(judge).__name__}")
-    device = next(judge.parameters()).device
+    device = device_of(judge)
     found = []
     for part in images:
         chunks = torch.split(torch.from_numpy(np.asarray(part, np.float32)), at_once(part.shape[1:]))

@@ -138,11 +138,10 @@ def _chunk_digest(weights: bytes, chunk: ImageSet) -> str:
 def table_of(codes: Codes) -> pa.Table:
     """Codes as a table: name, label, mu, logvar, reconstruction."""
     n, latent = codes.mu.shape
-    vector = pa.list_(pa.float32(), latent)
     flat = [None if part is None else pa.array(part.ravel()) for part in (codes.mu, codes.logvar)]
     mu, logvar = (
-        pa.nulls(n, vector) if part is None else pa.FixedSizeListArray.from_arrays(part, latent)
-        for part in flat
+        pa.nulls(n) if part is None else pa.FixedSizeListArray.from_arrays(part, latent)  # before version 26
+        for part in flat  # pyarrow reads no fixed-size lists that are null
     )
     return pa.table(
         {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from safelight.config.reading import check, whole
 from safelight.latent.codes import Codes
+from safelight.networks.base import device_of
 from safelight.tasks.priors import Flow
 
 __all__ = ["MAX_STEPS", "PATHS", "Traversals", "WalkPath", "traversals", "walk", "walk_path"]
@@ -78,7 +79,7 @@ def walk(
     """
     steps = whole("steps", steps, 2, MAX_STEPS)
     if flow is not None and path == "flow":
-        device = next(flow.parameters()).device
+        device = device_of(flow)
         ends = flow.to_base(torch.as_tensor(np.stack([start, end]), device=device))
         straight = walk(ends[0].cpu().numpy(), ends[1].cpu().numpy(), steps, "linear")
         return flow.from_base(torch.as_tensor(straight, device=device)).cpu().numpy()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from safelight.config.data import MAX_CHANNELS
 from safelight.errors import ConfigError
 
-__all__ = ["Autoencoder", "Code", "ImageNetwork", "Network", "Shape", "check_image"]
+__all__ = ["Autoencoder", "Code", "ImageNetwork", "Network", "Shape", "check_image", "device_of"]
 
 Shape = tuple[int, int, int]
 
@@ -94,3 +94,8 @@ def check_image(shape: Shape) -> None:
             f"expected images of 1 to {MAX_CHANNELS} channels with sides from 8 to 512, got "
             f"{channels}×{height}×{width}; have them fitted, as with --size 64"
         )
+
+
+def device_of(network: nn.Module) -> str:
+    """Where a network is; on the CPU if it has no weights."""
+    return str(next((parameter.device for parameter in network.parameters()), "cpu"))

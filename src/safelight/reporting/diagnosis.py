@@ -62,6 +62,12 @@ def _of_evaluation(run: Summary) -> Iterator[str]:
             f"PCA with as many dimensions comes nearer: {pca:.1f} dB, where this has {ours:.1f}. Train with "
             "more --epochs, or with wider --network.channels."
         )
+    right, linear = _number(found, "accuracy"), _number(found, "pca_accuracy")
+    if right is not None and linear is not None and right < linear:
+        yield (
+            f"Logistic regression on PCA of the same labels is right more often: {linear:.1f}%, where this "
+            f"has {right:.1f}%. Train with more --epochs, or on more images."
+        )
     classic, beside = _number(found, "classic_psnr"), _number(found, "psnr_beside_classic")
     if classic is not None and beside is not None and beside < classic:
         yield (

@@ -33,7 +33,7 @@ PLAYS, HOLD = 6000, 3000  # milliseconds that all frames take, and that the last
 
 
 def snapshots(figures: Path, kind: str, last: int) -> dict[int, Path]:
-    """The files that `write_snapshot` left, by epoch.
+    """The pictures of one kind that a training drew, by epoch.
 
     Args:
         figures: a run's folder of pictures.

@@ -25,7 +25,7 @@ from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.errors import ConfigError, RunError, TrainingError
 from safelight.machine import derive_seed, pick_device
-from safelight.networks.base import Autoencoder, Code, Network
+from safelight.networks.base import Autoencoder, Code, Network, device_of
 from safelight.networks.deep_conv import DeepConvAE, DeepConvVAE
 from safelight.networks.dense import DenseVAE
 from safelight.networks.linear_path import coarse
@@ -41,7 +41,6 @@ __all__ = [
     "describe_network",
     "describe_run",
     "describe_task",
-    "device_of",
     "fresh_weights",
     "try_out",
 ]
@@ -202,11 +201,6 @@ def try_out(parts: Parts, config: RunConfig, images: ImageSet) -> None:
             raise ConfigError(
                 f"the network {what}: {detail}; change the network, the images or the batch size"
             ) from None
-
-
-def device_of(network: nn.Module) -> str:
-    """Where a network is; on the CPU if it has no weights."""
-    return str(next((parameter.device for parameter in network.parameters()), "cpu"))
 
 
 def describe_run(

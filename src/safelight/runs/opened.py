@@ -16,18 +16,16 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from safelight.config.reading import from_dict, plain
-from safelight.config.task import ClassifyConfig, DenoiseEvaluation
 from safelight.data.arrays import one_image
 from safelight.data.finding import Images, OnReading, as_image_set, find_images, find_split
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN, Labels
 from safelight.errors import ConfigError, RunError
-from safelight.networks.base import Autoencoder, ImageNetwork, Network
-from safelight.runs.assembly import Parts, assemble, device_of
+from safelight.networks.base import Autoencoder, ImageNetwork, Network, device_of
+from safelight.runs.assembly import Parts, assemble
 from safelight.runs.folder import RunFolder
-from safelight.tasks.autoencode import Autoencode
-from safelight.tasks.base import Task
-from safelight.tasks.denoise import Denoise, DenoisingLoss
+from safelight.tasks.base import Beside, Task
+from safelight.tasks.denoise import DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
 from safelight.tasks.priors import Normal, Prior
 
@@ -112,12 +110,8 @@ class OpenedRun(ABC):
         """What `evaluate` keeps, its pictures too, without keeping it; arguments and errors are the same."""
         chosen = from_dict(self.config.task.evaluation, options, f"evaluate ({self.config.task.name})")
         parts, image_set = self._parts, self.images(split, images)
-        if isinstance(chosen, DenoiseEvaluation) and isinstance(parts.task, Denoise):
-            parts.task.judge = None
-            if chosen.judge:
-                parts.task.judge, image_set = self._judge(chosen.judge, image_set)
-        if isinstance(parts.task, Autoencode | Denoise):
-            parts.task.train = self.images("train", images)
+        beside = Beside(lambda: self.images("train", images), lambda path: self._judge(path, image_set))
+        image_set = parts.task.prepare(image_set, chosen, beside)
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
         of = {"images": len(image_set), "split": split, "weights": self.weights}
@@ -127,12 +121,12 @@ class OpenedRun(ABC):
     def _judge(self, path: str, images: ImageSet) -> tuple[Network, ImageSet]:
         """The classifier of a run that tells these images' classes, and the images by its numbers of them."""
         judge = type(self)(path)
-        if not isinstance(judge.config.task, ClassifyConfig):
+        if judge.config.classes is None:
             raise ConfigError(
                 f"judge: expected a run of a classifier, got one to {judge.config.task.name}, {path}; make "
                 "one with safelight finetune"
             )
-        if images.labels is not None and (names := judge.config.task.class_names):
+        if images.labels is not None and (names := judge.config.classes):
             images = replace(images, labels=Labels(images.labels, names).renumber(images), classes=names)
         if images.labels is None or not (images.labels != UNKNOWN).any():
             raise ConfigError("judge: expected images of classes that it tells, got none; leave it out")
@@ -153,10 +147,8 @@ class OpenedRun(ABC):
         Raises:
             DataError: they are gone or changed, or there is no such split.
         """
-        found, task = self.folder.read_labels(), self.config.task
-        labels = None
-        if found and isinstance(task, ClassifyConfig):
-            labels = Labels(found.given, task.class_names, found.parts)
+        found, classes = self.folder.read_labels(), self.config.classes
+        labels = None if found is None or classes is None else Labels(found.given, classes, found.parts)
         return find_split(self.config, self.path, split, self._kept if images is None else images, labels)
 
     def whole(self, images: Images | None = None) -> tuple[ImageSet, NDArray[np.int64]]:
@@ -226,10 +218,12 @@ class OpenedRun(ABC):
         image = plain(image)
         if not isinstance(image, int):
             return self.taken(image).subset(slice(1))
-        train = self.images("train")
-        if not 0 <= image < len(train):
-            raise ConfigError(f"expected the place of a training image, 0 to {len(train) - 1}, got {image}")
-        return train.subset(slice(image, image + 1))
+        whole = find_images(self.config.data, self.config.image, self.path)  # as codes and labels count them
+        if not 0 <= image < len(whole):
+            raise ConfigError(
+                f"expected the place of an image in its set, 0 to {len(whole) - 1}, got {image}"
+            )
+        return whole.subset(slice(image, image + 1))
 
     def taken(self, images: Images, on_reading: OnReading = lambda done, count: None) -> ImageSet:
         """Images of a user's as the network takes them: fitted, and scaled, as the run's own pictures were.

@@ -21,7 +21,7 @@ from safelight.data.batches import Batches
 from safelight.engines.ranks import ALONE, Ranks
 from safelight.errors import RunError, TrainingError
 from safelight.machine import compute_thread, derive_seed
-from safelight.networks.base import Network
+from safelight.networks.base import Network, device_of
 from safelight.runs.gradients import Gradients, MicroBatches, WholeBatches, shorten
 from safelight.runs.state import GlobalRandomness, PackedState, State
 
@@ -101,7 +101,7 @@ def fit(
         >>> state.epoch, losses[1] < losses[0]
         (2, True)
     """
-    device = next(network.parameters()).device
+    device = torch.device(device_of(network))
     parameters = [p for p in (*network.parameters(), *loss.parameters()) if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
     generator = torch.Generator(device).manual_seed(derive_seed(config.seed, "noise"))

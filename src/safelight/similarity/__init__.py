@@ -1,1 +1,1 @@
-"""What is like what, and what is like nothing else: nearest neighbours and outliers."""
+"""What is like what, and what is like nothing else: nearest neighbours, copies and outliers."""

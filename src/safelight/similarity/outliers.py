@@ -17,7 +17,7 @@ from safelight.config.reading import check
 from safelight.data.images import ImageSet
 from safelight.data.label_files import names_of
 from safelight.latent.codes import encode, some_images
-from safelight.networks.base import Autoencoder
+from safelight.networks.base import Autoencoder, device_of
 from safelight.similarity.neighbours import nearest
 from safelight.tasks.objective import Likelihood
 from safelight.tasks.priors import Prior
@@ -173,7 +173,7 @@ class Ordinary:
 @torch.no_grad()
 def _errors(network: Autoencoder, images: ImageSet, places: Any) -> NDArray[np.float32]:
     """Squared errors of the chosen images, (n, H, W), the mean over channels."""
-    x = images.floats(places, str(next(network.parameters()).device))
+    x = images.floats(places, device_of(network))
     errors = (network.reconstruct(x).float() - x).square().mean(1)
     return np.asarray(errors.cpu().numpy(), np.float32)
 

@@ -25,8 +25,8 @@ from safelight.data.components import fit_components
 from safelight.data.images import ImageSet
 from safelight.data.pictures import pairs, tile
 from safelight.machine import derive_seed
-from safelight.networks.base import Autoencoder
-from safelight.tasks.base import Evaluation, Task
+from safelight.networks.base import Autoencoder, device_of
+from safelight.tasks.base import Beside, Evaluation, Task
 from safelight.tasks.fidelity import psnr
 from safelight.tasks.objective import (
     LOGVAR_RANGE,
@@ -136,6 +136,11 @@ class Autoencode(Task):
         terms["loss"] += terms["reconstruction"] - before
         return terms
 
+    def prepare(self, images: ImageSet, options: AutoencodeEvaluation, beside: Beside) -> ImageSet:
+        """Fetch the images that PCA is fitted to."""
+        self.train = beside.train()
+        return images
+
     def evaluate(
         self, network: Autoencoder, loss: nn.Module, images: ImageSet, options: AutoencodeEvaluation
     ) -> Evaluation:
@@ -149,8 +154,7 @@ class Autoencode(Task):
     @torch.no_grad()
     def draw(self, network: Autoencoder, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
         """Samples from fixed numbers, and reconstructions."""
-        device = str(next(network.parameters()).device)
-        x = shown.floats(device=device)
+        x = shown.floats(device=device_of(network))
         drawn = sample(network, latent_points(network, self._prior, SAMPLES, train))
         seen = network.reconstruct(x)
         numpy = (t.float().cpu().numpy() for t in (drawn, x, seen))
@@ -200,12 +204,12 @@ def mean_loss(network: Autoencoder, loss: NegativeELBO, images: ImageSet, seed: 
         True
     """
     network.eval()
-    device = next(network.parameters()).device
+    device = device_of(network)
     plain = NegativeELBO(loss.likelihood, prior=loss.prior).eval()
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "evaluation"))
     totals: dict[str, float] = {}
     for chunk in images.chunks():
-        batch = Batch.of(images, chunk, str(device))
+        batch = Batch.of(images, chunk, device)
         for name, term in plain(network, batch, generator).items():
             totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
     return {name: total / len(images) for name, total in totals.items()}
@@ -258,7 +262,7 @@ def evaluate(
     """
     prior = prior or Normal()
     terms = mean_loss(network, NegativeELBO(likelihood, prior=prior), images, seed)
-    device = next(network.parameters()).device
+    device = device_of(network)
     generator = torch.Generator(device).manual_seed(derive_seed(seed, "importance weights"))
 
     widths: list[int] = []
@@ -280,7 +284,7 @@ def evaluate(
         return torch.cat(columns, 1)
 
     likelihood.eval()
-    found = images.mapped(look, str(device))
+    found = images.mapped(look, device)
     means = found.mean(0, dtype=np.float64)
     measures: dict[str, Any] = {
         "loss": terms["loss"],

@@ -15,8 +15,9 @@ from safelight.config.reading import check
 from safelight.config.task import PLAIN_NAME, Measure, Sheet
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN
+from safelight.networks.base import Network
 
-__all__ = ["Evaluation", "Task", "Transform"]
+__all__ = ["Beside", "Evaluation", "Task", "Transform"]
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -37,6 +38,20 @@ class Evaluation:
         for name in self.pictures:
             is_plain = PLAIN_NAME.fullmatch(name) is not None
             check(is_plain, "pictures", "names of letters, digits, - and _", repr(name))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a run has beside the images that it is measured on, fetched where its task asks for it.
+
+    Attributes:
+        train: gives the training images.
+        judge: from the path of a classifier's run to its network, and to the images by its numbers of
+            classes.
+    """
+
+    train: Callable[[], ImageSet]
+    judge: Callable[[str], tuple[Network, ImageSet]]
 
 
 class Task(ABC):
@@ -97,6 +112,19 @@ class Task(ABC):
             loss: what `loss()` gave, with its weights.
             images: to measure on.
         """
+
+    def prepare(self, images: ImageSet, options: Any, beside: Beside) -> ImageSet:
+        """Before `evaluate`: fetch what it compares with; by default nothing.
+
+        Args:
+            images: to measure on.
+            options: as for `evaluate`.
+            beside: where to fetch it from.
+
+        Returns:
+            The images, as `evaluate` is to have them.
+        """
+        return images
 
     @abstractmethod
     def evaluate(self, network: Any, loss: nn.Module, images: ImageSet, options: Any) -> Evaluation:

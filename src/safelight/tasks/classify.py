@@ -15,17 +15,19 @@ from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig, Measure, NoOptions, Sheet
 from safelight.data.augmentation import Augmentation
 from safelight.data.batches import Batch
+from safelight.data.components import fit_components, sample_of
 from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.data.pictures import captioned
 from safelight.errors import DataError, TrainingError
-from safelight.networks.base import Network
-from safelight.tasks.base import Evaluation, Task, Transform
+from safelight.networks.base import Network, device_of
+from safelight.tasks.base import Beside, Evaluation, Task, Transform
 from safelight.tasks.calibration import calibration_error, interval, reliability, softmax, temperature
 
 __all__ = ["Classify", "CrossEntropy", "Predictions", "logits_of", "temperature_of"]
 
 MISTAKES = 24
+COMPONENTS, MOST_LABELS = 50, 20_000  # of what a classifier is compared with
 
 
 @final
@@ -127,6 +129,7 @@ class Classify(Task):
     def __init__(self, config: RunConfig) -> None:
         assert isinstance(config.task, ClassifyConfig)
         self._settings = config.task
+        self.train: ImageSet | None = None
 
     least_labels = 100  # a handful is told right by luck
 
@@ -140,6 +143,7 @@ class Classify(Task):
                 "accuracy_low", "from", "where it lies with 95% confidence", "%", 2, lower_is_better=False
             ),
             Measure("accuracy_high", "to", "Wilson's interval", "%", 2, lower_is_better=False),
+            Measure("pca_accuracy", "accuracy, PCA", "by logistic regression on PCA", "%", 2, False),
             Measure("calibration_error", "calibration error", "expected, of probabilities, 15 bins", "%", 2),
         )
 
@@ -170,12 +174,19 @@ class Classify(Task):
             loss.temperature.fill_(temperature(logits, labels))
         return _measures(logits, labels, temperature_of(loss))
 
+    def prepare(self, images: ImageSet, options: NoOptions, beside: Beside) -> ImageSet:
+        """Fetch the images that logistic regression learns from."""
+        self.train = beside.train()
+        return images
+
     def evaluate(self, network: Network, loss: nn.Module, images: ImageSet, options: NoOptions) -> Evaluation:
         """All that tells how far to trust the classifier.
 
         Returns:
             loss, accuracy: as in `measure`, logits taken as they are.
             accuracy_low, accuracy_high: in percent, where it lies with 95% confidence (Wilson 1927).
+            pca_accuracy: of logistic regression on at most 50 principal components of the training images, by
+                at most 20,000 of the same labels: what any classifier should be ahead of.
             temperature: what logits are divided by for the following.
             calibration_error: expected calibration error, in percent.
             reliability: rows of "confidence", "accuracy" and "n".
@@ -202,6 +213,8 @@ class Classify(Task):
             "confusion": {"classes": list(classes), "counts": counts.tolist()},
             "n": len(labels),
         }
+        if self.train is not None:
+            values |= _linear(self.train, _known(images))
         confidence = probabilities.max(1)
         wrong = np.flatnonzero(found != labels)
         surest = wrong[np.argsort(-confidence[wrong], kind="stable")[:MISTAKES]]
@@ -219,8 +232,7 @@ class Classify(Task):
 @torch.no_grad()
 def logits_of(network: Network, images: ImageSet) -> NDArray[np.float32]:
     """What a classifier makes of images, (N, K), in evaluation mode."""
-    device = next(network.parameters()).device
-    return images.mapped(lambda x: network(x), str(device))
+    return images.mapped(lambda x: network(x), device_of(network))
 
 
 def temperature_of(loss: nn.Module) -> float:
@@ -246,6 +258,21 @@ def _scored(network: Network, images: ImageSet) -> tuple[NDArray[np.float32], ND
     logits = logits_of(network, known)
     _check_labels(int(known.labels.min()), int(known.labels.max()), logits.shape[1])
     return logits, known.labels
+
+
+def _linear(train: ImageSet, images: ImageSet) -> dict[str, float]:
+    """How often logistic regression on PCA of the training images tells the labels of others, in percent."""
+    from sklearn.linear_model import LogisticRegression  # scikit-learn takes half a second to import
+
+    known = np.flatnonzero([] if train.labels is None else train.labels != UNKNOWN)
+    labelled = sample_of(train.subset(known), MOST_LABELS)
+    if labelled.labels is None or len(np.unique(labelled.labels)) < 2:
+        return {}
+    components = fit_components(train, COMPONENTS)
+    codes, others = labelled.mapped(components.encode), images.mapped(components.encode)
+    scale = max(float(codes.std()), 1e-12)
+    regression = LogisticRegression(max_iter=1000).fit(codes / scale, labelled.labels)
+    return {"pca_accuracy": 100 * float(regression.score(others / scale, images.labels))}
 
 
 def _known(images: ImageSet) -> ImageSet:

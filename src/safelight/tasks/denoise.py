@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, final
 
@@ -23,10 +23,10 @@ from safelight.data.label_files import UNKNOWN
 from safelight.data.pictures import tile
 from safelight.errors import ConfigError
 from safelight.machine import derive_seed
-from safelight.networks.base import Autoencoder, ImageNetwork, Network
+from safelight.networks.base import Autoencoder, ImageNetwork, Network, device_of
 from safelight.networks.tiling import clean
 from safelight.tasks.autoencode import likelihood_words
-from safelight.tasks.base import Evaluation, Task, Transform
+from safelight.tasks.base import Beside, Evaluation, Task, Transform
 from safelight.tasks.blind_spot import BlindSpot, check_made
 from safelight.tasks.classic import ClassicFilter, best_filter, tried_count
 from safelight.tasks.fidelity import psnr, read, ssim
@@ -175,25 +175,33 @@ class Denoise(Task):
     def measure(self, network: ImageNetwork, loss: nn.Module, images: ImageSet) -> dict[str, float]:
         """The loss's terms and, where the truth is known, PSNR."""
         loss.eval()
-        device = str(next(network.parameters()).device)
-        generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         totals: dict[str, float] = {}
-        for batch in corrupted_batches(images, self.corruption, device):
-            terms = self._terms(network, loss, batch, generator)
+        for batch, terms in self._served(network, loss, images, self.corruption):
             if not self._settings.self_supervised:
                 terms["psnr"] = psnr(clean(network, batch.inputs, self._precision), batch.images).mean()
             for name, term in terms.items():
                 totals[name] = totals.get(name, 0.0) + term.item() * len(batch)
         return {name: total / len(images) for name, total in totals.items()}
 
-    def _terms(
-        self, network: ImageNetwork, loss: nn.Module, batch: Batch, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """The loss's terms at the run's precision, in which its network cleans too."""
-        is_half = self._precision == "bfloat16"
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=is_half):
-            terms: dict[str, Tensor] = loss(network, batch, generator, 1.0)
-        return terms
+    def _served(
+        self, network: ImageNetwork, loss: nn.Module, images: ImageSet, corruption: Corruption | None
+    ) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+        """Batches with noise that is always the same, and the loss's terms of each.
+
+        Terms are at the run's precision, in which its network cleans too.
+        """
+        device = torch.device(device_of(network))
+        generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
+        for batch in corrupted_batches(images, corruption, str(device)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+                terms = loss(network, batch, generator, 1.0)
+            yield batch, terms
+
+    def prepare(self, images: ImageSet, options: DenoiseEvaluation, beside: Beside) -> ImageSet:
+        """Fetch the judge that is asked for, and the images that a classic filter is chosen on."""
+        self.judge, images = beside.judge(options.judge) if options.judge else (None, images)
+        self.train = None if self._settings.self_supervised else beside.train()
+        return images
 
     @torch.no_grad()
     def evaluate(
@@ -213,14 +221,12 @@ class Denoise(Task):
             return Evaluation({**self.measure(network, loss, images), "n": len(images)})
         corruption = Corruption(options.corrupt) if options.corrupt else self.corruption
         assert corruption is not None
-        device = str(next(network.parameters()).device)
-        generator = torch.Generator(device).manual_seed(derive_seed(0, "evaluation"))
         loss_sum, scored, shown = 0.0, [], dict[str, list[_Shown]]()
         classic = None if self.train is None else _best_filter(self.train, corruption)
         room = FILTERED_PIXELS  # of images that are left to filter
         beside: list[Tensor] = []
-        for batch in corrupted_batches(images, corruption, device):
-            loss_sum += self._terms(network, loss, batch, generator)["loss"].item() * len(batch)
+        for batch, terms in self._served(network, loss, images, corruption):
+            loss_sum += terms["loss"].item() * len(batch)
             true, noisy = batch.images, batch.inputs
             cleaned = clean(network, noisy, self._precision)
             found = {
@@ -275,7 +281,7 @@ class Denoise(Task):
     @torch.no_grad()
     def draw(self, network: ImageNetwork, shown: ImageSet, train: ImageSet) -> dict[str, Image]:
         """Noisy, cleaned and true images, the noise the same after every epoch."""
-        device = str(next(network.parameters()).device)
+        device = device_of(network)
         batch = next(corrupted_batches(shown.subset(slice(COLUMNS)), self.corruption, device))
         rows = [batch.inputs, clean(network, batch.inputs, self._precision)]
         if not self._settings.self_supervised:

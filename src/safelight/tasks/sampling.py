@@ -7,13 +7,13 @@ from torch import Tensor
 
 from safelight.data.images import ImageSet
 from safelight.machine import derive_seed
-from safelight.networks.base import Autoencoder
+from safelight.networks.base import Autoencoder, device_of
 from safelight.tasks.priors import Normal, Prior
 
 __all__ = ["latent_points", "sample"]
 
 CHUNK = 100  # images encoded at a time
-CODES_TO_FIT = 2000  # enough for the covariance of some tens of dimensions
+COVARIANCE_CODES = 2000  # enough for the covariance of some tens of dimensions
 
 
 @torch.no_grad()
@@ -40,13 +40,11 @@ def latent_points(network: Autoencoder, prior: Prior, count: int, images: ImageS
         >>> latent_points(DeepConvVAE((1, 8, 8)), Normal(), 4, safelight.load("digits")).shape
         torch.Size([4, 20])
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     generator = torch.Generator().manual_seed(derive_seed(seed, "latent points"))
     chunks = []
-    for first in range(0, min(CODES_TO_FIT, len(images)), CHUNK):
-        mu, logvar = network.encode(
-            images.floats(slice(first, min(first + CHUNK, CODES_TO_FIT)), str(device))
-        )
+    for first in range(0, min(COVARIANCE_CODES, len(images)), CHUNK):
+        mu, logvar = network.encode(images.floats(slice(first, min(first + CHUNK, COVARIANCE_CODES)), device))
         if logvar is not None or not isinstance(prior, Normal):
             numbers = mu.shape[1] + prior.extra
             noise = torch.randn(count, numbers, generator=generator, dtype=torch.float32)

@@ -13,7 +13,7 @@ from safelight.data.batches import Batch
 from safelight.data.corruption import Corruption
 from safelight.data.images import ImageSet
 from safelight.machine import derive_seed
-from safelight.networks.base import ImageNetwork
+from safelight.networks.base import ImageNetwork, device_of
 from safelight.networks.tiling import clean
 from safelight.tasks.fidelity import psnr
 
@@ -54,7 +54,7 @@ def severity_curves(
         By names of `CORRUPTIONS`: lists of "severity", "psnr" and "psnr_noisy", and whether it was
         "trained" on.
     """
-    device = str(next(network.parameters()).device)
+    device = device_of(network)
     part = images.subset(slice(CURVE_IMAGES))
     curves: dict[str, dict[str, Any]] = {}
     for kind, row in CORRUPTIONS.items():
