@@ -44,7 +44,7 @@ test-browser: setup page # needs Debian's chromium
 # they say of newer ones that they bring along is no fault of ours; gigabytes, so CI does without.
 LOWEST := build/lowest
 test-lowest: $(LOWEST)/.made
-	PYTHONPATH=src OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning tests/test_networks.py tests/test_opening.py tests/test_writing.py tests/test_training.py tests/test_ledger.py tests/test_codes.py tests/test_surrogate.py tests/test_spreading.py tests/test_completion.py tests/test_advice.py
+	PYTHONPATH=src OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning tests/test_networks.py tests/test_opening.py tests/test_writing.py tests/test_training.py tests/test_ledger.py tests/test_codes.py tests/test_surrogate.py tests/test_spreading.py tests/test_advice.py tests/test_similarity.py
 
 $(LOWEST)/.made: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)

@@ -21,6 +21,7 @@ __all__ = ["ALIKE", "PARTS", "Row", "Traits", "divided_as"]
 
 ALIKE, ALIKE_IN_COLOUR = 0.98, 0.9  # correlations of near ones; JPEG keeps colours worse than grays
 MOST_BEFORE = 4  # near ones that an image is paired with: a hundred alike are no 4,950 pairs
+BITS = np.array([byte.bit_count() for byte in range(256)], np.uint8)  # that are set in each byte
 
 OnReading = Callable[[int, int], object]
 
@@ -109,7 +110,8 @@ class Traits:
         first = first[~self.flat[first]]
         pairs = first[near_pairs(self.look[first])]
         pairs = pairs[self.picture[pairs[:, 0]] != self.picture[pairs[:, 1]]]
-        bits = np.bitwise_count(self.look[pairs[:, 0]] ^ self.look[pairs[:, 1]])
+        differing = (self.look[pairs[:, 0]] ^ self.look[pairs[:, 1]]).view(np.uint8)
+        bits = BITS[differing.reshape(-1, 8)].sum(1)
         order = np.lexsort((bits, pairs[:, 1]))
         rank = np.arange(len(order)) - np.searchsorted(pairs[order, 1], pairs[order, 1])
         pairs = pairs[order[rank < MOST_BEFORE]]
