@@ -65,6 +65,7 @@ def test_results_show_themselves():
 @pytest.mark.slow
 def test_the_tour_runs_in_a_notebook(tmp_path, monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(TOUR, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
