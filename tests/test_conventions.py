@@ -32,13 +32,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Wings, each of which may import those before it; inside one, a room may import those before it.
 WINGS = {
-    "": ("errors", "files", "machine"),
+    "": ("errors", "files", "machine", "showing"),
     "config": ("reading", "network", "corruption", "task", "training", "data", "search", "run", "latent"),
     "data": (
         *("kinds", "colours", "png16", "strips", "tiff", "tiff_writing", "opening", "writing"),
-        *("rows", "fitting", "likeness", "listing", "downloads", "named_sets", "cache", "store", "images"),
-        *("components", "batches", "corruption", "augmentation", "label_files", "readers", "arrays"),
-        *("reading", "sources", "changes", "finding", "traits", "findings", "checking", "pictures"),
+        *("rows", "fitting", "likeness", "listing", "downloads", "named_sets", "cache", "store", "pictures"),
+        *("images", "components", "batches", "corruption", "augmentation", "label_files"),
+        *("readers", "arrays"),
+        *("reading", "sources", "changes", "finding", "traits", "findings", "checking"),
     ),
     "networks": (
         "base",

@@ -92,7 +92,9 @@ def evolve(options: Namespace) -> None:
             search = SearchFolder(place).read_config().search
             asked = {"for_epochs": options.epochs, "limit": options.limit}
             refuse_others(place, search, asked | {name: options[name] for name in OF_SEARCH})
-            found = safelight.resume_evolution(place, on_status=on_status, is_stopped=is_stopped)
+            found = safelight.resume_evolution(
+                place, progress=False, on_status=on_status, is_stopped=is_stopped
+            )
         else:
             found = safelight.evolve(
                 safelight.load("mnist", progress=True),
@@ -103,6 +105,7 @@ def evolve(options: Namespace) -> None:
                 for_epochs=options.epochs,
                 limit=options.limit,
                 command="python -m deep_learning_hw2 --evolve",
+                progress=False,
                 on_status=on_status,
                 is_stopped=is_stopped,
             )
@@ -175,7 +178,7 @@ def finetune(options: Namespace) -> None:
                     config = RunFolder(path).read_config()
                     refuse_others(path, config.training, {"epochs": epochs})
                     refuse_others(path, config.data, {"limit": options.limit})
-                    tuned = safelight.resume(path, on_epoch=on_epoch, on_step=on_step)
+                    tuned = safelight.resume(path, on_epoch=on_epoch, on_step=on_step, progress=False)
                 else:
                     tuned = safelight.finetune(
                         run,
@@ -189,6 +192,7 @@ def finetune(options: Namespace) -> None:
                         command="python -m deep_learning_hw2 --finetune",
                         on_epoch=on_epoch,
                         on_step=on_step,
+                        progress=False,
                     )
             print(f"{labels + ', ' + start:42}{tuned.evaluate()['accuracy']:.2f}%")
 
@@ -254,7 +258,7 @@ def trained(path: Path, settings: dict[str, Any], limit: int | None, network: st
         refuse_others(path, found.data, {"limit": limit, "validation": 0})
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, _):
         if (path / "config.json").exists():
-            return safelight.resume(path, on_epoch=on_epoch, on_step=on_step)
+            return safelight.resume(path, on_epoch=on_epoch, on_step=on_step, progress=False)
         return safelight.train(
             safelight.load("mnist", progress=True),
             network,
@@ -264,6 +268,7 @@ def trained(path: Path, settings: dict[str, Any], limit: int | None, network: st
             command="python -m deep_learning_hw2",
             on_epoch=on_epoch,
             on_step=on_step,
+            progress=False,
             **settings,
         )
 

@@ -44,6 +44,7 @@ from safelight.runs.folder import CROSS_VALIDATED, INITIAL, RunFolder
 from safelight.runs.folders import TemporaryFolder, kind_of
 from safelight.runs.recorder import OnEpoch, OnStep, Recorder
 from safelight.runs.settings import read_settings
+from safelight.showing import showing
 from safelight.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def open(path: str | os.PathLike[str]) -> Run | Search:
     return Search(path)
 
 
+@showing
 def train(
     images: Images,
     network: str | Network | type[Network] = "deep-conv-vae",
@@ -79,6 +81,7 @@ def train(
     labels: str = "folders",
     group_by: str | None = None,
     command: str = "safelight.train",
+    progress: bool = True,
     on_reading: OnReading = lambda done, count: None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
@@ -104,6 +107,7 @@ def train(
         labels: of pictures, as in `load`.
         group_by: likewise.
         command: kept in config.json.
+        progress: show a bar, on a terminal or in a notebook.
         on_reading: called with the pictures read and all there are; a true answer raises `Interrupted`, and
             the next call goes on from there.
         on_epoch: called with each epoch's record; a true answer ends the training.
@@ -173,6 +177,7 @@ def train(
     return Run(folder.path, own_network, own_task, _only_here(image_set))
 
 
+@showing
 def finetune(
     run: Run | str | os.PathLike[str] | None,
     images: Images,
@@ -188,6 +193,7 @@ def finetune(
     limit: int | None = None,
     overwrite: bool = False,
     command: str = "safelight.finetune",
+    progress: bool = True,
     on_reading: OnReading = lambda done, count: None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
@@ -218,6 +224,7 @@ def finetune(
         limit: number of training images to keep.
         overwrite: replace a run that is in `out`.
         command: kept in config.json.
+        progress: as in `train`.
         on_reading: as in `train`.
         on_epoch: as in `train`.
         on_step: as in `train`.
@@ -281,6 +288,7 @@ def finetune(
     return Run(folder.path, images=_only_here(image_set))
 
 
+@showing
 def resume(
     path: str | os.PathLike[str],
     epochs: int | None = None,
@@ -289,6 +297,7 @@ def resume(
     task: type[Task] | Task | None = None,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
+    progress: bool = True,
 ) -> Run:
     """Continue a run where it stopped, to the same bits as if it had not.
 
@@ -300,6 +309,7 @@ def resume(
         task: for a task of your own, its class or an instance.
         on_epoch: as in `train`.
         on_step: as in `train`.
+        progress: as in `train`.
 
     Returns:
         The finished run.

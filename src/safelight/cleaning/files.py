@@ -171,7 +171,7 @@ def _clean_array(cleaner: Cleaner, source: Path, target: Path, compare: bool) ->
     images = cleaner.taken(array)
     pixels, (low, high) = images.pixels, images.value_range
     cleaner.check(pixels.shape[1:])
-    is_last = pixels.shape != array.shape and array.ndim == 4  # channels
+    is_last = array.shape[-1] == pixels.shape[1] and array.shape[-2:] != pixels.shape[2:]  # channels
     doubt = None
     with writing(target) as file:
         about = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}

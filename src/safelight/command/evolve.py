@@ -64,7 +64,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
     where = {name: options[name] for name in ("workers", "engine", "address")}
     with stop_on_signals("the trials that run") as is_stopped, search_progress() as on_status:
-        watch: dict[str, Any] = {"on_status": on_status, "is_stopped": is_stopped}
+        watch: dict[str, Any] = {"progress": False, "on_status": on_status, "is_stopped": is_stopped}
         if options.resume:
             found = evolve.resume_evolution(options.resume, options.generations, **where, **watch)
         else:

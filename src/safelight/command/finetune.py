@@ -88,7 +88,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
         if options.resume:
-            run = api.resume(options.resume, on_epoch=on_epoch, on_step=on_step)
+            run = api.resume(options.resume, on_epoch=on_epoch, on_step=on_step, progress=False)
         else:
             run = api.finetune(
                 options.run,
@@ -107,6 +107,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 on_reading=on_reading,
                 on_epoch=on_epoch,
                 on_step=on_step,
+                progress=False,
                 **settings,
             )
     _tell(run)

@@ -71,7 +71,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
         if options.resume:
             epochs = None if options.epochs == start.training.epochs else options.epochs
-            run = api.resume(options.resume, epochs, on_epoch=on_epoch, on_step=on_step)
+            run = api.resume(options.resume, epochs, on_epoch=on_epoch, on_step=on_step, progress=False)
         else:
             run = api.train(
                 fetched(options.data),
@@ -89,6 +89,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 strict=options.strict,
                 on_epoch=on_epoch,
                 on_step=on_step,
+                progress=False,
                 on_start=_tell_and_stop if options.dry_run else tell,
                 **fit,
                 **settings,

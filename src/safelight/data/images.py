@@ -17,6 +17,7 @@ from safelight.config.data import MAX_CHANNELS, Fit
 from safelight.config.reading import plain
 from safelight.data.rows import Names, is_mapped, selected
 from safelight.errors import ConfigError, DataError
+from safelight.showing import picture, table
 
 if TYPE_CHECKING:
     from safelight.data.store import Store
@@ -28,6 +29,7 @@ ANYWHERE = -1  # the part of an image that the division puts where it likes
 
 SPLIT_SEED = 0  # not the training seed: runs of different seeds must share one test split
 TEST_SHARE = VALIDATION_SHARE = 0.1
+SHOWN, COLUMNS = 24, 12  # in a notebook
 TOGETHER, TOGETHER_BYTES = 500, 8 << 20
 
 
@@ -140,6 +142,15 @@ class ImageSet:
     def __repr__(self) -> str:
         channels, height, width = self.shape
         return f"ImageSet({len(self)} × {channels}×{height}×{width}, {self.pixels.dtype}, {self.source})"
+
+    def _repr_html_(self) -> str:
+        """The first images, for notebooks."""
+        from safelight.data.pictures import png, tile  # Pillow, which only pictures need
+
+        x = self.floats(slice(SHOWN)).numpy()
+        if x.shape[1] not in (1, 3):
+            x = x[:, :1]
+        return table([(repr(self), f"the first {len(x)}")]) + picture(png(tile(x, COLUMNS)), repr(self))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -37,6 +37,7 @@ from safelight.evolution.trial import DIVERGED, Material
 from safelight.runs.assembly import assemble, try_out
 from safelight.runs.settings import read_settings
 from safelight.runs.state import PackedState
+from safelight.showing import showing, table
 from safelight.tasks.table import make_task
 
 __all__ = ["Search", "evolve", "resume_evolution", "spread"]
@@ -58,6 +59,18 @@ class Search:
 
     def __repr__(self) -> str:
         return f"Search({str(self.path)!r}, {self.config.search.algorithm})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: what was searched, how far it is, and what is best."""
+        trials, measure = self.trials, self.measure
+        rows: list[tuple[object, object]] = [
+            ("trials", f"{sum(trial.is_done for trial in trials):,} done"),
+            ("judged by", f"validation {measure.title}"),
+            *((name, value) for name, value in self.values.items()),
+        ]
+        for what, found in (("validation", self.validation), ("test", self.test)):
+            rows += [(f"{what} {measure.words}", spread(found))] if found else []
+        return table(rows, repr(self))
 
     @property
     def path(self) -> Path:
@@ -127,6 +140,7 @@ class Search:
         return write_search_report(self.folder)
 
 
+@showing
 def evolve(
     images: Images,
     network: str = "deep-conv-vae",
@@ -140,6 +154,7 @@ def evolve(
     address: str | None = None,
     overwrite: bool = False,
     command: str = "safelight.evolve",
+    progress: bool = True,
     on_status: Callable[[Status], object] = lambda status: None,
     is_stopped: Callable[[], bool] = lambda: False,
     **search: Any,
@@ -162,6 +177,7 @@ def evolve(
         address: of a Dask or Ray cluster; without it they start workers on this machine.
         overwrite: replace a search that is in `out`.
         command: kept in config.json.
+        progress: show a bar, on a terminal or in a notebook.
         on_status: called after each trial.
         is_stopped: a true answer finishes the trials that run and raises `Interrupted`.
         search: fields of `SearchConfig`.
@@ -221,6 +237,7 @@ def evolve(
         return _search(folder, record, material, opened, on_status, is_stopped, image_set)
 
 
+@showing
 def resume_evolution(
     path: str | os.PathLike[str],
     generations: int | None = None,
@@ -229,6 +246,7 @@ def resume_evolution(
     workers: int | None = None,
     engine: str = "local",
     address: str | None = None,
+    progress: bool = True,
     on_status: Callable[[Status], object] = lambda status: None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Search:
@@ -241,6 +259,7 @@ def resume_evolution(
         workers: as in `evolve`, also others than it was begun with.
         engine: likewise.
         address: likewise.
+        progress: as in `evolve`.
         on_status: as in `evolve`.
         is_stopped: as in `evolve`.
 

@@ -23,6 +23,7 @@ from safelight.latent.codes import Codes
 from safelight.latent.measures import MapQuality, map_quality, neighbours
 from safelight.latent.parquet import read_table, write_table
 from safelight.machine import derive_seed
+from safelight.showing import table
 
 __all__ = ["LatentMap", "clusters", "project", "read_map", "write_map"]
 
@@ -31,6 +32,7 @@ CLUSTERS = 10
 EXAGGERATED, ITERATIONS = 250, 750  # of t-SNE: with early exaggeration, and after
 EXAGGERATION = 12
 REPORTED = 25  # iterations between two calls of on_progress
+SHOWN, SIDE = 2000, 420  # points and pixels in a notebook
 LEAST = 4  # points for anything but PCA
 MANY = 10_000  # points from which t-SNE's repulsion is quicker by FFT than by a Barnes-Hut tree
 
@@ -67,6 +69,25 @@ class LatentMap:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def __repr__(self) -> str:
+        return f"LatentMap({len(self)} points, {self.config.method})"
+
+    def _repr_html_(self) -> str:
+        """At most 2,000 of the points, for notebooks, coloured by label or else by cluster."""
+        groups = self.clusters if self.labels is None else self.labels
+        step = -(-len(self) // SHOWN)
+        points, groups = self.points[::step, :2], groups[::step]
+        low, high = points.min(0), points.max(0)
+        places = SIDE * (0.02 + 0.96 * (points - low) / np.maximum(high - low, 1e-12))
+        hues = 360 * np.unique(groups, return_inverse=True)[1] / max(1, len(np.unique(groups)))
+        dots = "".join(
+            f'<circle cx="{x:.1f}" cy="{SIDE - y:.1f}" r="2.5" fill="hsl({hue:.0f} 65% 50%)"/>'
+            for (x, y), hue in zip(places, hues, strict=True)
+        )
+        trusted = [("trustworthiness", f"{self.quality.trustworthiness:.3f}")] if self.quality else []
+        rows = [("map", self.config.method), ("points", f"{len(self):,}"), *trusted]
+        return table(rows) + f'<svg width="{SIDE}" height="{SIDE}" role="img">{dots}</svg>'
 
 
 def project(

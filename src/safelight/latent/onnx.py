@@ -98,7 +98,7 @@ class _Classifier(_OfPixels):
         super().__init__(network, value_range)
         self.temperature, self.limit = temperature, 0.0
         if typical is not None:
-            self.limit = typical.limit
+            self.limit = max(typical.limit, 1e-12)
             self.register_buffer("means", torch.from_numpy(typical.means))
             self.register_buffer("precision", torch.from_numpy(typical.precision))
 

@@ -24,6 +24,7 @@ from safelight.errors import ConfigError, RunError
 from safelight.networks.base import Autoencoder, ImageNetwork, Network, device_of
 from safelight.runs.assembly import Parts, assemble
 from safelight.runs.folder import RunFolder
+from safelight.showing import table
 from safelight.tasks.base import Beside, Task
 from safelight.tasks.denoise import DenoisingLoss
 from safelight.tasks.objective import Bernoulli, Likelihood, NegativeELBO
@@ -51,6 +52,20 @@ class OpenedRun(ABC):
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.config.network.name}, {self.config.task.name})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: what it is, and what was measured."""
+        config, history = self.config, self.history
+        rows: list[tuple[object, object]] = [
+            ("images", "×".join(map(str, config.image.shape))),
+            ("epochs", f"{len(history)} of {config.training.epochs}"),
+        ]
+        found = {"validation": history[-1]["validation"]} if history else {}
+        for split, values in (found | self.folder.read_evaluation()).items():
+            for measure in self.task.measures if values else ():
+                if (value := values.get(measure.name)) is not None:
+                    rows.append((f"{split} {measure.title}", f"{value:.{measure.digits}f}"))
+        return table(rows, repr(self))
 
     @property
     def path(self) -> Path:
