@@ -36,8 +36,9 @@ def suggest(
     """Choose images to label.
 
     The codes are divided by k-means into as many clusters as there will be labels, but at most `CLUSTERS` for
-    each that is to be chosen, so that it takes no longer where many are labelled. Of the largest of those with
-    the fewest labels, mostly none, the image nearest to the center is chosen. Cf. Hacohen et al. (2022), Active Learning on a Budget, section 3.
+    each that is to be chosen, so that it takes no longer where many are labelled. Of the largest of those
+    with the fewest labels, mostly none, the image nearest to the center is chosen. Cf. Hacohen et al. (2022),
+    Active Learning on a Budget, section 3.
 
     Args:
         codes: (N, D).
