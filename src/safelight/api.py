@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
@@ -15,7 +15,7 @@ from safelight.data.finding import Images, OnReading, as_image_set, find_images,
 from safelight.data.label_files import UNKNOWN, Labels
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
-from safelight.labels.cross_validation import cross_validate, has_others
+from safelight.labels.cross_validation import cross_validate, has_others, try_both
 from safelight.labels.finetuning import (
     GivenLabels,
     choose_settings,
@@ -196,6 +196,8 @@ def finetune(
     The labels are spread over the unlabelled images, in the first epoch over the run's codes, then anew
     before each epoch over the features that the classifier has learned; an epoch draws as many images as
     there are, one in five of those with a given label, the others the more often the surer their label is.
+    But where a fifth of the labels at a time is hidden, and logistic regression on the codes of the others
+    tells more of them right than spreading does, the unlabelled images are left alone.
 
     Args:
         run: of an autoencoder, or of a classifier; None starts from scratch.
@@ -247,27 +249,32 @@ def finetune(
     elif labels is not None:
         known = known.trained_on(known.numbers != UNKNOWN)
     divided, known = divide(image_set, known, validation, limit)
-    chosen = choose_settings(
-        divided, known, source.config if source else None, network, supervised_only, settings
-    )
-    notes = told(image_set, divided, known, limit)
+    start_config = source.config if source else None
+    chosen = choose_settings(divided, known, start_config, network, supervised_only, settings)
+    notes, train_set, classes = told(image_set, divided, known, limit), divided.train, known.classes
+    start = None if source is None or from_scratch else source.network
+    codes, measured = None, None
+    with cpu_threads(chosen[2].threads):
+        if start is not None:
+            codes = codes_of(start, train_set)
+        if codes is not None and isinstance(start, Autoencoder):  # which never saw a label
+            given = cast(Any, train_set.labels)
+            if chosen[1].spread:
+                measured, why = try_both(codes, given, classes)
+                if why:
+                    chosen = choose_settings(divided, known, start_config, network, True, settings)
+                    notes += (why,)
+            else:
+                measured = cross_validate(codes, given, classes, False)
     unlabelled = dataclasses.replace(image_set, labels=None)
     config = describe_run(unlabelled, divided, data, *chosen, command, notes)
     parts = assemble(config)
-    train_set = divided.train
     with cpu_threads(config.training.threads):
-        start = None if source is None or from_scratch else source.network
         if isinstance(parts.network, FineTuned) and isinstance(start, Autoencoder):
             start_from(parts.network, start, train_set)
-        is_spread, is_blind = chosen[1].spread, isinstance(start, Autoencoder)  # to any label
-        to_measure = is_blind and not has_others(image_set, divided)
-        codes = codes_of(start, train_set) if start is not None and (is_spread or to_measure) else None
-        measured = None
-        if to_measure and codes is not None and train_set.labels is not None:
-            measured = cross_validate(codes, train_set.labels, known.classes, is_spread)
-        found = first_labels(divided, known, config, codes if is_spread else None)
+        found = first_labels(divided, known, config, codes if chosen[1].spread else None)
     with _folder(out) as folder, folder.create(overwrite):
-        if measured:
+        if measured and not has_others(image_set, divided):
             about = {"split": CROSS_VALIDATED, "weights": ""}  # of none yet
             folder.write_evaluation({CROSS_VALIDATED: measured | about})
         folder.write_labels(found)
