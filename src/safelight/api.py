@@ -77,6 +77,8 @@ def train(
     strict: bool = False,
     labels: str = "folders",
     group_by: str | None = None,
+    encoding: str | None = None,
+    keep_na: bool = False,
     command: str = "safelight.train",
     on_reading: OnReading = lambda done, count: None,
     on_epoch: OnEpoch | None = None,
@@ -102,6 +104,8 @@ def train(
         strict: refuse a set of which any picture is left out.
         labels: of pictures, as in `load`.
         group_by: likewise.
+        encoding: likewise.
+        keep_na: likewise.
         command: kept in config.json.
         on_reading: called with the pictures read and all there are; a true answer raises `Interrupted`, and
             the next call goes on from there.
@@ -139,7 +143,7 @@ def train(
     options, settings = FitOptions.parted(settings)
     if isinstance(network, str):
         read_settings(network, task_given, settings)  # before minutes of reading
-    data = DataConfig(limit=limit, labels=labels, group_by=group_by)
+    data = DataConfig(None, None, None, limit, labels, group_by, encoding, keep_na)
     image_set = as_image_set(images, options, data, on_reading)
     if strict:
         refuse_left_out(image_set)
@@ -178,6 +182,7 @@ def finetune(
     out: str | os.PathLike[str] | None = None,
     *,
     encoding: str | None = None,
+    keep_na: bool = False,
     labels_per_class: int | None = None,
     supervised_only: bool = False,
     from_scratch: bool = False,
@@ -207,6 +212,7 @@ def finetune(
             "test". By default the images' own, of which validation and test images keep theirs.
         out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
         encoding: of a file of labels, as for `read_labels`.
+        keep_na: likewise, and of the images' own.
         labels_per_class: of the training images' labels, only this many of each class are used, drawn by
             `seed`, and none of the validation images'.
         supervised_only: leave the unlabelled images alone.
@@ -239,11 +245,12 @@ def finetune(
     """
     source = run if isinstance(run, Run | None) else Run(run)
     options, settings = FitOptions.parted(settings)
-    data = DataConfig(limit=limit, group_by=source.config.data.group_by if source else None)
+    group_by = source.config.data.group_by if source else None
+    data = DataConfig(limit=limit, group_by=group_by, keep_na=keep_na)
     image_set = as_image_set(images, source.config.image if source else options, data, on_reading)
     if validation is None and source and image_set.is_what(source.config.data.fingerprint):
         validation = source.config.data.validation
-    known, seed = given_labels(image_set, labels, encoding), check_seed(settings.get("seed", 0))
+    known, seed = given_labels(image_set, labels, encoding, keep_na), check_seed(settings.get("seed", 0))
     if labels_per_class is not None:
         known = few_labels(image_set.split(validation, limit, known.parts), known, labels_per_class, seed)
     elif labels is not None:

@@ -173,6 +173,8 @@ class DataConfig:
         validation: number of validation images; None for the set's default
         limit: number of training images kept; None for all
         labels: folders, none, or a file of them
+        encoding: of that file; None for UTF-8 or UTF-16
+        keep_na: take NA, none, null, ? and the like for classes, not for labels that are not known
         group_by: a regular expression; images whose names agree in what it finds stay in one part
     """
 
@@ -182,8 +184,12 @@ class DataConfig:
     limit: int | None = None
     labels: str = "folders"
     group_by: str | None = None
+    encoding: str | None = None
+    keep_na: bool = False
 
     def __post_init__(self) -> None:
+        if self.encoding is not None and self.labels in ("folders", "none"):
+            raise ConfigError("encoding is that of a file of labels; give it with labels, or leave it out")
         if self.group_by is not None:
             try:
                 re.compile(self.group_by)

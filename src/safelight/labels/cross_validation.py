@@ -130,5 +130,6 @@ def cross_validate(
         "confusion": {"classes": list(classes), "counts": counts.tolist()},
         "n": len(hidden),
         "images": len(fold),
-        "method": f"{FOLDS} folds of the given labels, told by {how}, before the network was trained",
+        "method": f"{FOLDS} folds of the given labels, told by {how}, before the network was trained; "
+        "too low where suggest chose the images, which are unlike each other",
     }
