@@ -33,7 +33,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         metavar="FILE",
         help="table that labels given in the page are kept in, as they are given (default: in the browser)",
     )
-    parser.add_argument("--encoding", type=str, help="of that table, such as cp1252, shift_jis or gbk")
+    parser.add_argument("--encoding", type=str, help="of that table, such as cp1252 or gbk")
     add_page(parser)
     parser.add_argument("--rebuild", action="store_true", help="make the page again")
     parser.add_argument(

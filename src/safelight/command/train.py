@@ -126,6 +126,10 @@ def _idle(options: Namespace, arguments: list[str]) -> Idle:
     network, found = options.network, Start.read("train", arguments).idle(options)
     if options.model == "denoising-unet" and network.attention == 0:
         found["--network.heads"] = "--network.attention is 0"
+    if options.labels in ("folders", "none"):
+        found["--encoding"] = f"--labels {options.labels} names no table"
+    if options.labels == "none":
+        found["--keep-na"] = "--labels none leaves no labels"
     return found
 
 
