@@ -10,7 +10,7 @@ import safelight
 from safelight.data.images import ImageSet
 from safelight.data.label_files import Labels, read_labels
 from safelight.errors import DataError
-from safelight.labels.cross_validation import cross_validate, folds_of
+from safelight.labels.cross_validation import cross_validate, folds_of, try_both
 from safelight.labels.probes import probe_network
 from safelight.labels.suggestion import suggest_images
 from safelight.reporting.summary import counted, summarize
@@ -225,3 +225,17 @@ def test_the_headline_of_a_classifiers_report_is_its_accuracy(digits):
     page = run.report().read_text(encoding="utf-8")
     tiles = page[page.index('class="tiles"') :]
     assert f"{measured['accuracy']:.2f}" in tiles[: tiles.index("</div>")]
+
+
+def test_labels_are_spread_only_where_that_tells_more_of_the_hidden_ones_right():
+    rng = np.random.default_rng(0)
+    half = np.arange(600) % 2
+    labels = np.where(np.arange(600) < 60, half, -1)
+    islands = rng.normal(0, 0.1, (600, 2)) + 3 * half[:, None]  # where spreading is right
+    slope = np.stack(
+        [3 * half - 1.5 + rng.normal(0, 0.5, 600), *rng.normal(0, 3, (8, 600))], 1
+    )  # and where not
+    assert try_both(islands.astype(np.float32), labels, ("a", "b"))[1] == ""
+    found, why = try_both(slope.astype(np.float32), labels, ("a", "b"))
+    assert "they are not spread" in why
+    assert f"{found['accuracy']:.1f}% of those hidden right" in why

@@ -29,7 +29,8 @@ IDLE = {  # calls in which an option would do nothing
         "digits --out x --model deep-conv-ae --beta-warmup 0.5",
         "digits --out x --beta 0 --beta-warmup 0.5",
     ],
-    ("train", "--balance"): ["digits --out x --model classifier --task classify --balance"],
+    ("train", "--encoding"): ["digits --out x --encoding cp1252"],
+    ("train", "--keep-na"): ["digits --out x --labels none --keep-na"],
     ("train", "--likelihood"): [
         "digits --out x --model denoising-unet --self-supervised --likelihood bernoulli"
     ],
@@ -39,7 +40,6 @@ IDLE = {  # calls in which an option would do nothing
     ("evolve", "--beta"): ["digits --out x --model deep-conv-ae --beta 4"],
     ("evolve", "--beta-warmup"): ["digits --out x --beta=0 --beta-warmup=0.5"],
     ("evolve", "--likelihood"): ["digits --out x --task denoise --self-supervised --likelihood bernoulli"],
-    ("evolve", "--balance"): ["digits --out x --model classifier --task classify --balance"],
     ("evolve", "--workers"): ["digits --out x --engine dask --address tcp://x:1 --workers 2"],
     ("evolve", "--budget"): ["digits --out x --budget 400"],
     ("evolve", "--epochs"): ["digits --out x --rungs 1,3 --epochs 1"],
@@ -65,7 +65,7 @@ TRAINING = (
 FITTING = "--size --fit --background --image-channels --range"
 MAPS = "--map --perplexity --neighbours --metric"
 OF_CORRUPTION = "--corrupt --self-supervised"
-OF_CLASSES = "--label-smoothing --no-augmentation"
+OF_CLASSES = "--label-smoothing --no-augmentation --balance"
 FOLDER = "--config --model --out --overwrite --resume --task"
 ACTS = {  # in every call that is allowed
     "train": f"{FOLDER} {TRAINING} --init-from --limit --validation {OF_CORRUPTION} {OF_CLASSES} "
@@ -77,7 +77,7 @@ ACTS = {  # in every call that is allowed
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
     f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior --augment",
     "finetune": f"--out --overwrite --resume --labels --encoding --labels-per-class --supervised-only "
-    f"--limit --model --validation --from-scratch --balance {OF_CLASSES} {TRAINING}",
+    f"--limit --model --validation --from-scratch --keep-na {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",
     "suggest": "--count --labels --encoding --seed --sheet --out --overwrite",
     "evaluate": "--probe --json",
@@ -89,7 +89,7 @@ ACTS = {  # in every call that is allowed
     "sample": "--count --method --seed --out --judge",
     "walk": "--steps --path --out --overwrite",
     "traverse": "--split --steps --out --overwrite",
-    "explore": f"--n --no-images --rebuild --port --host --labels {MAPS}",
+    "explore": f"--n --no-images --rebuild --port --host --labels --encoding {MAPS}",
     "export": f"--onnx --single-file --overwrite {MAPS}",
     "data": "",
     "data check": f"--out --json --strict --labels --group-by {FITTING}",

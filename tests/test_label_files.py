@@ -7,14 +7,19 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import safelight
 from safelight.data.images import ImageSet
 from safelight.data.label_files import MAX_BYTES, NO_LABEL, Labels, names_of, read_labels, write_labels
 from safelight.errors import DataError
+from safelight.explorer.labelling import LabelFile
+from safelight.labels.finetuning import divide, told
 
 NAMES = ["a.png", "b.png", "c, d.png", "é.png"]
 
@@ -164,3 +169,47 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
     assert np.array_equal(again.numbers, labels.numbers)
     with path.open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == (labels.numbers >= 0).sum()
+
+
+def test_what_says_nothing_is_counted_and_may_be_a_class(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("filename,label\na.png,NA\nb.png,x\nc.png,none\nd.png,\ne.png,y\n")
+    names = [f"{letter}.png" for letter in "abcde"]
+    found = read_labels(path, names)
+    assert (found.classes, found.blank) == (("x", "y"), 3)
+    kept = read_labels(path, names, keep_na=True)
+    assert (kept.classes, kept.blank) == (("NA", "none", "x", "y"), 1)
+    images = ImageSet(np.zeros((5, 1, 8, 8), np.uint8), names=names)
+    divided, labels = divide(images, found.trained_on(found.numbers >= 0), 1, None)
+    assert told(images, divided, labels, None)[0].startswith("labels: 3 rows of the file give none")
+
+
+def test_folders_and_parquet_columns_that_are_called_like_nothing(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 12, 12), np.uint8)
+    contents = []
+    for i, name in enumerate(("cat", "cat", "dog", "NA", "none", "dog")):
+        (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[i]).save(tmp_path / "set" / name / f"{i}.png")
+        image = {"bytes": (tmp_path / "set" / name / f"{i}.png").read_bytes(), "path": f"{i}.png"}
+        contents.append({"image": image, "label": name})
+    pq.write_table(pa.Table.from_pylist(contents), tmp_path / "set.parquet")
+    for source in (tmp_path / "set", tmp_path / "set.parquet"):
+        images = safelight.load(source)
+        assert images.classes == ("cat", "dog")
+        assert sorted(images.labels.tolist()) == [-1, -1, 0, 0, 1, 1]
+        assert safelight.load(source, keep_na=True).classes == ("NA", "cat", "dog", "none")
+
+
+def test_a_table_in_another_encoding_is_trained_on_and_kept_in_it(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_bytes("filename,label\n0,Stra\u00dfe\n1,\u00d6l\n2,\u00d6l\n".encode("cp1252"))
+    np.save(tmp_path / "a.npy", np.zeros((3, 8, 8), np.uint8))
+    images = safelight.load(tmp_path / "a.npy", labels=str(path), encoding="cp1252")
+    assert images.classes == ("Stra\u00dfe", "\u00d6l")
+    kept = LabelFile(path, "cp1252")
+    kept.change({"0": ["Stra\u00dfe", "B\u00e4r"]})
+    assert "0,B\u00e4r".encode("cp1252") in path.read_bytes()
+    with pytest.raises(DataError, match=r"cp1252 has no '猫'; save it as UTF-8"):
+        kept.change({"0": ["", "猫"]})
+    with pytest.raises(DataError, match="tell its --encoding"):
+        LabelFile(path)

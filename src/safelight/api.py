@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
@@ -16,7 +16,7 @@ from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN, Labels
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError
-from safelight.labels.cross_validation import cross_validate, has_others
+from safelight.labels.cross_validation import cross_validate, has_others, try_both
 from safelight.labels.finetuning import (
     GivenLabels,
     choose_settings,
@@ -80,6 +80,8 @@ def train(
     strict: bool = False,
     labels: str = "folders",
     group_by: str | None = None,
+    encoding: str | None = None,
+    keep_na: bool = False,
     command: str = "safelight.train",
     progress: bool = True,
     on_reading: OnReading = lambda done, count: None,
@@ -106,6 +108,8 @@ def train(
         strict: refuse a set of which any picture is left out.
         labels: of pictures, as in `load`.
         group_by: likewise.
+        encoding: likewise.
+        keep_na: likewise.
         command: kept in config.json.
         progress: show a bar, on a terminal or in a notebook.
         on_reading: called with the pictures read and all there are; a true answer raises `Interrupted`, and
@@ -144,9 +148,8 @@ def train(
     options, settings = FitOptions.parted(settings)
     if isinstance(network, str):
         read_settings(network, task_given, settings)  # before minutes of reading
-    data = DataConfig(limit=limit, labels=labels, group_by=group_by)
-    options = options.suiting(task) if isinstance(task, str) else options
-    image_set = as_image_set(images, options, data, on_reading)
+    data = DataConfig(None, None, None, limit, labels, group_by, encoding, keep_na)
+    image_set = as_image_set(images, options.suiting(task), data, on_reading)
     if strict:
         refuse_left_out(image_set)
     splits = image_set.split(validation, limit)
@@ -174,7 +177,7 @@ def train(
             if ranks.is_first:
                 folder.write_pictures(image_set)
             recorder.run()
-    return Run(folder.path, own_network, own_task, _only_here(image_set))
+    return Run(folder.path, own_network, own_task, None if image_set.source else image_set)
 
 
 @showing
@@ -185,6 +188,7 @@ def finetune(
     out: str | os.PathLike[str] | None = None,
     *,
     encoding: str | None = None,
+    keep_na: bool = False,
     labels_per_class: int | None = None,
     supervised_only: bool = False,
     from_scratch: bool = False,
@@ -204,6 +208,8 @@ def finetune(
     The labels are spread over the unlabelled images, in the first epoch over the run's codes, then anew
     before each epoch over the features that the classifier has learned; an epoch draws as many images as
     there are, one in five of those with a given label, the others the more often the surer their label is.
+    But where a fifth of the labels at a time is hidden, and logistic regression on the codes of the others
+    tells more of them right than spreading does, the unlabelled images are left alone.
 
     Args:
         run: of an autoencoder, or of a classifier; None starts from scratch.
@@ -213,6 +219,7 @@ def finetune(
             "test". By default the images' own, of which validation and test images keep theirs.
         out: the run folder to make; without it the run lives in a temporary folder and goes with the `Run`.
         encoding: of a file of labels, as for `read_labels`.
+        keep_na: likewise, and of the images' own.
         labels_per_class: of the training images' labels, only this many of each class are used, drawn by
             `seed`, and none of the validation images'.
         supervised_only: leave the unlabelled images alone.
@@ -246,37 +253,43 @@ def finetune(
     """
     source = run if isinstance(run, Run | None) else Run(run)
     options, settings = FitOptions.parted(settings)
-    data = DataConfig(limit=limit, group_by=source.config.data.group_by if source else None)
+    group_by = source.config.data.group_by if source else None
+    data = DataConfig(limit=limit, group_by=group_by, keep_na=keep_na)
     image_set = as_image_set(images, source.config.image if source else options, data, on_reading)
     if validation is None and source and image_set.is_what(source.config.data.fingerprint):
         validation = source.config.data.validation
-    known, seed = given_labels(image_set, labels, encoding), check_seed(settings.get("seed", 0))
+    known, seed = given_labels(image_set, labels, encoding, keep_na), check_seed(settings.get("seed", 0))
     if labels_per_class is not None:
         known = few_labels(image_set.split(validation, limit, known.parts), known, labels_per_class, seed)
     elif labels is not None:
         known = known.trained_on(known.numbers != UNKNOWN)
     divided, known = divide(image_set, known, validation, limit)
-    chosen = choose_settings(
-        divided, known, source.config if source else None, network, supervised_only, settings
-    )
-    notes = told(image_set, divided, known, limit)
+    start_config = source.config if source else None
+    chosen = choose_settings(divided, known, start_config, network, supervised_only, settings)
+    notes, train_set, classes = told(image_set, divided, known, limit), divided.train, known.classes
+    start = None if source is None or from_scratch else source.network
+    codes, measured = None, None
+    with cpu_threads(chosen[2].threads):
+        if start is not None:
+            codes = codes_of(start, train_set)
+        if codes is not None and isinstance(start, Autoencoder):  # which never saw a label
+            given = cast(Any, train_set.labels)
+            if chosen[1].spread:
+                measured, why = try_both(codes, given, classes)
+                if why:
+                    chosen = choose_settings(divided, known, start_config, network, True, settings)
+                    notes += (why,)
+            else:
+                measured = cross_validate(codes, given, classes, False)
     unlabelled = dataclasses.replace(image_set, labels=None)
     config = describe_run(unlabelled, divided, data, *chosen, command, notes)
     parts = assemble(config)
-    train_set = divided.train
     with cpu_threads(config.training.threads):
-        start = None if source is None or from_scratch else source.network
         if isinstance(parts.network, FineTuned) and isinstance(start, Autoencoder):
             start_from(parts.network, start, train_set)
-        is_spread, is_blind = chosen[1].spread, isinstance(start, Autoencoder)  # to any label
-        to_measure = is_blind and not has_others(image_set, divided)
-        codes = codes_of(start, train_set) if start is not None and (is_spread or to_measure) else None
-        measured = None
-        if to_measure and codes is not None and train_set.labels is not None:
-            measured = cross_validate(codes, train_set.labels, known.classes, is_spread)
-        found = first_labels(divided, known, config, codes if is_spread else None)
+        found = first_labels(divided, known, config, codes if chosen[1].spread else None)
     with _folder(out) as folder, folder.create(overwrite):
-        if measured:
+        if measured and not has_others(image_set, divided):
             about = {"split": CROSS_VALIDATED, "weights": ""}  # of none yet
             folder.write_evaluation({CROSS_VALIDATED: measured | about})
         folder.write_labels(found)
@@ -285,7 +298,7 @@ def finetune(
         folder.write_config(config)
         train_on_labels(folder, config, parts, divided, on_epoch, on_step)
         conclude(folder, config, parts, divided)
-    return Run(folder.path, images=_only_here(image_set))
+    return Run(folder.path, images=None if image_set.source else image_set)
 
 
 @showing
@@ -377,11 +390,6 @@ def _folder(out: str | os.PathLike[str] | None) -> Iterator[RunFolder]:
     except BaseException:
         temporary.delete()
         raise
-
-
-def _only_here(images: ImageSet) -> ImageSet | None:
-    """Images that no file holds, for the run to keep."""
-    return images if images.source is None else None
 
 
 def _made(given: Any) -> Any:

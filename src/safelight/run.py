@@ -17,14 +17,14 @@ from safelight.cleaning.cleaner import Cleaner
 from safelight.coding import CodingRun
 from safelight.config.corruption import CORRUPTIONS, parse_corruption
 from safelight.config.latent import PageConfig
-from safelight.config.reading import check_seed, from_dict, whole
+from safelight.config.reading import check, check_seed, from_dict, whole
 from safelight.config.task import ClassifyConfig
 from safelight.data.arrays import one_image
 from safelight.data.finding import Images
 from safelight.data.images import ImageSet, at_once
 from safelight.errors import DataError, RunError, SafelightError
 from safelight.files import new_file, write_file
-from safelight.labels.predictions import predict
+from safelight.labels.predictions import feature_codes, predict
 from safelight.latent.codes import some_images
 from safelight.latent.export import Told, export_onnx
 from safelight.latent.sampling import CODES_TO_FIT, class_rows, fit_mixture, sampling_method
@@ -239,6 +239,7 @@ class Run(CodingRun):
         """Write one HTML file to walk through the latent space in a browser, with no server.
 
         It holds encoder, decoder and engine, and of the training images names, labels, codes and thumbnails.
+        A classifier's shows its features, and what it tells the training images to be, with given labels.
 
         Args:
             out: the file to make, ending in .html.
@@ -252,7 +253,8 @@ class Run(CodingRun):
             The path of the file.
 
         Raises:
-            ConfigError: too many images, or the packages for ONNX are not installed.
+            ConfigError: too many images, the packages for ONNX are not installed, or a classifier's page was
+                to be without images.
             RunError: the network has no codes, the engine is missing, or the file cannot be written.
         """
         from safelight.explorer.bundling import engine_files, page
@@ -260,8 +262,11 @@ class Run(CodingRun):
 
         path = new_file(out, [".html"], overwrite)
         config = from_dict(PageConfig, settings, "page")
-        network, data = self._autoencoder(), self.config.data
-        engine_files()  # before minutes of work
+        is_classifier, data = isinstance(self.config.task, ClassifyConfig), self.config.data
+        if is_classifier:
+            check(with_images, "images", "them in the page of a classifier, which decodes none", "none")
+        else:
+            self._autoencoder(), engine_files()  # before minutes of work
         train = self.images("train", images)
         chosen = some_images(train, config.n)
         source = data.source and (Path(data.source).name or data.source)  # no more of its owner's folders
@@ -276,10 +281,13 @@ class Run(CodingRun):
             "has_prior": self.prior is not None,
             "has_flow": isinstance(self.prior, Flow),
         }
-        models = page_networks(network, chosen, self._learned_prior)
-        contents = page_contents(
-            self.codes(chosen), chosen if with_images else None, about, on_progress, config
-        )
+        shown = chosen if with_images else None
+        if is_classifier:
+            models, found, codes = None, self.classify(chosen), feature_codes(self.network, chosen)
+        else:
+            models, found = page_networks(self._autoencoder(), chosen, self._learned_prior), None
+            codes = self.codes(chosen)
+        contents = page_contents(codes, shown, about, on_progress, config, found)
         write_file(path, page(contents, models))
         return path
 

@@ -72,7 +72,12 @@ def _run(options: Namespace, arguments: list[str]) -> None:
 
 def _check(options: Namespace) -> None:
     fit = FitOptions(**{field.name: options[field.name] for field in dataclasses.fields(FitOptions)})
-    data = DataConfig(labels=options.labels, group_by=options.group_by)
+    data = DataConfig(
+        labels=options.labels,
+        group_by=options.group_by,
+        encoding=options.encoding,
+        keep_na=options.keep_na,
+    )
     path = None
     if options.out or not options.json:
         path = new_file(options.out or PAGE, [".html"], options.overwrite)  # before minutes of reading

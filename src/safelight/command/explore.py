@@ -33,6 +33,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         metavar="FILE",
         help="table that labels given in the page are kept in, as they are given (default: in the browser)",
     )
+    parser.add_argument("--encoding", type=str, help="of that table, such as cp1252 or gbk")
     add_page(parser)
     parser.add_argument("--rebuild", action="store_true", help="make the page again")
     parser.add_argument(
@@ -56,8 +57,10 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.explorer.serving import Served, serve
     from safelight.run import Run
 
+    if options.encoding and not options.labels:
+        raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
     run = Run(options.run)
-    labels = None if options.labels is None else LabelFile(options.labels)
+    labels = None if options.labels is None else LabelFile(options.labels, options.encoding)
     path = run.folder.page
     if options.rebuild or made_of(path) != run.made_of(page_config(options), not options.no_images):
         write_page(run, path, options, overwrite=True)

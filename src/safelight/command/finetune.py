@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out, progress, stop_on_signals
-from safelight.command.images import fetched
+from safelight.command.images import add_keep_na, fetched
 from safelight.command.options import add_fields, is_given
 from safelight.command.verb import Verb
 from safelight.config.reading import fields_of
@@ -47,6 +47,7 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
         "(default: the set's own labels)",
     )
     labels.add_argument("--encoding", type=str, help="of the table, such as cp1252, shift_jis or gbk")
+    add_keep_na(labels)
     labels.add_argument(
         "--labels-per-class", type=int, help="use only so many labels of each class, drawn by --seed"
     )
@@ -96,6 +97,7 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 options.labels,
                 options.out,
                 encoding=options.encoding,
+                keep_na=options.keep_na,
                 labels_per_class=options.labels_per_class,
                 supervised_only=options.supervised_only,
                 from_scratch=options.from_scratch,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from safelight.data.images import ImageSet
     from safelight.run import Run
 
-__all__ = ["add_images", "add_source", "chosen_images", "fetched", "taken"]
+__all__ = ["add_images", "add_keep_na", "add_source", "chosen_images", "fetched", "taken"]
 
 
 def add_source(group: Any, data: DataConfig) -> None:
@@ -28,11 +28,28 @@ def add_source(group: Any, data: DataConfig) -> None:
         "(default: folders)",
     )
     group.add_argument(
+        "--encoding",
+        type=str,
+        default=data.encoding,
+        help="of that table, such as cp1252, shift_jis or gbk",
+    )
+    add_keep_na(group, data.keep_na)
+    group.add_argument(
         "--group-by",
         type=str,
         default=data.group_by,
         metavar="REGEX",
         help="pictures whose names agree in what this finds stay in one part, as of one patient",
+    )
+
+
+def add_keep_na(group: Any, default: bool = False) -> None:
+    """The option for classes that are called like nothing."""
+    group.add_argument(
+        "--keep-na",
+        action="store_true",
+        default=default,
+        help="take NA, none, null, ? and the like for classes, not for labels that are not known",
     )
 
 

@@ -18,7 +18,7 @@ from safelight.config.network import NETWORK_CONFIGS, CustomNetwork, DeepConvCon
 from safelight.config.reading import did_you_mean, fields_of, from_dict, read_json, read_tagged, to_dict
 from safelight.config.run import FORMAT_VERSION, RunConfig, default_task
 from safelight.config.search import SearchConfig
-from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, ClassifyConfig, CustomTask, DenoiseConfig
+from safelight.config.task import TASK_CONFIGS, AutoencodeConfig, CustomTask, DenoiseConfig
 from safelight.config.training import TrainingConfig
 from safelight.errors import ConfigError
 from safelight.files import why
@@ -133,8 +133,6 @@ class Start:
             return {"--beta": why, "--beta-warmup": why}
         if isinstance(self.task, AutoencodeConfig) and options.beta == 0:
             return {"--beta-warmup": "it rises to --beta, which is 0"}
-        if isinstance(self.task, ClassifyConfig):
-            return {"--balance": "safelight finetune draws every class as often, this does not"}
         if isinstance(self.task, DenoiseConfig) and options.self_supervised:
             return {"--likelihood": "--self-supervised has a likelihood of its own"}
         return {}

@@ -53,7 +53,8 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     start = Start.read("train", arguments)
     if options.resume:
-        expected = {name: getattr(start.data, name) for name in ("limit", "validation", "labels", "group_by")}
+        names = ("limit", "validation", "labels", "group_by", "encoding", "keep_na")
+        expected = {name: getattr(start.data, name) for name in names}
         expected |= dataclasses.asdict(start.fit)
         network = dataclasses.asdict(start.network).items()
         expected |= {f"network.{name}": value for name, value in network if name != "name"}
@@ -82,6 +83,8 @@ def _run(options: Namespace, arguments: list[str]) -> None:
                 limit=options.limit,
                 labels=options.labels,
                 group_by=options.group_by,
+                encoding=options.encoding,
+                keep_na=options.keep_na,
                 init_from=options.init_from,
                 overwrite=options.overwrite,
                 command=shlex.join(["safelight", "train", *arguments]),
@@ -122,6 +125,10 @@ def _idle(options: Namespace, arguments: list[str]) -> Idle:
     network, found = options.network, Start.read("train", arguments).idle(options)
     if options.model == "denoising-unet" and network.attention == 0:
         found["--network.heads"] = "--network.attention is 0"
+    if options.labels in ("folders", "none"):
+        found["--encoding"] = f"--labels {options.labels} names no table"
+    if options.labels == "none":
+        found["--keep-na"] = "--labels none leaves no labels"
     return found
 
 

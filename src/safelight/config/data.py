@@ -138,8 +138,8 @@ class FitOptions:
         """What becomes of pictures of other proportions and sizes."""
         return self.fit or "pad"
 
-    def suiting(self, task: str) -> FitOptions:
-        """With what a task wants where nothing was asked for.
+    def suiting(self, task: object) -> FitOptions:
+        """With what a task, by its name or one's own, wants where nothing was asked for.
 
         Example:
             >>> FitOptions().suiting("denoise").how, FitOptions(fit="crop").suiting("denoise").how
@@ -188,6 +188,8 @@ class DataConfig:
         validation: number of validation images; None for the set's default
         limit: number of training images kept; None for all
         labels: folders, none, or a file of them
+        encoding: of that file; None for UTF-8 or UTF-16
+        keep_na: take NA, none, null, ? and the like for classes, not for labels that are not known
         group_by: a regular expression; images whose names agree in what it finds stay in one part
     """
 
@@ -197,8 +199,12 @@ class DataConfig:
     limit: int | None = None
     labels: str = "folders"
     group_by: str | None = None
+    encoding: str | None = None
+    keep_na: bool = False
 
     def __post_init__(self) -> None:
+        if self.encoding is not None and self.labels in ("folders", "none"):
+            raise ConfigError("encoding is that of a file of labels; give it with labels, or leave it out")
         if self.group_by is not None:
             try:
                 re.compile(self.group_by)

@@ -27,6 +27,7 @@ __all__ = [
     "NO_LABEL",
     "UNKNOWN",
     "Labels",
+    "class_of",
     "labelled",
     "names_of",
     "read_labels",
@@ -46,6 +47,7 @@ NO_LABEL = (
     "?",
     "-1",
 )  # in any case; the page's list too
+NEVER = ("", "-1")  # a class
 MAX_BYTES = 1 << 28
 MAX_CLASS_NAME = 200
 SEPARATORS = ",;\t"
@@ -64,6 +66,7 @@ class Labels:
         numbers: (N,) int64, of 0 to K - 1, or -1 where nothing is known.
         classes: the K classes' names.
         parts: (N,) 0, 1 or 2 where images were told to go to training, validation or test, else -1; or None.
+        blank: rows of a file that say that nothing is known.
 
     Example:
         >>> labels = Labels.of(["cat", "dog", None, "cat"])
@@ -74,10 +77,13 @@ class Labels:
     numbers: NDArray[np.int64]
     classes: tuple[str, ...]
     parts: NDArray[np.int8] | None = None
+    blank: int = 0
 
     @staticmethod
-    def of(names: Iterable[str | int | None]) -> Labels:
+    def of(names: Iterable[str | int | None], keep_na: bool = False) -> Labels:
         """Labels from each image's class by name or number, None or one of `NO_LABEL` where it is not known.
+
+        With `keep_na` words of `NO_LABEL` are classes; what is empty, and -1, is not known all the same.
 
         Classes that are all whole numbers stand in the order of these, and "3.0", as spreadsheets write a
         column with gaps, is 3; others stand in the order of the alphabet.
@@ -85,7 +91,7 @@ class Labels:
         Raises:
             DataError: there are fewer than two classes.
         """
-        texts = [_class(name) for name in names]
+        texts = [None if name is None else class_of(name, keep_na) for name in names]
         found = {text for text in texts if text is not None}
         numeric = all(WHOLE.fullmatch(text) for text in found)
         if numeric:
@@ -107,8 +113,8 @@ class Labels:
         found = np.full(len(images), UNKNOWN)
         place = {name: number for number, name in enumerate(self.classes)}
         for label in np.unique(images.labels if images.labels is not None else []).tolist():
-            name = _class(images.classes[label] if images.classes and label != UNKNOWN else label)
-            found[images.labels == label] = UNKNOWN if name is None else place.get(name, UNKNOWN)
+            name = images.classes[label] if images.classes and label != UNKNOWN else label
+            found[images.labels == label] = place.get(class_of(name, keep_na=True) or "", UNKNOWN)
         return found
 
     def trained_on(self, chosen: NDArray[np.bool_]) -> Labels:
@@ -137,7 +143,9 @@ def names_of(images: ImageSet) -> Sequence[str]:
     return images.names or Names.of_places(len(images))
 
 
-def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: str | None = None) -> Labels:
+def read_labels(
+    path: str | os.PathLike[str], names: Sequence[str], encoding: str | None = None, keep_na: bool = False
+) -> Labels:
     r"""Read the classes of some images from a table.
 
     UTF-8 or UTF-16 with its mark, unless told; columns divided by commas, semicolons or tabs, or by what
@@ -151,6 +159,7 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: st
             a whole path, the file's name alone, backslashes, another case of the ending.
         encoding: of the file, such as cp1252, shift_jis or gbk; which of them it is cannot be told from its
             bytes.
+        keep_na: take words of `NO_LABEL` for classes.
 
     Raises:
         DataError: the file cannot be read as such a table, names an image that is not there, or gives an
@@ -167,7 +176,9 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: st
     given: list[str | None] = [None] * len(names)
     lines = [0] * len(names)  # where each was given, for messages
     parts = np.full(len(names), ANYWHERE, np.int8)
-    for line, name, label, part in _rows(path, encoding):
+    blank = 0
+    for line, name, label, part in _rows(path, encoding, keep_na):
+        blank += label is None
         place = find(name)
         if place is None:
             raise DataError(
@@ -184,7 +195,7 @@ def read_labels(path: str | os.PathLike[str], names: Sequence[str], encoding: st
         if part:
             parts[place] = _part_of(part, f"{path}, line {line}")
     try:
-        return replace(Labels.of(given), parts=parts)
+        return replace(Labels.of(given, keep_na), parts=parts, blank=blank)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -210,7 +221,9 @@ def _part_of(word: str, where: str) -> int:
     return PARTS.index(word.casefold())
 
 
-def _rows(path: str | os.PathLike[str], encoding: str | None) -> Iterator[tuple[int, str, str | None, str]]:
+def _rows(
+    path: str | os.PathLike[str], encoding: str | None, keep_na: bool
+) -> Iterator[tuple[int, str, str | None, str]]:
     """Line number, name, label (None where nothing is known) and part ("" where none is told) of each row."""
     text = _text(Path(path), encoding)
     first = text.lstrip().split("\n", 1)[0]
@@ -245,7 +258,7 @@ def _rows(path: str | os.PathLike[str], encoding: str | None) -> Iterator[tuple[
                     f"{where}: expected a class of at most {MAX_CLASS_NAME} characters, got {len(label)}; "
                     "is this a table of names and labels?"
                 )
-            yield reader.line_num, name, _class(label), "" if part_at is None else cells[part_at]
+            yield reader.line_num, name, class_of(label, keep_na), "" if part_at is None else cells[part_at]
     except csv.Error as error:
         raise DataError(
             f"{path}, line {reader.line_num}: {error}; expected lines such as a.png,cat"
@@ -322,9 +335,15 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-def _class(name: object) -> str | None:
+def class_of(name: object, keep_na: bool = False) -> str | None:
+    """A class's name as it is compared; None where it says that nothing is known.
+
+    Example:
+        >>> class_of(" cat "), class_of("N/A"), class_of("N/A", keep_na=True), class_of("", keep_na=True)
+        ('cat', None, 'N/A', None)
+    """
     text = _normal(str(name)).strip()
-    return None if text.casefold() in NO_LABEL else text
+    return None if text.casefold() in (NEVER if keep_na else NO_LABEL) else text
 
 
 def _normal(name: str) -> str:

@@ -19,7 +19,7 @@ from safelight.config.reading import from_dict, read_json
 from safelight.data.cache import home
 from safelight.data.fitting import Look, Untold, choose_fit
 from safelight.data.images import SPLIT_SEED, ImageSet
-from safelight.data.label_files import UNKNOWN, Labels, labelled, read_labels
+from safelight.data.label_files import UNKNOWN, Labels, class_of, labelled, read_labels
 from safelight.data.likeness import groups_of
 from safelight.data.listing import Listing
 from safelight.data.opening import declared, open_picture
@@ -63,7 +63,7 @@ def read_pictures(
     every = np.arange(store.count)
     names = Names(table["name"].combine_chunks(), every)
     groups = _grouped(store, names, data.group_by)
-    labels = _labels(table["label"], names, data.labels)
+    labels = _labels(table["label"], names, data)
     images = ImageSet(
         store.pixels(),
         fit.range,
@@ -155,19 +155,19 @@ def _grouped(store: Store, names: Names, pattern: str | None) -> NDArray[np.int6
     )
 
 
-def _labels(column: Any, names: Names, labels: str) -> Labels | None:
-    if labels == "none":
+def _labels(column: Any, names: Names, data: DataConfig) -> Labels | None:
+    if data.labels == "none":
         return None
-    if labels != "folders":
-        return read_labels(labels, names)
+    if data.labels != "folders":
+        return read_labels(data.labels, names, data.encoding, data.keep_na)
     known = column.combine_chunks().dictionary_encode()
-    classes = known.dictionary.to_pylist()
+    told = [class_of(name, data.keep_na) for name in known.dictionary.to_pylist()]
+    classes = sorted({name for name in told if name is not None}, key=_class_order)
     if len(classes) < 2:
         return None
-    order = sorted(range(len(classes)), key=lambda place: _class_order(classes[place]))
-    rank = np.argsort(order)
+    rank = np.array([UNKNOWN if name is None else classes.index(name) for name in told])
     numbers = known.indices.fill_null(UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Labels(np.where(numbers < 0, UNKNOWN, rank[numbers]), tuple(classes[place] for place in order))
+    return Labels(np.where(numbers < 0, UNKNOWN, rank[numbers]), tuple(classes))
 
 
 def _class_order(name: str) -> tuple[int, int, str]:

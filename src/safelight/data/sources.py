@@ -43,6 +43,8 @@ def load(
     *,
     labels: str = "folders",
     group_by: str | None = None,
+    encoding: str | None = None,
+    keep_na: bool = False,
     on_reading: OnReading = lambda done, count: None,
     **fit: Any,
 ) -> ImageSet:
@@ -73,6 +75,8 @@ def load(
         progress: show downloads on standard error.
         labels: of pictures: "folders" (the first folder of each is its class), "none", or a file of them.
         group_by: a regular expression; images whose names agree in what it finds stay in one part.
+        encoding: of a file of labels, as for `read_labels`.
+        keep_na: take NA, none, null, ? and the like for classes, not for labels that are not known.
         on_reading: called with the pictures read and all there are; a true answer stops, to go on later.
         fit: fields of `FitOptions`: size, fit, background, channels, range.
 
@@ -100,7 +104,7 @@ def load(
     options, unknown = FitOptions.parted(fit)
     if unknown:
         raise ConfigError(f"load: unknown argument {next(iter(unknown))!r}; see FitOptions")
-    data = DataConfig(labels=labels, group_by=group_by)
+    data = DataConfig(labels=labels, group_by=group_by, encoding=encoding, keep_na=keep_na)
     images = _part(
         _found(source, split, data, options, limit if split is None else None, progress, on_reading), split
     )
@@ -167,7 +171,7 @@ def _found(
     if data.labels == "none":
         images = replace(images, labels=None, classes=None)
     elif data.labels != "folders":
-        images = labelled(images, read_labels(data.labels, names_of(images)))
+        images = labelled(images, read_labels(data.labels, names_of(images), data.encoding, data.keep_na))
     return fitted(images, options)
 
 

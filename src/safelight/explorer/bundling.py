@@ -100,24 +100,20 @@ def bundle(modules: Mapping[str, str], entry: str = ENTRY) -> str:
     return "\n".join(done.values())
 
 
-def page(contents: Package, models: OnnxModels) -> str:
+def page(contents: Package, models: OnnxModels | None) -> str:
     """The page as one HTML file, which runs from file:// and may ask for nothing from anywhere.
 
     Its policy allows the one script inside it and the one style, by their hashes, and what that script makes.
 
     Args:
         contents: as `page_contents` gives them.
-        models: as `page_networks` gives them.
+        models: as `page_networks` gives them; None where nothing is to be decoded, and no engine is needed.
 
     Raises:
         RunError: the engine is not there.
     """
     sources = page_sources()
     script, style = bundle(sources), sources["style.css"]
-    parts = {**engine_files(), "encoder": models.encoder, "decoder": models.decoder}
-    parts |= {name: part for name in ("prior", "base") if (part := getattr(models, name)) is not None}
-    arrays = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
-    engine = Package({"numbers": models.numbers}, arrays)
     values = {
         "made_of": html.escape(str(contents.header.get("made_of", ""))),
         "title": html.escape(str(contents.header["title"])),
@@ -126,9 +122,17 @@ def page(contents: Package, models: OnnxModels) -> str:
         "style": style,
         "style_hash": _hash(style),
         "contents": base64.b64encode(pack(contents)).decode(),
-        "engine": base64.b64encode(pack(engine)).decode(),
+        "engine": "" if models is None else base64.b64encode(pack(_engine(models))).decode(),
     }
     return re.sub(r"\{\{ (\w+) \}\}", lambda found: values[found[1]], sources["index.html"])
+
+
+def _engine(models: OnnxModels) -> Package:
+    """The engine and what it is to run."""
+    parts = {**engine_files(), "encoder": models.encoder, "decoder": models.decoder}
+    parts |= {name: part for name in ("prior", "base") if (part := getattr(models, name)) is not None}
+    arrays = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
+    return Package({"numbers": models.numbers}, arrays)
 
 
 def made_of(path: Path) -> str:

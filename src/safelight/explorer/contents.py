@@ -23,6 +23,7 @@ from safelight.latent.onnx import OnnxModels, to_onnx
 from safelight.latent.sampling import fit_mixture
 from safelight.latent.walks import QUANTILES
 from safelight.networks.base import Autoencoder
+from safelight.tasks.classify import Predictions
 from safelight.tasks.priors import Prior
 
 __all__ = ["Package", "pack", "page_contents", "page_networks"]
@@ -83,6 +84,7 @@ def page_contents(
     about: Mapping[str, Any],
     on_progress: Callable[[int, int], object] | None = None,
     config: PageConfig | None = None,
+    found: Predictions | None = None,
 ) -> Package:
     """Codes, their maps and the images they are of.
 
@@ -94,6 +96,7 @@ def page_contents(
         about: title, source, fingerprint, total, shape, has_prior and has_flow.
         on_progress: called with the iterations of t-SNE that are done and those there are.
         config: which maps.
+        found: what a classifier tells the images to be, whose features the codes are.
 
     Raises:
         ConfigError: there are more, or UMAP is not installed.
@@ -117,6 +120,7 @@ def page_contents(
     if not good.all():
         codes = codes.finite()
         images = images and images.subset(np.flatnonzero(good))
+        found = found and found._replace(probabilities=found.probabilities[good])
     least, most = codes.mu.min(0), codes.mu.max(0)
     span = np.where(most > least, most - least, 1)
     maps = [
@@ -125,9 +129,6 @@ def page_contents(
         ("PCA in space", project(codes, config.map_config("pca", 3))),
     ]
     low, high = np.quantile(codes.mu, QUANTILES, axis=0)
-    mixture = fit_mixture(codes)
-    values, vectors = np.linalg.eigh(mixture.covariances)
-    roots = vectors * np.sqrt(values.clip(0))[:, None]  # (K, D, D)
     arrays: dict[str, NDArray[Any]] = {
         "codes8": np.round((codes.mu - least) / span * 255).astype(np.uint8),
         "loss": codes.reconstruction,
@@ -135,9 +136,17 @@ def page_contents(
         "cluster": maps[0][1].clusters,
         "tells": codes.spread(),
         **{"least": least, "most": most, "low": low, "high": high, "mean": codes.mu.mean(0)},
-        **{"weights": mixture.weights, "means": mixture.means, "roots": roots},
     }
+    if found is None:
+        mixture = fit_mixture(codes)
+        values, vectors = np.linalg.eigh(mixture.covariances)
+        roots = vectors * np.sqrt(values.clip(0))[:, None]  # (K, D, D)
+        arrays |= {"weights": mixture.weights, "means": mixture.means, "roots": roots}
+    else:
+        probabilities = found.probabilities
+        arrays |= {"predicted": probabilities.argmax(1), "probability": probabilities.max(1)}
     arrays |= {f"points{place}": found.points for place, (_, found) in enumerate(maps)}
+    classes = (found.classes if found else images and images.classes) or ()
     if images is not None:
         arrays["thumbnails"] = _thumbnails(images)
     header = {
@@ -148,6 +157,8 @@ def page_contents(
         "thumbnail": None if images is None else arrays["thumbnails"].shape[1:],
         "names": codes.names,
         "has_labels": codes.labels is not None,
+        "has_predictions": found is not None,
+        "classes": list(classes),
         "projections": [
             {"name": name, "dims": found.config.dims, "words": _words(found)} for name, found in maps
         ],

@@ -34,6 +34,7 @@ class LabelFile:
 
     Args:
         path: of the table, which need not be there yet.
+        encoding: of it, such as cp1252; without one UTF-8.
 
     Raises:
         RunError: it can be no such file.
@@ -50,8 +51,9 @@ class LabelFile:
         2
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], encoding: str | None = None) -> None:
         self.path = Path(path).expanduser()
+        self.encoding = encoding or "utf-8"
         self.changes = self.path.with_name(self.path.name + ".changes")
         self._lock = threading.Lock()
         if self.path.suffix.lower() not in ENDINGS:
@@ -125,20 +127,29 @@ class LabelFile:
                     file.write(json.dumps(line) + "\n")
                     file.flush()
                     os.fsync(file.fileno())
-                write_atomically(self.path, text.getvalue())
+                write_atomically(self.path, text.getvalue().encode(self.encoding))
+            except UnicodeEncodeError as error:
+                missing = error.object[error.start]
+                raise DataError(
+                    f"{self.path}: {self.encoding} has no {missing!r}; save it as UTF-8"
+                ) from None
             except OSError as error:
                 raise RunError(f"cannot write {self.path}: {why(error)}") from None
 
     def _table(self) -> tuple[list[str], list[list[str]], str]:
         """Titles, rows as long as these, and what divides columns."""
         try:
-            text = read_file(self.path, MOST_BYTES).decode("utf-8-sig")
+            text = read_file(self.path, MOST_BYTES).decode(self.encoding).removeprefix("\ufeff")
             separator = max(",;\t", key=text.split("\n", 1)[0].count)
             rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(row)]
         except FileNotFoundError:
             return ["filename", "label"], [], ","
+        except LookupError:
+            told = f"one such as cp1252, shift_jis or gbk, got {self.encoding!r}"
+            raise DataError(f"encoding: expected {told}") from None
         except UnicodeDecodeError:
-            raise DataError(f"{self.path}: expected UTF-8; save it so, or choose another file") from None
+            told = f"expected {self.encoding.upper()}; save it as UTF-8, or tell its --encoding"
+            raise DataError(f"{self.path}: {told}") from None
         except (ValueError, csv.Error, OSError) as error:
             raise DataError(f"{self.path}: {error}; expected a table of filename and label") from None
         if not rows or not any(cell.strip().casefold() in LABEL_TITLES for cell in rows[0]):

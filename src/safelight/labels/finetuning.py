@@ -37,19 +37,22 @@ BATCH_SIZE = 128
 DEFAULTS: dict[str, dict[str, Any]] = {"classifier": {"lr": 4e-3}, "fine-tuned": {"lr": 1e-3}}
 
 
-def given_labels(images: ImageSet, labels: GivenLabels | None, encoding: str | None = None) -> Labels:
+def given_labels(
+    images: ImageSet, labels: GivenLabels | None, encoding: str | None = None, keep_na: bool = False
+) -> Labels:
     """Labels in whatever form they are given.
 
     Args:
         images: whose labels they are.
         labels: each image's class, None or -1 where unknown; a file; or None for the images' own.
         encoding: of the file, as for `read_labels`.
+        keep_na: likewise.
 
     Raises:
         DataError: there are none, or they do not fit the images.
     """
     if isinstance(labels, str | Path | os.PathLike):
-        return read_labels(labels, names_of(images), encoding)
+        return read_labels(labels, names_of(images), encoding, keep_na)
     if labels is None:
         if images.labels is None:
             raise DataError(
@@ -60,8 +63,11 @@ def given_labels(images: ImageSet, labels: GivenLabels | None, encoding: str | N
     if not isinstance(labels, Labels):
         names = images.classes if labels is images.labels else None
         labels = Labels.of(
-            None if label is None or label == UNKNOWN else names[int(label)] if names else label
-            for label in labels
+            (
+                None if label is None or label == UNKNOWN else names[int(label)] if names else label
+                for label in labels
+            ),
+            keep_na,
         )
     if len(labels.numbers) != len(images):
         raise DataError(
@@ -132,6 +138,9 @@ def told(images: ImageSet, divided: Divided, labels: Labels, limit: int | None) 
     """
     known = labels.numbers != UNKNOWN
     count, said = int(known.sum()), []
+    if labels.blank:
+        words = "NA and the like; --keep-na takes such words for classes"
+        said.append(f"{labels.blank:,} rows of the file give none (empty, {words})")
     usual = images.split(divided.held_out, limit)
     came = int(known[np.setdiff1d(divided.rows["train"], usual.rows["train"])].sum())
     if came:

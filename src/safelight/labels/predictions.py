@@ -11,15 +11,17 @@ import numpy as np
 from torch import nn
 
 from safelight.data.images import ImageSet
+from safelight.data.label_files import names_of
 from safelight.errors import ConfigError
 from safelight.files import write_file
-from safelight.labels.training import features_of
+from safelight.labels.training import codes_of, features_of
+from safelight.latent.codes import Codes
 from safelight.networks.base import Network
 from safelight.runs.typical import Typical
 from safelight.tasks.calibration import softmax
 from safelight.tasks.classify import Predictions, logits_of, temperature_of
 
-__all__ = ["predict", "write_predictions"]
+__all__ = ["feature_codes", "predict", "write_predictions"]
 
 
 def predict(
@@ -44,6 +46,13 @@ def predict(
         softmax(logits, temperature_of(loss)),
         typical.unlike(features_of(network, images)) if typical else None,
     )
+
+
+def feature_codes(network: Network, images: ImageSet) -> Codes:
+    """A classifier's features as codes, for maps of them; as there is no decoder, nothing is lost."""
+    features = codes_of(network, images)
+    lost = np.zeros(len(images), np.float32)
+    return Codes(features, None, lost, images.labels, tuple(names_of(images)))
 
 
 def write_predictions(

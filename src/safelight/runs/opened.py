@@ -105,8 +105,8 @@ class OpenedRun(ABC):
                 autoencode.
 
         Returns:
-            The task's measures by name, "n", the images that they rest on, of "images" in the split, "split"
-            and "weights", as the property says.
+            The task's measures by name, "n", the images that they rest on, "images", if the split has more,
+            "split" and "weights", as the property says.
 
         Raises:
             ConfigError: the task has no such option.
@@ -129,8 +129,9 @@ class OpenedRun(ABC):
         image_set = parts.task.prepare(image_set, chosen, beside)
         with torch.no_grad():
             found = parts.task.evaluate(parts.network, parts.loss, image_set, chosen)
-        of = {"images": len(image_set), "split": split, "weights": self.weights}
-        measures = {"n": len(image_set), **found.values, **of}
+        measures = {"n": len(image_set), **found.values, "split": split, "weights": self.weights}
+        if measures["n"] != len(image_set):  # the others have no label
+            measures["images"] = len(image_set)
         return measures, found.pictures
 
     def _judge(self, path: str, images: ImageSet) -> tuple[Network, ImageSet]:

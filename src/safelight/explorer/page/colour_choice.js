@@ -1,5 +1,6 @@
 /** What the colours of the map show: a choice, and its legend. */
 
+import { labelOf, predictionOf } from "./contents.js";
 import { h } from "./dom.js";
 import { byAmount, byGroup } from "./palette.js";
 
@@ -12,15 +13,21 @@ const DIMENSIONS = 64; // of a code that are offered as colours
  * @param {(colouring: import("./palette.js").Colouring) => void} onChoice
  */
 export function colourChoice({ contents, labels, choosing }, select, legend, onChoice) {
-  const { header, label, cluster, loss, codes } = contents;
+  const { header, cluster, loss, codes, probability } = contents;
+  const told = (/** @type {number} */ at) => labels.of.get(at) ?? labelOf(contents, at);
+  const verdict = (/** @type {number} */ at) => told(at) && (told(at) === predictionOf(contents, at) ? "right" : "mistaken");
+  const each = (/** @type {(at: number) => string} */ name) => byGroup(Array.from({ length: header.n }, (_, at) => name(at)));
   /** @type {Record<string, {name: string, make: () => import("./palette.js").Colouring}>} */
   const choices = {
-    ...(header.has_labels && {
-      label: { name: "label", make: () => byGroup(Array.from(label, (value) => (value < 0 ? "" : String(value)))) },
+    ...(header.has_predictions && {
+      prediction: { name: "prediction", make: () => each((at) => predictionOf(contents, at)) },
+      probability: { name: "probability", make: () => byAmount(probability) },
+      mistakes: { name: "mistakes", make: () => each(verdict) },
     }),
+    ...(header.has_labels && { label: { name: "label", make: () => each((at) => labelOf(contents, at)) } }),
     cluster: { name: "cluster", make: () => byGroup(Array.from(cluster, (value) => String(value + 1))) },
-    loss: { name: "loss", make: () => byAmount(loss) },
-    own: { name: "my labels", make: () => byGroup(Array.from({ length: header.n }, (_, at) => labels.of.get(at) ?? "")) },
+    ...(!header.has_predictions && { loss: { name: "loss", make: () => byAmount(loss) } }),
+    own: { name: "my labels", make: () => each((at) => labels.of.get(at) ?? "") },
   };
   const order = Array.from(contents.tells.keys()).sort((a, b) => contents.tells[b] - contents.tells[a]);
   for (const d of order.slice(0, DIMENSIONS)) {
@@ -48,7 +55,7 @@ export function colourChoice({ contents, labels, choosing }, select, legend, onC
   }
   select.addEventListener("change", show);
   labels.listeners.push(() => {
-    if (select.value === "own") show();
+    if (["own", "mistakes"].includes(select.value)) show();
   });
   show();
   return {

@@ -23,6 +23,8 @@
  * @property {number[] | null} thumbnail (C, h, w), or null without images
  * @property {string[]} names
  * @property {boolean} has_labels
+ * @property {boolean} has_predictions of a classifier, whose features are the codes; nothing is decoded then
+ * @property {string[]} classes that labels and predictions number; of those beyond, the number is the name
  * @property {{name: string, dims: number, words: string}[]} projections
  */
 
@@ -32,6 +34,8 @@
  * @property {Float32Array} codes (N, D)
  * @property {Float32Array} loss (N,)
  * @property {Int32Array} label (N,)
+ * @property {Int32Array} predicted (N,) the likeliest class, of a classifier
+ * @property {Float32Array} probability (N,) of that
  * @property {Int32Array} cluster (N,)
  * @property {Float32Array} tells (D,) KL in nats, or variance
  * @property {Float32Array} low (D,)
@@ -95,6 +99,8 @@ export async function readContents() {
     codes,
     loss: arrays.loss,
     label: arrays.label,
+    predicted: arrays.predicted,
+    probability: arrays.probability,
     cluster: arrays.cluster,
     tells: arrays.tells,
     low: arrays.low,
@@ -117,4 +123,22 @@ export async function readContents() {
 export function codeOf(contents, i) {
   const { latent } = contents.header;
   return contents.codes.slice(i * latent, (i + 1) * latent);
+}
+
+/**
+ * The label that came with a point; "" where it is unknown.
+ * @param {Contents} contents
+ * @param {number} at
+ */
+export function labelOf({ header, label }, at) {
+  return label[at] < 0 ? "" : (header.classes[label[at]] ?? String(label[at]));
+}
+
+/**
+ * What a classifier takes a point for.
+ * @param {Contents} contents
+ * @param {number} at
+ */
+export function predictionOf({ header, predicted }, at) {
+  return header.classes[predicted[at]] ?? String(predicted[at]);
 }

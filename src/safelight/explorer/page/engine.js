@@ -23,6 +23,7 @@ export class Engine {
     if (typeof WebAssembly === "undefined" || typeof DecompressionStream === "undefined") {
       throw new Error("This browser has no WebAssembly, so nothing can be decoded; the map works.");
     }
+    if (!document.getElementById("engine")?.textContent?.trim()) return null; // a classifier decodes nothing
     const { header, arrays } = await unpack("engine");
     const url = URL.createObjectURL(new Blob([arrays.script], { type: "text/javascript" }));
     const ort = await import(url);

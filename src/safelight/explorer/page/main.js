@@ -30,7 +30,8 @@ async function main() {
   const { header } = contents;
   byId("title").textContent = header.title;
   const few = header.n < header.total ? `${header.n.toLocaleString("en")} of ${header.total.toLocaleString("en")}` : header.n.toLocaleString("en");
-  byId("about").textContent = `${few} images of ${header.source}, codes of ${header.latent} dimensions`;
+  byId("about").textContent = `${few} images of ${header.source}, ${header.has_predictions ? "features" : "codes"} of ${header.latent} dimensions`;
+  if (header.has_predictions) for (const element of document.querySelectorAll(".walks")) element.remove(); // nothing is decoded
 
   const history = new History();
   const labels = new Labels(header.names, makeKeeper(header.fingerprint), history);
@@ -75,14 +76,16 @@ async function main() {
   const points = h("div", {}, place, point);
 
   const label = labelPanel(app, () => map.chosen, () => map.colouring);
-  const sliders = sliderPanel(app);
   const table = tablePanel(app);
-  const tabs = makeTabs(byId("tabs"), byId("panels"), [
-    { name: "point", title: "Point", element: points },
+  const decoding = () => [
     { name: "walk", title: "Walk", element: walkPanel(app) },
-    { name: "sliders", title: "Sliders", ...sliders },
+    { name: "sliders", title: "Sliders", ...sliderPanel(app) },
     { name: "draw", title: "Draw", element: drawPanel(app) },
     { name: "samples", title: "New", element: samplePanel(app) },
+  ];
+  const tabs = makeTabs(byId("tabs"), byId("panels"), [
+    { name: "point", title: "Point", element: points },
+    ...(header.has_predictions ? [] : decoding()),
     { name: "label", title: "Label", element: label.element },
     { name: "table", title: "Table", ...table },
   ], () => remember());
@@ -154,6 +157,7 @@ async function main() {
     },
     toggle: (at) => app.choosing.choose([at], app.selection.get().includes(at) ? "take" : "add"),
     between(code, isStart) {
+      if (header.has_predictions) return;
       if (isStart) app.picked.set(-1);
       place.hidden = false;
       point.hidden = true;
@@ -171,6 +175,7 @@ async function main() {
       app.choosing.choose(selected, how);
     },
     end(at) {
+      if (header.has_predictions) return;
       const [a, b] = app.ends.get();
       const isFirst = !a || Boolean(b);
       app.ends.set(isFirst ? [codeOf(contents, at), null] : [a, codeOf(contents, at)]);
@@ -212,7 +217,7 @@ async function main() {
     map.redraw();
   });
   const held = [...(header.thumbnail ? ["the images"] : []), "their names", ...(header.has_labels ? ["their labels"] : [])];
-  byId("notes").textContent = `This page holds ${held.join(", ")}, their codes and the networks${header.thumbnail ? "" : " that the pictures shown are decoded by"}, and asks for nothing from anywhere${labels.keeper.isServer ? " but to keep labels" : ""}. Points are drawn by ${map.renderer.name}.`;
+  byId("notes").textContent = `This page holds ${held.join(", ")}, ${header.has_predictions ? "their features and what the classifier takes them for" : "their codes and the networks"}${header.thumbnail ? "" : " that the pictures shown are decoded by"}, and asks for nothing from anywhere${labels.keeper.isServer ? " but to keep labels" : ""}. Points are drawn by ${map.renderer.name}.`;
   const shown = readAddress(header.n);
   const mapShown = contents.projections.findIndex(({ name }) => name === shown.map);
   if (mapShown > 0) projections.value = String(mapShown);

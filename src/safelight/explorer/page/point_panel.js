@@ -1,7 +1,7 @@
 /** A point: its image, what the networks make of it, and its neighbours. */
 
 import { nearest } from "./codes.js";
-import { codeOf } from "./contents.js";
+import { codeOf, labelOf, predictionOf } from "./contents.js";
 import { announce, button, h } from "./dom.js";
 import { frame, paint, thumbnail } from "./pictures.js";
 
@@ -11,13 +11,14 @@ const NEIGHBOURS = 12;
 export function pointPanel(app) {
   const { contents, engine } = app;
   const { header } = contents;
-  const element = h("div", {}, h("p", { className: "muted" }, "Pick a point of the map, or any place between points."));
+  const or = header.has_predictions ? "" : ", or any place between points";
+  const element = h("div", {}, h("p", { className: "muted" }, `Pick a point of the map${or}.`));
 
   app.picked.watch((at) => {
     if (at < 0) return;
     const code = codeOf(contents, at);
     const again = frame("what its code decodes to");
-    void engine.decode(code).then((pixels) => paint(again, pixels, header.shape), () => {});
+    if (!header.has_predictions) void engine.decode(code).then((pixels) => paint(again, pixels, header.shape), () => {});
     const near = nearest(contents.codes, header.latent, code, NEIGHBOURS, at);
     const words = describe(app, at);
     element.replaceChildren(
@@ -26,11 +27,11 @@ export function pointPanel(app) {
         "div",
         { className: "pair" },
         ...(contents.thumbnails ? [h("figure", {}, thumbnail(app, at, frame("the image")), h("figcaption", {}, "Image"))] : []),
-        h("figure", {}, again, h("figcaption", {}, "Reconstruction")),
+        ...(header.has_predictions ? [] : [h("figure", {}, again, h("figcaption", {}, "Reconstruction"))]),
       ),
       h("p", {}, words.slice(1).join(" · ")),
-      endButtons(app, code),
-      h("h3", {}, `${near.length} nearest codes`),
+      ...(header.has_predictions ? [] : [endButtons(app, code)]),
+      h("h3", {}, `${near.length} nearest ${header.has_predictions ? "features" : "codes"}`),
       h(
         "div",
         { className: "grid" },
@@ -56,10 +57,12 @@ export function pointPanel(app) {
  */
 export function describe({ contents, labels }, at) {
   const words = [`${contents.thumbnails ? "Image" : "Decoded image"} ${contents.header.names[at]}`];
-  if (contents.header.has_labels) words.push(`label ${contents.label[at] < 0 ? "unknown" : contents.label[at]}`);
+  if (contents.header.has_predictions) words.push(`${predictionOf(contents, at)} by ${(100 * contents.probability[at]).toFixed(0)}%`);
+  if (contents.header.has_labels) words.push(`label ${labelOf(contents, at) || "unknown"}`);
   const own = labels.of.get(at);
   if (own) words.push(`my label ${own}`);
-  return [...words, `cluster ${contents.cluster[at] + 1}`, `loss ${contents.loss[at].toFixed(1)} nats`];
+  words.push(`cluster ${contents.cluster[at] + 1}`);
+  return contents.header.has_predictions ? words : [...words, `loss ${contents.loss[at].toFixed(1)} nats`];
 }
 
 /**

@@ -1,5 +1,6 @@
 /** What is chosen, as files: a table, and a sheet of its pictures. */
 
+import { labelOf, predictionOf } from "./contents.js";
 import { toCsv } from "./csv.js";
 import { h } from "./dom.js";
 import { thumbnailPixels, paint } from "./pictures.js";
@@ -14,18 +15,19 @@ const TEXT = 14;
  * @param {number} projection
  */
 export function selectionCsv({ contents, labels, selection }, projection) {
+  const found = contents.header.has_predictions ? ["prediction", "probability"] : ["loss"];
   const { header } = contents;
   const { name, dims, points } = contents.projections[projection];
   const axes = ["x", "y", "z"].slice(0, dims);
   const rows = selection.get().map((at) => [
     header.names[at],
     ...axes.map((_, d) => String(points[at * dims + d])),
-    ...(header.has_labels ? [String(contents.label[at])] : []),
+    ...(header.has_labels ? [labelOf(contents, at)] : []),
     String(contents.cluster[at] + 1),
-    String(contents.loss[at]),
+    ...(header.has_predictions ? [predictionOf(contents, at), String(contents.probability[at])] : [String(contents.loss[at])]),
     labels.of.get(at) ?? "",
   ]);
-  const titles = ["filename", ...axes.map((axis) => `${name} ${axis}`), ...(header.has_labels ? ["label"] : []), "cluster", "loss", "my label"];
+  const titles = ["filename", ...axes.map((axis) => `${name} ${axis}`), ...(header.has_labels ? ["label"] : []), "cluster", ...found, "my label"];
   return toCsv([titles, ...rows]);
 }
 

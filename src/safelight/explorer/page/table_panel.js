@@ -1,5 +1,6 @@
 /** The map as a table: of what is chosen, else of all points; searched by name, sorted by any column. */
 
+import { labelOf, predictionOf } from "./contents.js";
 import { button, h } from "./dom.js";
 import { pointButton } from "./point_panel.js";
 
@@ -14,20 +15,25 @@ export function tablePanel(app) {
   /** @type {{name: string, value: (at: number) => string | number, shown?: (at: number) => string}[]} */
   const columns = [
     { name: "Name", value: (at) => header.names[at] },
-    ...(header.has_labels ? [{ name: "Label", value: (/** @type {number} */ at) => contents.label[at], shown: (/** @type {number} */ at) => (contents.label[at] < 0 ? "" : String(contents.label[at])) }] : []),
+    ...(header.has_labels ? [{ name: "Label", value: (/** @type {number} */ at) => labelOf(contents, at) }] : []),
     { name: "My label", value: (at) => labels.of.get(at) ?? "" },
     { name: "Cluster", value: (at) => contents.cluster[at] + 1 },
-    { name: "Loss", value: (at) => contents.loss[at], shown: (at) => contents.loss[at].toFixed(1) },
+    ...(header.has_predictions
+      ? [
+          { name: "Prediction", value: (/** @type {number} */ at) => predictionOf(contents, at) },
+          { name: "Probability", value: (/** @type {number} */ at) => contents.probability[at], shown: (/** @type {number} */ at) => contents.probability[at].toFixed(3) },
+        ]
+      : [{ name: "Loss", value: (/** @type {number} */ at) => contents.loss[at], shown: (/** @type {number} */ at) => contents.loss[at].toFixed(1) }]),
   ];
   /** @type {{column: number, sign: 1 | -1} | null} */
-  let order = null;
+  let order = header.has_predictions ? { column: columns.length - 1, sign: 1 } : null; // the least sure first
   const heads = columns.map(({ name }, column) => {
     const sort = button(name, () => {
       order = { column, sign: order?.column === column && order.sign > 0 ? -1 : 1 };
       heads.forEach((head, i) => head.setAttribute("aria-sort", i !== column ? "none" : order?.sign === 1 ? "ascending" : "descending"));
       turn(-page);
     }, { className: "link" });
-    return h("th", { scope: "col", "aria-sort": "none" }, sort);
+    return h("th", { scope: "col", "aria-sort": order?.column === column ? "ascending" : "none" }, sort);
   });
   const caption = h("caption");
   const body = h("tbody");
@@ -71,7 +77,7 @@ export function tablePanel(app) {
     const rows = points.slice(page * ROWS, (page + 1) * ROWS);
     const what = search.value.trim() ? "found" : app.selection.get().length ? "chosen" : "all";
     const span = rows.length ? `${page * ROWS + 1} to ${page * ROWS + rows.length} of ` : "";
-    caption.textContent = `${span}${what} ${points.length.toLocaleString("en")} points; losses in nats`;
+    caption.textContent = `${span}${what} ${points.length.toLocaleString("en")} points${header.has_predictions ? "" : "; losses in nats"}`;
     body.replaceChildren(
       ...rows.map((at) =>
         h(
