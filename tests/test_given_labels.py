@@ -112,7 +112,14 @@ def test_what_an_evaluation_rests_on_is_told(digits):
     measured = run.evaluate(images=images)
     assert (measured["n"], measured["images"]) == (7, 180)
     assert counted(measured) == "7 labelled of 180"
-    assert "7 labelled of 180" in run.report(images).read_text(encoding="utf-8")
+    found = run.evaluate("validation", images)["calibration_error"]
+    assert run.history[0]["validation"]["calibration_error"] == pytest.approx(found, 1e-5), (
+        "it means the same"
+    )
+    page = run.report(images).read_text(encoding="utf-8")
+    assert "7 labelled of 180" in page
+    tiles = page[page.index('class="tiles"') :]
+    assert f"{measured['accuracy']:.2f}" in tiles[: tiles.index("</div>")], "the headline is the task's"
 
 
 def test_classes_with_few_labels_are_trained_on_and_never_refused():
@@ -163,6 +170,7 @@ def test_classes_are_matched_by_name():
     assert Labels(np.zeros(0, np.int64), ("a", "b")).renumber(images).tolist() == [1, 0, -1, -1]
 
 
+@pytest.mark.slow
 def test_a_judge_reads_by_name_and_leaves_the_unknown_out(digits):
     names = tuple("abcdefghij")
     judge = safelight.finetune(None, replace(digits, classes=names, source=None), epochs=3, **SMALL)
@@ -211,20 +219,6 @@ def test_labels_are_checked_as_a_whole_before_an_older_run_goes(digits, tmp_path
         with pytest.raises(DataError, match=says):
             safelight.train(images, "classifier", classes=classes, overwrite=True, **options)
         assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
-
-
-def test_a_calibration_error_means_the_same_in_history_and_evaluation(digits):
-    run = safelight.finetune(None, "digits", epochs=1, **SMALL)
-    found = run.evaluate("validation")["calibration_error"]
-    assert run.history[0]["validation"]["calibration_error"] == pytest.approx(found, 1e-5)
-
-
-def test_the_headline_of_a_classifiers_report_is_its_accuracy(digits):
-    run = safelight.finetune(None, "digits", epochs=1, **SMALL)
-    measured = run.evaluate()
-    page = run.report().read_text(encoding="utf-8")
-    tiles = page[page.index('class="tiles"') :]
-    assert f"{measured['accuracy']:.2f}" in tiles[: tiles.index("</div>")]
 
 
 def test_labels_are_spread_only_where_that_tells_more_of_the_hidden_ones_right():
