@@ -83,7 +83,7 @@ def test_a_judge_of_samples_reads_images_of_their_size(runs, command):
 
 
 def test_a_judge_without_labels_to_read_is_refused(runs):
-    with pytest.raises(ConfigError, match="judge: expected images with labels to judge by, got none"):
+    with pytest.raises(ConfigError, match="judge: expected images of classes that it tells, got none"):
         safelight.Run(runs / "blank").evaluate("validation", judge=str(runs / "classifier"))
 
 

@@ -55,6 +55,8 @@ IDLE = {  # calls in which an option would do nothing
     ("sample", "--overwrite"): ["vae --out folder --overwrite"],
     ("find outliers", "--quantile"): ["vae digits --share 0.1 --quantile 0.9"],
     ("data check", "--overwrite"): ["digits --json --overwrite"],
+    ("data check", "--encoding"): ["digits --json --encoding cp1252"],
+    ("data check", "--keep-na"): ["digits --json --labels none --keep-na"],
     ("export", "--n"): ["vae --onnx x --n 5"],
     ("export", "--no-images"): ["vae --onnx x --no-images"],
 }

@@ -192,8 +192,10 @@ def test_export(run, says, tmp_path, monkeypatch):
     assert "README.md is there already" in says("export", run.path, "--onnx", "networks", code=2)
     says("export", run.path, "--onnx", "networks", "--overwrite")
     monkeypatch.chdir(tmp_path / "networks")
+    Image.new("L", (8, 8)).save("picture.png")
     made = {}
-    exec(re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)[1], made)
+    for block in re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL):
+        exec(block, made)
     np.testing.assert_allclose(made["mu"], run.encode(np.zeros((1, 8, 8), np.uint8)), atol=1e-4)
     np.testing.assert_allclose(made["again"] / 16, run.decode(made["mu"]), atol=1e-4)
     assert 0 <= made["new"].min() < made["new"].max() <= 16

@@ -12,7 +12,6 @@ from safelight.config.data import DataConfig, FitOptions
 from safelight.config.reading import check_seed, plain
 from safelight.config.task import ClassifyConfig
 from safelight.data.finding import Images, OnReading, as_image_set, find_images, refuse_left_out
-from safelight.data.images import ImageSet
 from safelight.data.label_files import UNKNOWN, Labels
 from safelight.engines.ranks import join
 from safelight.errors import ConfigError, RunError

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from safelight.command.console import err, name_of, out, reading
-from safelight.command.images import add_source, fetched
+from safelight.command.images import add_source, fetched, idle_of_labels
 from safelight.command.options import add_fields, make_parser
 from safelight.command.verb import Idle, Verb
 from safelight.config.data import DataConfig, FitOptions
@@ -197,9 +197,12 @@ def _moved(path: str, place: str) -> str:
 
 
 def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    if options.action != "check":
+        return {}
     chosen = options[options.action]
-    has_page = options.action != "check" or chosen.out or not chosen.json
-    return {} if has_page else {"--overwrite": "--json without --out writes no page"}
+    has_page = chosen.out or not chosen.json
+    found = {} if has_page else {"--overwrite": "--json without --out writes no page"}
+    return found | idle_of_labels(chosen.labels)
 
 
 VERB = Verb(

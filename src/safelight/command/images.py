@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from safelight.data.images import ImageSet
     from safelight.run import Run
 
-__all__ = ["add_images", "add_keep_na", "add_source", "chosen_images", "fetched", "taken"]
+__all__ = ["add_images", "add_keep_na", "add_source", "chosen_images", "fetched", "idle_of_labels", "taken"]
 
 
 def add_source(group: Any, data: DataConfig) -> None:
@@ -41,6 +41,16 @@ def add_source(group: Any, data: DataConfig) -> None:
         metavar="REGEX",
         help="pictures whose names agree in what this finds stay in one part, as of one patient",
     )
+
+
+def idle_of_labels(labels: str) -> dict[str, str]:
+    """Which of these options would do nothing with `--labels` as it is, and why."""
+    found = {}
+    if labels in ("folders", "none"):
+        found["--encoding"] = f"--labels {labels} names no table"
+    if labels == "none":
+        found["--keep-na"] = "--labels none leaves no labels"
+    return found
 
 
 def add_keep_na(group: Any, default: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import advise, length_of, name_of, out, progress, stop_on_signals, tell
-from safelight.command.images import add_source, fetched
+from safelight.command.images import add_source, fetched, idle_of_labels
 from safelight.command.options import add_fields
 from safelight.command.start import Start
 from safelight.command.verb import Idle, Verb
@@ -125,11 +125,7 @@ def _idle(options: Namespace, arguments: list[str]) -> Idle:
     network, found = options.network, Start.read("train", arguments).idle(options)
     if options.model == "denoising-unet" and network.attention == 0:
         found["--network.heads"] = "--network.attention is 0"
-    if options.labels in ("folders", "none"):
-        found["--encoding"] = f"--labels {options.labels} names no table"
-    if options.labels == "none":
-        found["--keep-na"] = "--labels none leaves no labels"
-    return found
+    return found | idle_of_labels(options.labels)
 
 
 VERB = Verb(

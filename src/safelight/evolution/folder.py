@@ -186,7 +186,7 @@ class SearchFolder(OwnFolder):
         except ConfigError as error:
             raise RunError(f"{error}; {self._again}") from None
         every = [found.values, *(finalist.values for finalist in found.finalists)]
-        if not all(isinstance(value, int | float | str) for values in every for value in values.values()):
+        if not all(type(value) in (int, float, str) for values in every for value in values.values()):
             raise RunError(f"{self.path / RESULT}: expected genes' values; {self._again}")
         return result
 

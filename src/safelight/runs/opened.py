@@ -234,7 +234,8 @@ class OpenedRun(ABC):
         image = plain(image)
         if not isinstance(image, int):
             return self.taken(image).subset(slice(1))
-        whole = find_images(self.config.data, self.config.image, self.path)  # as codes and labels count them
+        data, fit = self.config.data, self.config.image
+        whole = find_images(data, fit, self.path, self._kept)  # as codes and labels count them
         if not 0 <= image < len(whole):
             raise ConfigError(
                 f"expected the place of an image in its set, 0 to {len(whole) - 1}, got {image}"
