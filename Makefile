@@ -38,7 +38,7 @@ test-slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
 
 test-browser: setup page # needs Debian's chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m browser
 
 # The oldest versions that pyproject.toml allows, in an environment of their own, by tests that use each of them. What
 # they say of newer ones that they bring along is no fault of ours; gigabytes, so CI does without.

@@ -15,7 +15,7 @@ from safelight.data.images import ImageSet
 
 __all__ = ["Components", "fit_components", "sample_of"]
 
-MOST_BYTES = 1 << 29  # of floats to fit to: every image of MNIST, 170 of 512×512 in colour
+MOST_BYTES = 1 << 28  # of floats to fit to: every image of MNIST, 85 of 512×512 in colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Components:
 
 
 def fit_components(images: ImageSet, count: int, size: tuple[int, int] | None = None) -> Components:
-    """The first principal components of images, or of as many as half a gigabyte holds, spread over the set.
+    """The first principal components of images, or of a quarter of a gigabyte of them, spread over the set.
 
     Args:
         images: to fit to.

@@ -97,7 +97,10 @@ def groups_of(
     copies = [_links(np.unique(contents, return_inverse=True)[1])]
     if belongs is not None:
         copies.append(_links(belongs))
-    pairs = np.empty((0, 2), np.int64) if looks is None else near_pairs(looks)
+    pairs = np.empty((0, 2), np.int64)
+    if looks is not None:  # of a hundred that look the same, a hundred links are enough
+        unique, first, which = np.unique(looks, return_index=True, return_inverse=True)
+        pairs = np.concatenate([_links(which), first[near_pairs(unique)]])
     groups = _connected(count, [*copies, pairs])
     sizes = np.bincount(groups)
     too_large = sizes[groups] > max(10, LARGEST * count)

@@ -20,7 +20,7 @@ from safelight.config.run import RunConfig
 from safelight.config.task import ClassifyConfig, CustomTask
 from safelight.config.training import TrainingConfig
 from safelight.data.batches import Batch, Batches
-from safelight.data.components import fit_components
+from safelight.data.components import fit_components, sample_of
 from safelight.data.images import Divided, ImageSet
 from safelight.data.label_files import UNKNOWN
 from safelight.errors import ConfigError, RunError, TrainingError
@@ -47,6 +47,7 @@ __all__ = [
 
 
 LEAST_VARIANCE = 1e-6  # along a direction, of pixels from 0 to 1
+ENOUGH = 4_000  # images to begin with the components of
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def assemble(
 
 def _principal(train: ImageSet, latent: int) -> tuple[Tensor, Tensor, Tensor, float]:
     """The training images' mean, directions, variances along them, and that of the rest, a pixel."""
-    found = fit_components(train, latent, coarse(train.shape[1:]))
+    found = fit_components(sample_of(train, ENOUGH), latent, coarse(train.shape[1:]))
     variances = torch.from_numpy(found.variances).float().clamp(min=LEAST_VARIANCE)
     return found.mean, found.directions, variances, max(found.noise, LEAST_VARIANCE)
 
