@@ -15,7 +15,7 @@ from safelight.config.data import DataConfig, FitOptions
 from safelight.data.checking import Check, check, check_source
 from safelight.data.findings import KINDS
 from safelight.data.images import ImageSet
-from safelight.data.likeness import near_pairs
+from safelight.data.likeness import groups_of, near_pairs
 from safelight.data.store import stores
 
 NAMES = [kind.name for kind in KINDS if kind.is_fault]
@@ -187,6 +187,17 @@ def test_near_pairs_of_many_hashes_take_linear_memory():
     expected = {tuple(sorted(pair)) for pair in zip(ones.tolist(), others.tolist(), strict=True)}
     assert {tuple(pair) for pair in pairs.tolist()} == expected
     assert peak < 400 * len(looks)  # bytes each; a matrix of them all would take 20,000
+
+
+def test_many_that_look_the_same_are_grouped_in_linear_memory():
+    looks = np.arange(20, dtype=np.uint64).repeat(1000) * np.uint64(0x0123456789ABCDEF)
+    contents = np.arange(len(looks), dtype=np.uint64)
+    tracemalloc.start()
+    groups = groups_of(contents, looks)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(np.unique(groups, return_inverse=True)[1], np.arange(20).repeat(1000))
+    assert peak < 400 * len(looks)  # bytes each; every pair of them would take 8,000
 
 
 def test_many_of_one_look_are_few_pairs():

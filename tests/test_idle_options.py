@@ -54,6 +54,9 @@ IDLE = {  # calls in which an option would do nothing
     ("sample", "--label"): ["vae --judge classifier --label 3"],
     ("sample", "--overwrite"): ["vae --out folder --overwrite"],
     ("find outliers", "--quantile"): ["vae digits --share 0.1 --quantile 0.9"],
+    ("finetune", "--encoding"): ["vae digits --out x --encoding gbk"],
+    ("suggest", "--encoding"): ["vae --out x.csv --encoding gbk"],
+    ("explore", "--encoding"): ["vae --encoding gbk"],
     ("data check", "--overwrite"): ["digits --json --overwrite"],
     ("data check", "--encoding"): ["digits --json --encoding cp1252"],
     ("data check", "--keep-na"): ["digits --json --labels none --keep-na"],
@@ -78,10 +81,10 @@ ACTS = {  # in every call that is allowed
     "evolve": f"{FOLDER} --address --algorithm --engine --equal-cost --for-epochs --generations --limit "
     "--limit-validation --max-flops --max-parameters --objective --population --rungs --seed --space "
     f"--stop-hopeless --trial-timeout --validation {OF_CORRUPTION} {OF_CLASSES} --prior --augment",
-    "finetune": f"--out --overwrite --resume --labels --encoding --labels-per-class --supervised-only "
+    "finetune": f"--out --overwrite --resume --labels --labels-per-class --supervised-only "
     f"--limit --model --validation --from-scratch --keep-na {OF_CLASSES} {TRAINING}",
     "classify": "--out --overwrite",
-    "suggest": "--count --labels --encoding --seed --sheet --out --overwrite",
+    "suggest": "--count --labels --seed --sheet --out --overwrite",
     "evaluate": "--probe --json",
     "report": "",
     "compare": "--out --overwrite --json",
@@ -91,7 +94,7 @@ ACTS = {  # in every call that is allowed
     "sample": "--count --method --seed --out --judge",
     "walk": "--steps --path --out --overwrite",
     "traverse": "--split --steps --out --overwrite",
-    "explore": f"--n --no-images --rebuild --port --host --labels --encoding {MAPS}",
+    "explore": f"--n --no-images --rebuild --port --host --labels {MAPS}",
     "export": f"--onnx --single-file --overwrite {MAPS}",
     "data": "",
     "data check": f"--out --json --strict --labels --group-by {FITTING}",

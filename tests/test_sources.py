@@ -24,6 +24,7 @@ from safelight.errors import ConfigError, DataError
 
 TRAIN, LABELS, TEST, TEST_LABELS = FILES
 NOWHERE = "https://localhost:9/"
+OF_DEBIAN = Path(NAMED_SETS["fashion-mnist"].system_folder)
 opened: list[str] = []
 sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
 
@@ -329,10 +330,7 @@ class TestNamedSets:
         command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-W", "error", "-c", script]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
-    @pytest.mark.skipif(
-        not Path(NAMED_SETS["fashion-mnist"].system_folder).is_dir(),
-        reason="Debian's dataset-fashion-mnist is not installed",
-    )
+    @pytest.mark.skipif(not OF_DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
     def test_fashion_mnist_of_the_system(self, tmp_path, monkeypatch):
         monkeypatch.setenv("SAFELIGHT_DATA", str(tmp_path))
         test = load("fashion-mnist", "test", limit=5)

@@ -36,9 +36,8 @@ class _Bar(ABC):
 
     def show(self, words: str, done: int, total: int) -> None:
         """Say how far it is."""
-        if self.is_due() or done == total:
-            self._last = time.monotonic()
-            self._draw(words, done, total)
+        self._last = time.monotonic()
+        self._draw(words, done, total)
 
     @abstractmethod
     def _draw(self, words: str, done: int, total: int) -> None: ...

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import err, name_of, out
+from safelight.command.images import idle_of_labels
 from safelight.command.pages import add_page, page_config, write_page
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.explorer.serving import Served, serve
     from safelight.run import Run
 
-    if options.encoding and not options.labels:
-        raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
     run = Run(options.run)
     labels = None if options.labels is None else LabelFile(options.labels, options.encoding)
     path = run.folder.page
@@ -92,6 +91,10 @@ def _listening(ports: Sequence[int], listen: Callable[[int], PageServer]) -> Pag
     return listen(ports[-1])
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    return idle_of_labels(options.labels)
+
+
 VERB = Verb(
     "explore",
     "walk through the latent space in a browser",
@@ -103,4 +106,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out, progress, stop_on_signals
-from safelight.command.images import add_keep_na, fetched
+from safelight.command.images import add_keep_na, fetched, idle_of_labels
 from safelight.command.options import add_fields, is_given
-from safelight.command.verb import Verb
+from safelight.command.verb import Idle, Verb
 from safelight.config.reading import fields_of
 from safelight.config.task import ClassifyConfig
 from safelight.config.training import TrainingConfig
@@ -83,8 +83,6 @@ def _run(options: Namespace, arguments: list[str]) -> None:
         raise ConfigError("finetune: expected a run to start from, such as runs/first")
     elif not options.out:
         raise ConfigError("finetune: expected --out, the run folder to make, such as --out runs/digits")
-    elif options.encoding and not options.labels:
-        raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
     from safelight import api
 
     with stop_on_signals() as is_stopped, progress(is_stopped) as (on_epoch, on_step, on_reading):
@@ -153,6 +151,10 @@ def _tell(run: Run) -> None:
     out.print(f"Next:       safelight {verb} {folder} && safelight classify {folder} IMAGES --out found.csv")
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    return {} if options.resume else idle_of_labels(options.labels)  # which refuses all others itself
+
+
 VERB = Verb(
     "finetune",
     "train a classifier from a run and a few labels",
@@ -164,4 +166,5 @@ VERB = Verb(
     ),
     _add_options,
     _run,
+    _idle,
 )

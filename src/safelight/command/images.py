@@ -43,11 +43,13 @@ def add_source(group: Any, data: DataConfig) -> None:
     )
 
 
-def idle_of_labels(labels: str) -> dict[str, str]:
+def idle_of_labels(labels: str | None) -> dict[str, str]:
     """Which of these options would do nothing with `--labels` as it is, and why."""
     found = {}
-    if labels in ("folders", "none"):
-        found["--encoding"] = f"--labels {labels} names no table"
+    if labels in (None, "folders", "none"):
+        found["--encoding"] = (
+            f"--labels {labels} names no table" if labels else "without --labels there is no table"
+        )
     if labels == "none":
         found["--keep-na"] = "--labels none leaves no labels"
     return found

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import name_of, out
-from safelight.command.images import taken
-from safelight.command.verb import Verb
-from safelight.errors import ConfigError
+from safelight.command.images import idle_of_labels, taken
+from safelight.command.verb import Idle, Verb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +43,6 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     from safelight.labels.suggestion import suggest_images, write_suggestions
     from safelight.run import Run
 
-    if options.encoding and not options.labels:
-        raise ConfigError("--encoding is that of a table; give it with --labels, or drop --encoding")
     path = new_file(options.out, [".csv"], options.overwrite)
     sheet = options.sheet and new_file(options.sheet, [".html"], options.overwrite)
     run = Run(options.run)
@@ -79,6 +76,10 @@ def _chosen(run: Run, data: str | None) -> tuple[ImageSet, NDArray[np.int64] | N
     return run.whole()
 
 
+def _idle(options: Namespace, arguments: list[str]) -> Idle:
+    return idle_of_labels(options.labels)
+
+
 VERB = Verb(
     "suggest",
     "choose images to label",
@@ -86,4 +87,5 @@ VERB = Verb(
     ("safelight suggest runs/photos -n 50 --out to_label.csv --sheet to_label.html",),
     _add_options,
     _run,
+    _idle,
 )

@@ -21,7 +21,7 @@ from safelight.tasks.priors import Prior
 
 __all__ = ["Told", "export_onnx"]
 
-MODELS = ("encoder.onnx", "decoder.onnx", "prior.onnx", "classifier.onnx", "denoiser.onnx")
+MODELS = ("encoder.onnx", "decoder.onnx", "prior.onnx", "base.onnx", "classifier.onnx", "denoiser.onnx")
 FILES = (*MODELS, "fit.json", "README.md")
 
 
@@ -57,7 +57,7 @@ def export_onnx(
         fit: of the images that it was made for.
         folder: made if it is not there.
         overwrite: replace files of these names.
-        prior: one that was learned, to be written as prior.onnx.
+        prior: one that was learned, to be written as prior.onnx; base.onnx reverses one that is a flow.
         told: of a classifier.
 
     Returns:
@@ -96,7 +96,8 @@ def _models(
     if isinstance(network, Autoencoder):
         made = to_onnx(network, fit.shape, fit.range, prior)
         found = {"encoder.onnx": made.encoder, "decoder.onnx": made.decoder}
-        return found | ({} if made.prior is None else {"prior.onnx": made.prior}), made.numbers
+        more = {"prior.onnx": made.prior, "base.onnx": made.base}
+        return found | {name: model for name, model in more.items() if model is not None}, made.numbers
     if isinstance(network, ClassNetwork) and told is not None:
         content = classifier_to_onnx(network, fit.shape, fit.range, told.temperature, told.typical)
         return {"classifier.onnx": content}, 0

@@ -30,6 +30,11 @@ def manual(fit: Fit, models: Collection[str], classes: Sequence[str] = (), numbe
         ),
         "decoder.onnx": ("", "`z` (N, D)", f"`pixels` {size}"),
         "prior.onnx": ("", "`noise`, standard normal, as wide as its input says", "`z` (N, D), new codes"),
+        "base.onnx": (
+            "",
+            "`z` (N, D)",
+            "the `noise` that prior.onnx makes them of; walks are straight there",
+        ),
         "classifier.onnx": (
             "a classifier",
             f"`pixels` {size}",
