@@ -429,9 +429,14 @@ def test_a_run_exports_its_prior_and_one_without_leaves_none_behind(run, tmp_pat
     noise = torch.randn(7, numbers)
     found = session.run(["z"], {"noise": noise.numpy()})[0]
     np.testing.assert_allclose(found, run.prior.from_base(noise).detach(), atol=1e-4)
+    assert (folder / "base.onnx").exists() is isinstance(run.prior, Flow)
+    if isinstance(run.prior, Flow):
+        again = onnxruntime.InferenceSession(folder / "base.onnx").run(["noise"], {"z": found})[0]
+        np.testing.assert_allclose(again, noise, atol=1e-3)
     assert f"np.random.randn(16, {numbers})" in (folder / "README.md").read_text()
     export.export_onnx(run.network, Fit(8, 8, 1, (0, 16)), tmp_path, overwrite=True)
     assert not (folder / "prior.onnx").exists()
+    assert not (folder / "base.onnx").exists()
     assert "prior" not in (folder / "README.md").read_text()
 
 
