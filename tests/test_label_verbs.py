@@ -49,7 +49,9 @@ def test_from_labels_to_predictions(command, folders, digits):
 
 
 def test_suggest_then_finetune_on_what_was_filled_in(command, folders, digits):
-    assert command("suggest", "first", "digits", "-n", "30", "--out", "l.csv", cwd=folders).returncode == 0
+    suggested = command("suggest", "first", "digits", "-n", "30", "--out", "l.csv", cwd=folders)
+    assert suggested.returncode == 0
+    assert "safelight finetune first digits --labels l.csv --out RUN" in " ".join(suggested.stdout.split())
     unfilled = command("finetune", "first", "digits", "--labels", "l.csv", "--out", "x", cwd=folders)
     assert unfilled.returncode == 2
     assert "expected labels of at least two classes, got no label at all" in unfilled.stderr

@@ -25,20 +25,22 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
 def _run(options: Namespace, arguments: list[str]) -> None:
     if not (options.onnx or options.single_file):
         raise ConfigError("export: expected what to write, --single-file digits.html or --onnx networks/")
+    from safelight.latent.export import MODELS
+    from safelight.networks.base import Autoencoder
     from safelight.run import Run
 
     run = Run(options.run)
     if options.onnx:
         folder = run.export(options.onnx, options.overwrite)
-        made = ", ".join(sorted(path.name for path in folder.glob("*.onnx")))
+        made = ", ".join(name for name in MODELS if (folder / name).exists())
         out.print(f"{made}, the same as torch within 1e-4 of their scale, and a README: {name_of(folder)}")
     if options.single_file:
         path = write_page(run, options.single_file, options, options.overwrite)
         held = "names, labels and codes" if options.no_images else "images, names, labels and codes"
         out.print(f"Page: {name_of(path)} ({path.stat().st_size / 1e6:.1f} MB), opens in any browser")
-        out.print(
-            f"It holds {held} of training images, and a network that can draw what it learned from them."
-        )
+        draws = isinstance(run.network, Autoencoder)  # a classifier's page needs no network
+        network = ", and a network that can draw what it learned from them" * draws
+        out.print(f"It holds {held} of training images{network}.")
 
 
 def _idle(options: Namespace, arguments: list[str]) -> Idle:

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from safelight.command.console import name_of, out
 from safelight.command.images import idle_of_labels, taken
 from safelight.command.verb import Idle, Verb
+from safelight.files import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +63,10 @@ def _run(options: Namespace, arguments: list[str]) -> None:
             sheet, "suggest", run.path.name, lead, [("To label", cards)], f"They go into {path.name}."
         )
         out.print(f"Page: {name_of(sheet)}")
+    given = " ".join(filter(None, (options.run, options.data)))
     out.print(
-        f"Written to {name_of(path)}: fill in the labels, then safelight finetune --labels {name_of(path)}"
+        f"Written to {name_of(path)}: fill in the labels, then safelight finetune {printable(given)} "
+        f"--labels {name_of(path)} --out RUN"
     )
 
 

@@ -19,7 +19,7 @@ from safelight.networks.unet import DenoisingUNet
 from safelight.runs.typical import Typical
 from safelight.tasks.priors import Prior
 
-__all__ = ["Told", "export_onnx"]
+__all__ = ["MODELS", "Told", "export_onnx"]
 
 MODELS = ("encoder.onnx", "decoder.onnx", "prior.onnx", "base.onnx", "classifier.onnx", "denoiser.onnx")
 FILES = (*MODELS, "fit.json", "README.md")
