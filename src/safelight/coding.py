@@ -22,9 +22,10 @@ from safelight.files import new_file
 from safelight.latent.codes import Codes, encode, some_images
 from safelight.latent.maps import LatentMap, project
 from safelight.latent.parquet import embed
+from safelight.latent.stored import StoredCodes, sample_of, stored_codes
 from safelight.networks.base import device_of
 from safelight.runs.opened import OpenedRun
-from safelight.similarity.neighbours import Neighbours, nearest
+from safelight.similarity.neighbours import Neighbours, nearest, nearest_of_parts
 from safelight.similarity.outliers import Outliers, find_outliers
 from safelight.tasks.sampling import sample
 
@@ -103,21 +104,27 @@ class CodingRun(OpenedRun):
         )
 
     def similar(
-        self, query: Images, images: Images | None = None, k: int = 12, metric: str = "cosine"
+        self, query: Images, images: Images | StoredCodes | None = None, k: int = 12, metric: str = "cosine"
     ) -> Neighbours:
         """The images whose codes are nearest to those of queries.
 
         Args:
             query: one image or several.
-            images: to search; without, the training images.
+            images: to search, or codes of this run, as below; without, the training images.
             k: how many to find of each query.
             metric: cosine or euclidean.
 
         Raises:
             ConfigError: k is more than there are images, or there is no such metric.
-            DataError: the training images are gone or changed.
+            DataError: the training images are gone or changed, or the codes are another run's.
             RunError: the network has no codes.
+
+        Codes are what `embed` wrote, a file or a folder, by its path. They are read part by part, and places
+        count those that have no error.
         """
+        if stored := self.stored(images):
+            return nearest_of_parts(self.encode(self.taken(query)), stored.batches(), k, metric)
+        assert not isinstance(images, StoredCodes)  # for mypy: those are stored
         among = self.images("train") if images is None else self.taken(images)
         places, distances = nearest(self.encode(self.taken(query)), self.encode(among), k, metric)
         names = names_of(among)
@@ -149,12 +156,26 @@ class CodingRun(OpenedRun):
         path = new_file(out, [".parquet"], overwrite)
         network, image_set = self._autoencoder(), self.taken(images)
         about = {"run": self.path.name, "source": image_set.source, "shape": image_set.shape}
+        about |= {"weights": self.weights}
         embed(network, self._likelihood, image_set, path, about, on_progress)
         return path
 
+    def stored(self, source: object) -> StoredCodes | None:
+        """The codes that `embed` wrote at a path; None where there are none, but images.
+
+        Args:
+            source: a Parquet file or a folder of shards, or whatever images are taken from.
+
+        Raises:
+            DataError: they are another run's, or damaged.
+        """
+        found = stored_codes(source)
+        latent = getattr(self.config.network, "latent", 0)  # a custom one may not tell
+        return found and found.of_run(self.path, self.folder.digest(), latent)
+
     def project(
         self,
-        images: Images | None = None,
+        images: Images | StoredCodes | None = None,
         method: str = "pca",
         on_progress: Callable[[int, int], object] | None = None,
         **settings: Any,
@@ -163,14 +184,19 @@ class CodingRun(OpenedRun):
 
         Args:
             images: at most `n` of them are used, chosen at random; the training images by default.
+                Codes of this run, as in `similar`, are not worked out again.
             method: pca, tsne or umap.
             on_progress: called with the iterations of t-SNE that are done and those there are.
             settings: other fields of `MapConfig`.
 
         Raises:
             ConfigError: a setting does not fit.
+            DataError: the codes are another run's.
             RunError: the network has no codes.
         """
         config = from_dict(MapConfig, {"method": method, **settings}, "project")
+        if stored := self.stored(images):
+            return project(sample_of(stored.batches(), config.n, config.seed), config, on_progress)
+        assert not isinstance(images, StoredCodes)  # for mypy: those are stored
         chosen = self.images("train") if images is None else self.taken(images)
         return project(self.codes(some_images(chosen, config.n, config.seed)), config, on_progress)

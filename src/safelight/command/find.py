@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from safelight.command.console import err, name_of, out, reading
-from safelight.command.images import fetched, taken
+from safelight.command.console import name_of, out, reading
+from safelight.command.images import fetched, say, taken
 from safelight.command.options import make_parser
 from safelight.command.verb import Idle, Verb
 from safelight.config.reading import check
+from safelight.errors import DataError
 from safelight.files import new_file, printable
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class _Found:
 
     Attributes:
         lead: the first sentence.
-        sections: of the page: titles and what is shown under each.
+        sections: of the page: titles and what is shown under each; None where there is nothing to show.
         records: rows of the table.
         lines: what is printed of them.
         remark: under the lead, on the page alone.
@@ -39,7 +40,7 @@ class _Found:
     """
 
     lead: str
-    sections: Sequence[tuple[str, Sequence[Card]]]
+    sections: Sequence[tuple[str, Sequence[Card]]] | None
     records: Sequence[dict[str, Any]]
     lines: Sequence[str]
     remark: str = ""
@@ -70,7 +71,9 @@ def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
     )
     similar.add_argument("run", type=str, help="run folder, of an autoencoder")
     similar.add_argument("query", type=str, help="a picture, or a folder of some")
-    similar.add_argument("source", type=str, help="named set, file or folder of images to search")
+    similar.add_argument(
+        "source", type=str, help="named set, file or folder of images to search, or of codes that embed wrote"
+    )
     similar.add_argument("-n", type=int, help="how many to find of each (default: 12, or all of fewer)")
     similar.add_argument("--metric", choices=("cosine", "euclidean"), default="cosine", help="of codes")
     _add_results(similar, "similar.html")
@@ -105,14 +108,18 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     columns = found.columns or list(found.records[0])
     write_table(table, columns, [list(record.values()) for record in found.records])
     source = Path(chosen.source).name or chosen.source
-    write_finds(page, f"find {options.action}", source, found.lead, found.sections, found.remark)
+    if found.sections is not None:
+        write_finds(page, f"find {options.action}", source, found.lead, found.sections, found.remark)
     if chosen.json:
         print(json.dumps(found.records, indent=2))
         return
     out.print(found.lead)
     for line in found.lines[:SHOWN]:
         out.print(printable(f"  {line}"), markup=False)
-    out.print(f"Page: {name_of(page)}, table: {name_of(table)}")
+    if found.sections is None:
+        out.print(f"Table: {name_of(table)} (of codes alone there is no page: the pictures are not there)")
+    else:
+        out.print(f"Page: {name_of(page)}, table: {name_of(table)}")
 
 
 def _outliers(options: Namespace) -> _Found:
@@ -120,6 +127,11 @@ def _outliers(options: Namespace) -> _Found:
     from safelight.run import Run
 
     run = Run(options.run)
+    if run.stored(options.source):
+        raise DataError(
+            f"expected images, as outliers are told by what the network misses in each, got codes in "
+            f"{options.source}; give the pictures that they are of"
+        )
     _ = run.prior, run.images("train")  # before minutes of reading
     images = taken(run, options.source)
     count = _number(options.n, 50, len(images))
@@ -160,7 +172,18 @@ def _similar(options: Namespace) -> _Found:
     from safelight.run import Run
 
     run = Run(options.run)
-    queries, images = taken(run, options.query), taken(run, options.source)
+    queries = taken(run, options.query)
+    if stored := run.stored(options.source):
+        found = run.similar(queries, stored, _number(options.n, 12, stored.rows), options.metric)
+        say(stored.notes)
+        records = [
+            {"query": query, "name": name, "distance": float(far)}
+            for query, names, distances in zip(names_of(queries), found.names, found.distances, strict=True)
+            for name, far in zip(names, distances, strict=True)
+        ]
+        number = stored.rows - stored.left_out
+        return _Found(_nearest(number, options.metric), None, records, _distances(records))
+    images = taken(run, options.source)
     found = run.similar(queries, images, _number(options.n, 12, len(images)), options.metric)
     sections, records = [], []
     for i, query in enumerate(names_of(queries)):
@@ -169,9 +192,15 @@ def _similar(options: Namespace) -> _Found:
             cards.append(card(images, [int(place)], [name], f"{far:.4f}"))
             records.append({"query": query, "name": name, "distance": float(far)})
         sections.append((f"Like {query}", cards))
-    lead = f"The nearest of {len(images):,} images, by the {options.metric} distance of their codes."
-    lines = [f"{record['distance']:.4f}  {record['name']}" for record in records]
-    return _Found(lead, sections, records, lines)
+    return _Found(_nearest(len(images), options.metric), sections, records, _distances(records))
+
+
+def _nearest(count: int, metric: str) -> str:
+    return f"The nearest of {count:,} images, by the {metric} distance of their codes."
+
+
+def _distances(records: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"{record['distance']:.4f}  {record['name']}" for record in records]
 
 
 def _duplicates(options: Namespace) -> _Found:
@@ -181,8 +210,7 @@ def _duplicates(options: Namespace) -> _Found:
 
     with reading() as on_reading:
         images = load(fetched(options.source), on_reading=on_reading)
-    for note in images.notes:
-        err.print(printable(note), markup=False)
+    say(images.notes)
     found = find_duplicates(images, options.turned)
     records = [
         {"name": found.names[a], "copy": found.names[b], "how": how}

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import err, reading
 from safelight.config.data import DataConfig
+from safelight.errors import ConfigError
 from safelight.files import printable
 
 if TYPE_CHECKING:
     from safelight.data.images import ImageSet
+    from safelight.latent.stored import StoredCodes
     from safelight.run import Run
 
-__all__ = ["add_images", "add_keep_na", "add_source", "chosen_images", "fetched", "idle_of_labels", "taken"]
+__all__ = [
+    "add_images",
+    "add_keep_na",
+    "add_source",
+    "chosen_codes",
+    "chosen_images",
+    "fetched",
+    "idle_of_labels",
+    "say",
+    "taken",
+]
 
 
 def add_source(group: Any, data: DataConfig) -> None:
@@ -65,12 +78,10 @@ def add_keep_na(group: Any, default: bool = False) -> None:
     )
 
 
-def add_images(parser: ArgumentParser) -> None:
+def add_images(parser: ArgumentParser, what: str = "named set, file or folder of images") -> None:
     """The options for `chosen_images`."""
     parser.add_argument("run", type=str, help="run folder")
-    parser.add_argument(
-        "data", type=str, nargs="?", help="named set, file or folder of images (default: the run's own)"
-    )
+    parser.add_argument("data", type=str, nargs="?", help=f"{what} (default: the run's own)")
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
@@ -90,12 +101,29 @@ def chosen_images(run: Run, options: Namespace) -> ImageSet:
         return load_for(fetched(options.data), DataConfig(), run.config.image, options.split, on_reading)
 
 
+def chosen_codes(run: Run, options: Namespace) -> StoredCodes | None:
+    """The codes that were asked for in place of images; None where there are none.
+
+    Raises:
+        ConfigError: a split of them was asked for, too.
+    """
+    found = None if options.data is None else run.stored(options.data)
+    if found is not None and options.split is not None:
+        raise ConfigError("--split would do nothing here: codes are not divided; leave it out")
+    return found
+
+
+def say(notes: Iterable[str]) -> None:
+    """Notes on what came in, a line each."""
+    for note in notes:
+        err.print(printable(note), markup=False)
+
+
 def taken(run: Run, data: str) -> ImageSet:
     """Images as a run takes them: fitted as its own were, read under a bar; what was done to them is said."""
     with reading() as on_reading:
         images = run.taken(fetched(data), on_reading)
-    for note in images.notes:
-        err.print(printable(note), markup=False)
+    say(images.notes)
     return images
 
 

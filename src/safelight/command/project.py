@@ -7,7 +7,7 @@ import dataclasses
 from jsonargparse import ArgumentParser, Namespace
 
 from safelight.command.console import counting, name_of, out
-from safelight.command.images import add_images, chosen_images
+from safelight.command.images import add_images, chosen_codes, chosen_images, say
 from safelight.command.options import add_fields
 from safelight.command.verb import Idle, Verb
 from safelight.config.latent import MapConfig
@@ -18,7 +18,7 @@ OF_METHOD = {"perplexity": "tsne", "neighbours": "umap"}
 
 
 def _add_options(parser: ArgumentParser, arguments: list[str]) -> None:
-    add_images(parser)
+    add_images(parser, "named set, file or folder of images, or of codes that embed wrote")
     parser.add_argument(
         "--out",
         type=str,
@@ -44,9 +44,10 @@ def _run(options: Namespace, arguments: list[str]) -> None:
     path = new_file(options.out, [".png", ".parquet"], options.overwrite)
     settings = {field.name: options[field.name] for field in dataclasses.fields(MapConfig)}
     run = Run(options.run)
-    images = chosen_images(run, options)
+    stored = chosen_codes(run, options)
     with counting("iterations") as count:
-        found = run.project(images, on_progress=count, **settings)
+        found = run.project(stored or chosen_images(run, options), on_progress=count, **settings)
+    say(stored.notes if stored else ())
     if path.suffix.lower() == ".png":
         write_file(path, render(map_chart(found, LIGHT, options.by)))
     else:
@@ -76,6 +77,7 @@ VERB = Verb(
     (
         "safelight project runs/first --method tsne --out tsne.png",
         "safelight project runs/first mnist --split test --dims 3 --n 2000 --sampled --out pca.png",
+        "safelight project runs/first codes/ --method tsne",
     ),
     _add_options,
     _run,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safelight.errors import ConfigError, DataError
+from safelight.latent.codes import Codes
 
-__all__ = ["METRICS", "Neighbours", "nearest"]
+__all__ = ["METRICS", "Neighbours", "nearest", "nearest_of_parts"]
 
 METRICS = ("cosine", "euclidean")
 AT_ONCE = 16_000_000  # distances that are held at a time
@@ -74,3 +76,39 @@ def nearest(
     if metric == "cosine":
         distances = np.asarray(distances**2 / 2, np.float32)
     return places, distances
+
+
+def nearest_of_parts(
+    queries: NDArray[np.float32], parts: Iterable[Codes], k: int, metric: str = "cosine"
+) -> Neighbours:
+    """The k nearest of codes that come in parts, of which one at a time is held.
+
+    Args:
+        queries: (Q, D).
+        parts: of the codes to search; a place counts through all of them.
+        k: how many to find; all, where there are fewer.
+        metric: cosine or euclidean.
+
+    Raises:
+        ConfigError: k is less than 1, or there is no such metric.
+        DataError: a vector holds NaN or infinity, or there are no codes.
+
+    Example:
+        >>> points = np.array([[0, 1], [0, 2], [3, 0]], np.float32)
+        >>> codes = Codes(points, None, np.zeros(3, np.float32), None, ("a", "b", "c"))
+        >>> nearest_of_parts(points[:1], [codes, codes], 2, "euclidean").places.tolist()
+        [[0, 3]]
+    """
+    names = np.empty((len(queries), 0), object)
+    places, distances = np.empty(names.shape, np.int64), np.empty(names.shape, np.float32)
+    first = 0
+    for part in parts:
+        at, far = nearest(queries, part.mu, min(k, len(part)), metric)
+        names = np.concatenate([names, np.array(part.names, object)[at]], 1)
+        places, distances = np.concatenate([places, at + first], 1), np.concatenate([distances, far], 1)
+        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        names, places, distances = (np.take_along_axis(x, order, 1) for x in (names, places, distances))
+        first += len(part)
+    if not first:
+        raise DataError("expected at least one code, got none: every picture had an error; embed others")
+    return Neighbours(tuple(map(tuple, names)), places, distances)
