@@ -158,7 +158,7 @@ def progress(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         task = bar.add_task("starting", total=None)
-        neighbours = _Neighbours()
+        neighbours, is_told = _Neighbours(), False
 
         def on_epoch(record: dict[str, Any]) -> None:
             for line in neighbours.after_epoch():
@@ -174,6 +174,10 @@ def progress(
             )
 
         def on_step(progress: Progress) -> bool:
+            nonlocal is_told
+            if progress.preview and not is_told:
+                is_told = True
+                bar.console.print(f"Preview, renewed while it trains: {name_of(progress.preview)}")
             if err.is_terminal:
                 bar.update(
                     task,

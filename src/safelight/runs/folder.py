@@ -1,10 +1,10 @@
 """The run folder: the only thing that passes from one command to the next.
 
 It holds open formats only: `config.json`, `model.safetensors` (last epoch), `best.safetensors` (best on
-validation), `pictures.parquet` (which it was trained on), `history.jsonl`, `figures/`, `report.html`,
-`evaluation.json`, and `state/` for continuing. Every write is atomic. `state/training.safetensors` alone
-decides where a run stands: what a killed command wrote after it is written again, to the same bits, by the
-one that continues.
+validation), `pictures.parquet` (which it was trained on), `history.jsonl`, `preview.png` (renewed while it
+trains), `figures/`, `report.html`, `evaluation.json`, and `state/` for continuing. Every write is atomic.
+`state/training.safetensors` alone decides where a run stands: what a killed command wrote after it is written
+again, to the same bits, by the one that continues.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ LABELS, TYPICAL = "labels.safetensors", "typical.safetensors"
 PAGE = "page.html"
 CROSS_VALIDATED = "cross-validated"  # in an evaluation, in place of a part of the images
 HISTORY, EVALUATION, REPORT = "history.jsonl", "evaluation.json", "report.html"
+PREVIEW = "preview.png"
 STATE, EVALUATING = "state/training.safetensors", "state/evaluation.lock"
 EPOCHS, EVALUATED = "figures/epochs", "figures/evaluation"
 CHARTS = (  # of a report; a test holds it together with what reporting and latent draw
@@ -76,7 +77,7 @@ class RunFolder(OwnFolder):
         task = config.task if isinstance(config.task, CustomTask) else make_task(config)
         sheets, charts = one_of(sheet.name for sheet in task.sheets), one_of(CHARTS)
         return {
-            "": one_of((LAST, BEST, HISTORY, EVALUATION, REPORT, PAGE, LABELS, TYPICAL, PICTURES)),
+            "": one_of((LAST, BEST, HISTORY, EVALUATION, REPORT, PREVIEW, PAGE, LABELS, TYPICAL, PICTURES)),
             "figures": rf"examples\.png|{sheets}\.(png|gif)|{charts}(-dark)?\.png",
             EPOCHS: rf"{sheets}-\d{{4,9}}\.png",
             EVALUATED: rf"{one_of(_pictures_of(self._evaluations()))}\.png",
@@ -211,6 +212,12 @@ class RunFolder(OwnFolder):
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Write history.jsonl, one JSON object an epoch."""
         write_file(self.at(HISTORY), "".join(json.dumps(r) + "\n" for r in records))
+
+    def write_preview(self, picture: Image) -> Path:
+        """Write preview.png, which may be looked at while it is replaced; its path."""
+        path = self.at(PREVIEW)
+        write_file(path, png(picture))
+        return path
 
     def read_history(self) -> list[dict[str, Any]]:
         """The records of the epochs so far.

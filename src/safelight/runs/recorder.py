@@ -8,10 +8,12 @@ import math
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
+from PIL.Image import Image
 
 from safelight.config.reading import to_dict
 from safelight.config.run import RunConfig
@@ -30,6 +32,7 @@ __all__ = ["OnEpoch", "OnStep", "Progress", "Recorder"]
 
 WORSE = 0.5  # above the loss before training: times that loss, of densities at least nats for every value
 SHOWN, EXAMPLES = 20, 64  # images in the pictures of an epoch, and in examples.png
+PREVIEW_STEP = 50  # of the whole training that is shown first; then at twice as many, and so on
 
 
 @final
@@ -41,10 +44,12 @@ class Progress:
         epochs: that there will be.
         step: batches done in this epoch.
         steps: that it has.
+        preview: the picture that is renewed while it trains; None before the first.
     """
 
-    def __init__(self, state: State, epochs: int, steps: int) -> None:
+    def __init__(self, state: State, epochs: int, steps: int, preview: Path | None = None) -> None:
         self.epoch, self.epochs, self.step, self.steps = state.epoch + 1, epochs, state.step, steps
+        self.preview = preview
         self._state = state
 
     @property
@@ -93,6 +98,7 @@ class Recorder:
         self.judge = parts.task.measures[0]
         self.history: list[dict[str, Any]] = []
         self.interrupted = False
+        self.preview: Path | None = None
 
     def run(self, packed: PackedState | None = None) -> None:
         """Train to the end.
@@ -175,9 +181,15 @@ class Recorder:
         return bool(self.on_epoch and self.on_epoch(record)) or self._is_stale()
 
     def _watch_step(self, state: State) -> bool:
-        return bool(self.on_step and self.on_step(Progress(state, self.training.epochs, len(self.batches))))
+        if self.on_step is None:
+            return False
+        return bool(self.on_step(Progress(state, self.training.epochs, len(self.batches), self.preview)))
 
     def _end_step(self, state: State) -> bool:
+        if self._is_to_show(state):
+            self.parts.network.eval()
+            self._show(self._pictures())
+            self.parts.network.train()
         if self._watch_step(state):
             self._refuse_spoilt(state.epoch, state.totals)
             self.interrupted = True
@@ -220,9 +232,29 @@ class Recorder:
             "images_per_second": round(result.images / max(result.seconds, 1e-9), 1),
         }
 
-    def _draw(self, epoch: int) -> None:
+    def _is_to_show(self, state: State) -> bool:
+        """Whether to draw after this step: by its number alone, and not at an epoch's end, which is drawn.
+
+        Weights that are not finite are left to `fit`, which tells of them.
+        """
+        done = state.epoch * len(self.batches) + state.step
+        doublings, rest = divmod(done, PREVIEW_STEP)
+        is_due = not rest and doublings.bit_count() == 1 and state.step < len(self.batches)
+        return is_due and bool(self.parts.task.sheets) and self._is_finite()
+
+    def _pictures(self) -> dict[str, Image]:
         shown = self._shown.subset(slice(SHOWN))
-        pictures = self.parts.task.draw(self.parts.network, shown, self.splits.train)
+        return self.parts.task.draw(self.parts.network, shown, self.splits.train)
+
+    def _show(self, pictures: dict[str, Image]) -> None:
+        """Renew the preview: the last of the task's sheets."""
+        sheets = self.parts.task.sheets
+        if sheets and sheets[-1].name in pictures:
+            self.preview = self.folder.write_preview(pictures[sheets[-1].name])
+
+    def _draw(self, epoch: int) -> None:
+        pictures = self._pictures()
+        self._show(pictures)
         folder = make_folder(self.folder.figures / "epochs")
         for name, picture in pictures.items():
             write_file(folder / f"{name}-{epoch:04d}.png", png(picture))
@@ -263,10 +295,12 @@ class Recorder:
             )
 
     def _refuse_spoilt(self, finished: int, measured: dict[str, float]) -> None:
-        trained = (*self.parts.network.parameters(), *self.parts.loss.parameters())
-        finite = all(bool(parameter.isfinite().all()) for parameter in trained)
-        if not (finite and math.isfinite(measured.get("loss", 0.0))):
+        if not (self._is_finite() and math.isfinite(measured.get("loss", 0.0))):
             raise diverged("the weights are no longer finite after the last step", finished, self.training)
+
+    def _is_finite(self) -> bool:
+        trained = (*self.parts.network.parameters(), *self.parts.loss.parameters())
+        return all(bool(parameter.isfinite().all()) for parameter in trained)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Task(ABC):
 
     Attributes:
         measures: the table of its measures; the first chooses the best weights, and stops by patience.
-        sheets: the table of its pictures.
+        sheets: the table of its pictures; the last is what is shown first, while it trains.
         transform: what is done to a batch's images before the network sees them: a function of images
             (N, C, H, W) in [0, 1] and a generator, the only randomness it may use; or None.
         augment: what is done to a batch's images themselves, before its transform; likewise.
