@@ -337,9 +337,9 @@ def test_a_step_does_not_wait_for_the_device(task, monkeypatch):
         on_step=lambda progress: after_step.append(reads) and False,
         **settings,
     )
-    steps = len(after_step)
-    assert steps == 240
-    assert after_step[-1] - after_step[0] <= 3  # at two hundred steps, and at the last
+    assert len(after_step) == 240
+    waiting = {step for step in range(2, 241) if after_step[step - 1] > after_step[step - 2]}
+    assert waiting <= {50, 100, 200, 240}  # where the preview is drawn, and at the last
 
 
 def test_progress_tells_the_mean_of_the_epoch_so_far():
