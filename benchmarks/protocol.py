@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import optuna
 from machine import RESULTS, describe
-from scipy.stats import spearmanr, wilcoxon
+from scipy.stats import spearmanr
+from search import chances
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
@@ -144,16 +145,14 @@ class StandIn:
 
 
 class Answers(Executor):
-    """Where a search's trainings go in place of processes; `spent` counts epochs."""
+    """Where a search's trainings go in place of processes."""
 
     def __init__(self, stand_in: StandIn) -> None:
         self.stand_in = stand_in
-        self.spent = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         job: Job = args[1]
         values, training = genes_of(job.config, SPACE), job.config.training
-        self.spent += job.until  # of halving too much: it goes on from where it was
         loss = self.stand_in.answer(values, training.epochs, job.until, training.seed)
         future: Future[Any] = Future()
         future.set_result(Outcome(loss=loss, packed=b"state" if job.keep else None, parameters=1))
@@ -194,31 +193,28 @@ def by_optuna(
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
 ) -> tuple[Values, str]:
-    """Long schedules, ended early where the pruner says so; the best of those that were whole."""
+    """Long schedules, ended early where pruner or budget say so; the best of those that were whole."""
     study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=str(seed))
     spent = 0
     while spent < BUDGET:
         trial = study.ask({name: distribution_of(gene) for name, gene in SPACE.genes.items()})
         values = _acting(trial.params)
-        loss = math.inf
-        for until in range(1, WHOLE + 1):
-            spent += 1
+        for until in range(1, min(WHOLE, BUDGET - spent) + 1):
             loss = stand_in.answer(values, WHOLE, until, seed)
             trial.report(loss, until)
-            if trial.should_prune() and until < WHOLE:
-                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            if trial.should_prune():
                 break
-        else:
+        spent += until
+        if until == WHOLE:
             study.tell(trial, loss)
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     return _acting(study.best_params), ""
 
 
 def _acting(given: dict[str, Any]) -> Values:
     """Values of the genes that act."""
-    acting = {
-        n: given[n] for n, g in SPACE.genes.items() if all(given.get(o) in a for o, a in g.when.items())
-    }
-    return SPACE.decode(SPACE.repair(SPACE.encode(acting)))
+    return SPACE.decode(SPACE.encode(given))
 
 
 WAYS: dict[str, Callable[[StandIn, int], tuple[Values, str]]] = {
@@ -254,42 +250,35 @@ def compare(seeds: int) -> None:
                 loss = float(f"{stand_in.loss(values, WHOLE, WHOLE):.6g}")
                 cells[f"{way} | {seed}"] = {"loss": loss, "values": values, "how": how}
                 print(way, seed, loss, how, file=sys.stderr, flush=True)
-        content = {**describe(), "agreement": round(stand_in.agreement, 2), "budget": BUDGET}
-        COMPARED.write_text(
-            json.dumps({**content, "table": table(stand_in, cells), "cells": cells}, indent=1) + "\n"
-        )
-    for way, row in table(stand_in, cells).items():
+        content = {**describe(), "agreement": round(stand_in.agreement, 2), "budget": BUDGET, "cells": cells}
+        COMPARED.write_text(json.dumps(content, indent=1) + "\n")
+    rows = table(stand_in, cells)
+    COMPARED.write_text(json.dumps({**content, "table": rows}, indent=1) + "\n")
+    for way, row in rows.items():
         print(way, row)
 
 
 def table(stand_in: StandIn, cells: dict[str, Any]) -> dict[str, Any]:
-    """Regrets in nats, median and quartiles, and one-sided p-values of ours being better, and worse."""
+    """Regrets in nats of seeds that all ways have, and one-sided p-values of ours being better, and worse."""
     anywhere = initial_design(SPACE, 4096, seed=1)
     least = min(
         *(stand_in.loss(SPACE.decode(one.genotype), WHOLE, WHOLE) for one in anywhere),
         *(cell["loss"] for cell in cells.values()),
     )
-    regrets: dict[str, list[float]] = {way: [] for way in WAYS}
-    for key, cell in cells.items():
-        regrets[key.split(" | ")[0]].append(cell["loss"] - least)
-    rows: dict[str, Any] = {}
-    for way, found in regrets.items():
-        low, middle, high = (float(f"{n:.3g}") for n in np.quantile(found, (0.25, 0.5, 0.75)))
-        rows[way] = {
-            "seeds": len(found),
-            "median_regret": middle,
-            "quartiles": [low, high],
-            **_chances(regrets, way),
+    by_way = {
+        way: {k.split(" | ")[1]: c["loss"] for k, c in cells.items() if k.split(" | ")[0] == way}
+        for way in WAYS
+    }
+    seeds = sorted(set.intersection(*(set(losses) for losses in by_way.values())))
+    regrets = {way: np.array([losses[seed] for seed in seeds]) - least for way, losses in by_way.items()}
+    return {
+        way: {
+            "seeds": len(seeds),
+            "regret_quartiles": [float(f"{n:.3g}") for n in np.quantile(found, (0.25, 0.5, 0.75))],
+            **chances(regrets["for-epochs"] - found, "for_epochs"),
         }
-    return rows
-
-
-def _chances(regrets: dict[str, list[float]], way: str) -> dict[str, float]:
-    gaps = np.array(regrets["for-epochs"]) - np.array(regrets[way])
-    sides = {"p_better": "less", "p_worse": "greater"}
-    if not gaps.any():
-        return {}
-    return {name: float(f"{wilcoxon(gaps, alternative=side).pvalue:.2g}") for name, side in sides.items()}
+        for way, found in regrets.items()
+    }
 
 
 def main() -> None:

@@ -233,12 +233,12 @@ def table(cells: dict[str, list[float]]) -> dict[str, Any]:
     return rows
 
 
-def chances(gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+def chances(gaps: np.ndarray[Any, np.dtype[np.float64]], ours: str = "ga") -> dict[str, float]:
     """One-sided p-values of ours being better, and of ours being worse."""
     if not gaps.any():
         return {}
     better, worse = (float(wilcoxon(gaps, alternative=side).pvalue) for side in ("less", "greater"))
-    return {"p_ga_better": float(f"{better:.2g}"), "p_ga_worse": float(f"{worse:.2g}")}
+    return {f"p_{ours}_better": float(f"{better:.2g}"), f"p_{ours}_worse": float(f"{worse:.2g}")}
 
 
 def write(path: Path, cells: dict[str, list[float]], rows: dict[str, Any] | None = None) -> None:

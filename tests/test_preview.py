@@ -6,7 +6,8 @@ from PIL import Image
 import safelight
 from safelight.runs import recorder
 
-SETTINGS = {"batch_size": 16, "epochs": 2, "threads": 1, "channels": (8,), "hidden": 16}
+SETTINGS = {"batch_size": 16, "epochs": 2, "threads": 1}
+UNET = {"network": "denoising-unet", "task": "denoise", "self_supervised": True}
 
 
 def drawn_at(path, **settings):
@@ -25,12 +26,9 @@ def drawn_at(path, **settings):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"network": "denoising-unet", "task": "denoise", "self_supervised": True, "limit": 900}]
+    "settings", [{"channels": (8,), "hidden": 16}, {"channels": (4, 8), "limit": 900, **UNET}]
 )
 def test_the_preview_comes_by_steps_and_changes_no_bit(settings, tmp_path, monkeypatch):
-    if "network" in settings:
-        monkeypatch.setitem(SETTINGS, "channels", (4, 8))
-        monkeypatch.delitem(SETTINGS, "hidden")
     run, steps = drawn_at(tmp_path / "with", **settings)
     an_epoch = -(-settings.get("limit", len(run.images("train"))) // SETTINGS["batch_size"])
     assert steps == [50, an_epoch + 1, 100]  # the first after an epoch shows what was drawn at its end

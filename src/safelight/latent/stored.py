@@ -75,7 +75,7 @@ class StoredCodes:
     def notes(self) -> list[str]:
         """What is to be known of them, a sentence each; complete after `batches`."""
         found = []
-        if self.path.is_dir() and not (self.path / MANIFEST).is_file():
+        if (self.path / JOB).is_file() and not (self.path / MANIFEST).is_file():
             found.append(f"{self.path} is not finished: {self.rows:,} rows are there so far")
         if not self._told():
             found.append(f"{self.path} does not say which weights made its codes")
